@@ -1,0 +1,236 @@
+"""The adapter for httpx and httpx2: one piece of code, told which library it is for.
+
+The two libraries' classes have the same names and ways but no common base, so what is one's or the
+other's object has no narrower type than ``Any`` here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator, Generator, Iterable, Mapping
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from ._httpx_client import PrivateClients, TokenCall
+from ._httpx_streams import (
+    AsyncReplayedStream,
+    ReplayedStream,
+    aread_beginning,
+    can_resend,
+    loaded,
+    read_beginning,
+)
+from .blame import can_matter
+from .credentials import OauthOnTokenUpdate, OauthTokenProvider, TokenLike, checked_settings
+from .effects import HttpRequest, Reply, Steps, SyncIO
+from .errors import ThingspaceAuthError
+from .hosts import origin
+from .lifecycle import Lease
+from .manager import Rejection, TokenManager
+from .tokens import OauthToken
+
+if TYPE_CHECKING:
+    from .async_driver import AsyncIO
+
+T = TypeVar("T")
+
+
+class HttpxTokenManager(TokenManager):
+    """ThingSpace's OAuth token on every request of a client, fetched and renewed as needed.
+
+    Give either a credentials object or its fields by name. One object may serve any number of
+    clients, synchronous and asynchronous, threads, and event loops (asyncio or trio).
+
+    Args:
+        thingspace_oauth_credentials: a :class:`ThingspaceOauthCredentials`, or any object with
+            its getters, such as the official SDK's.
+        oauth_client_id (str): and the six that follow: see :class:`ThingspaceOauthCredentials`.
+            Under an asynchronous client both callbacks may be plain functions or ``async def``.
+        base_url (str): where the platform lives.
+        allowed_hosts (Iterable[str] | None): the only hosts that are ever sent a token: each
+            ``host``, ``host:port`` or ``*.domain``. By default ThingSpace's hosts, or, for
+            another ``base_url``, only its host and port.
+        timeout (float): seconds for one call to the token endpoint, connect and read each; a
+            shorter timeout of the request being authenticated wins.
+        client_options (Mapping[str, Any] | None): keyword arguments for the private clients that
+            call the token endpoint (``verify``, ``proxy``, ``mounts``, ``transport``, …); a value
+            may be a function of ``is_async``.
+
+    Raises:
+        TypeError, ValueError: an argument is bad; the message names it.
+    """
+
+    _library: Any
+    _replayed_stream: type[ReplayedStream]
+    _async_replayed_stream: type[AsyncReplayedStream]
+
+    def __init__(
+        self,
+        thingspace_oauth_credentials: Any = None,
+        *,
+        oauth_client_id: str | None = None,
+        oauth_client_secret: str | None = None,
+        oauth_token: TokenLike = None,
+        oauth_scopes: Iterable[str] | str | None = None,
+        oauth_token_provider: OauthTokenProvider | None = None,
+        oauth_on_token_update: OauthOnTokenUpdate | None = None,
+        oauth_clock_skew: int | float | None = None,
+        base_url: str = "https://thingspace.verizon.com",
+        allowed_hosts: Iterable[str] | None = None,
+        timeout: float = 30.0,
+        client_options: Mapping[str, Any] | None = None,
+    ) -> None:
+        fields = {
+            "oauth_client_id": oauth_client_id,
+            "oauth_client_secret": oauth_client_secret,
+            "oauth_token": oauth_token,
+            "oauth_scopes": oauth_scopes,
+            "oauth_token_provider": oauth_token_provider,
+            "oauth_on_token_update": oauth_on_token_update,
+            "oauth_clock_skew": oauth_clock_skew,
+        }
+        self._clients = PrivateClients(type(self)._library, client_options or {})
+        super().__init__(
+            checked_settings(thingspace_oauth_credentials, fields, base_url, allowed_hosts, timeout)
+        )
+
+    def sync_auth_flow(self, request: Any) -> Generator[Any, Any, None]:
+        """What ``httpx.Client`` runs for each request: see :class:`httpx.Auth`."""
+        if not self._carries(request):
+            yield request
+            return
+        lease = self._fresh() or self._run(self._acquired(), self._sync_io_for(request), request)
+        request.headers["Authorization"] = lease.header
+        response = yield request
+        if self._may_be_blamed(response, lease):
+            steps = self._reconsidered_after(response, self._peeked(response), lease)
+            other = self._run(steps, self._sync_io_for(request), request)
+            if other is not None:
+                yield self._repeat(response, other)
+
+    async def async_auth_flow(self, request: Any) -> AsyncGenerator[Any, Any]:
+        """What ``httpx.AsyncClient`` runs for each request: see :class:`httpx.Auth`."""
+        if not self._carries(request):
+            yield request
+            return
+        lease = self._fresh()
+        if lease is None:
+            lease = await self._arun(self._acquired(), self._async_io_for(request), request)
+        request.headers["Authorization"] = lease.header
+        response = yield request
+        if self._may_be_blamed(response, lease):
+            steps = self._reconsidered_after(response, await self._apeeked(response), lease)
+            other = await self._arun(steps, self._async_io_for(request), request)
+            if other is not None:
+                yield self._repeat(response, other)
+
+    async def afetch_token(self, additional_params: Mapping[str, str] | None = None) -> OauthToken:
+        """As :meth:`fetch_token`, without blocking the event loop."""
+        return (await self._arun_for_user(self._lifecycle.fetch(additional_params))).value
+
+    async def arevoke_token(self) -> None:
+        """As :meth:`revoke_token`, without blocking the event loop."""
+        await self._arun_for_user(self._revocation())
+
+    def _carries(self, request: Any) -> bool:
+        url = request.url
+        key = (url.scheme, url.raw_host, url.port)
+        verdict = self._allowed_hosts.verdict(key)
+        if verdict is None:
+            target = origin(url.scheme, url.raw_host.decode("ascii"), url.port)
+            return self._may_carry(target, key, request)
+        return verdict
+
+    def _may_be_blamed(self, response: Any, lease: Lease[OauthToken]) -> bool:
+        """Whether it is worth reading why ``response`` refuses what may have carried ``lease``."""
+        if not can_matter(response.status_code):
+            return False
+        request = response.request
+        if request.headers.get("Authorization") != lease.header:
+            return False
+        url = request.url
+        target = origin(url.scheme, url.raw_host.decode("ascii"), url.port)
+        return self._allowed_hosts.allow(target)
+
+    def _reconsidered_after(
+        self, response: Any, body: bytes, lease: Lease[OauthToken]
+    ) -> Steps[Lease[OauthToken] | None]:
+        request = response.request
+        rejection = Rejection(response.status_code, response.headers, body, request.method)
+        return self._reconsidered(rejection, lease, can_resend(request, self._library))
+
+    def _repeat(self, response: Any, lease: Lease[OauthToken]) -> Any:
+        """The request that got ``response``, once more; the response keeps its own."""
+        rejected = response.request
+        request = self._library.Request(
+            rejected.method,
+            rejected.url,
+            headers=rejected.headers,
+            stream=rejected.stream,
+            extensions=rejected.extensions,
+        )
+        if isinstance(request.stream, self._library.ByteStream):
+            request.read()
+        request.headers["Authorization"] = lease.header
+        # Not response.cookies, which would leave a lock behind in the response: it would not pickle.
+        cookies = self._library.Cookies()
+        cookies.extract_cookies(response)
+        cookies.set_cookie_header(request)
+        return request
+
+    def _peeked(self, response: Any) -> bytes:
+        body = loaded(response, self._library)
+        if body is not None:
+            return body
+        rest = iter(response.stream)
+        beginning = read_beginning(rest, self._library)
+        response.stream = self._replayed_stream(beginning, rest, response.stream)
+        return beginning.decoded(response, self._library)
+
+    async def _apeeked(self, response: Any) -> bytes:
+        body = loaded(response, self._library)
+        if body is not None:
+            return body
+        rest = response.stream.__aiter__()
+        beginning = await aread_beginning(rest, self._library)
+        response.stream = self._async_replayed_stream(beginning, rest, response.stream)
+        return beginning.decoded(response, self._library)
+
+    def _send(self, request: HttpRequest) -> Reply:
+        return self._clients.send(TokenCall(request, {}))
+
+    def _sync_io_for(self, request: Any) -> SyncIO:
+        limits = request.extensions.get("timeout") or {}
+        return SyncIO(self, lambda call: self._clients.send(TokenCall(call, limits)), self._clock)
+
+    def _async_io_for(self, request: Any = None) -> AsyncIO:
+        # Imported here so that those who use no asynchronous client need not wait for it.
+        from .async_driver import AsyncIO
+
+        limits = {} if request is None else request.extensions.get("timeout") or {}
+        return AsyncIO(self, lambda call: self._clients.asend(TokenCall(call, limits)), self._clock)
+
+    async def _arun(self, steps: Steps[T], io: AsyncIO, request: object = None) -> T:
+        from .async_driver import arun
+
+        try:
+            return await arun(steps, io)
+        except ThingspaceAuthError as error:
+            failure = error
+        raise self._native(failure, request)
+
+    async def _arun_for_user(self, steps: Steps[T]) -> T:
+        from .async_driver import AsyncIO
+
+        io = self._io_around()
+        return await self._arun(steps, io if isinstance(io, AsyncIO) else self._async_io_for())
+
+    def _run_for_user(self, steps: Steps[T], async_name: str) -> T:
+        from .async_driver import WorkerIO, is_on_event_loop
+
+        io = self._io_around()
+        if isinstance(io, WorkerIO) and io.is_here():
+            return io.run(self._arun_for_user, steps)
+        if not isinstance(io, SyncIO) and is_on_event_loop():
+            raise RuntimeError(
+                f"this would block the running event loop: await {async_name}() instead"
+            )
+        return super()._run_for_user(steps, async_name)

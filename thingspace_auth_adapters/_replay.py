@@ -1,0 +1,85 @@
+"""Reads the beginning of a ``requests`` response without taking it from the caller."""
+
+from __future__ import annotations
+
+import io
+from typing import Any
+
+from requests import Response
+from urllib3 import HTTPResponse
+from urllib3.exceptions import HTTPError
+
+
+def peek(response: Response, limit: int) -> bytes:
+    """The first ``limit`` bytes of the body, decoded; the caller can still read all of it.
+
+    What cannot be decoded counts as empty. A connection that breaks meanwhile raises only where
+    the caller reads that far.
+    """
+    raw = response.raw
+    if response._content_consumed or not isinstance(raw, HTTPResponse):
+        return response.content[:limit]
+    beginning, failure = b"", None
+    try:
+        beginning = raw.read(limit, decode_content=False)
+    except HTTPError as error:
+        failure = error
+    response.raw = Replayed(beginning, raw, failure, is_short=len(beginning) < limit)
+    return _decoded(beginning, raw, limit)
+
+
+class Replayed(HTTPResponse):
+    """A response whose beginning was read and is put back."""
+
+    def __init__(
+        self, beginning: bytes, rest: HTTPResponse, failure: HTTPError | None, is_short: bool
+    ) -> None:
+        self.is_short = is_short
+        super().__init__(
+            body=io.BufferedReader(_Rejoined(beginning, rest, failure)),
+            headers=rest.headers,
+            status=rest.status,
+            version=rest.version,
+            reason=rest.reason,
+            preload_content=False,
+            decode_content=rest.decode_content,
+            original_response=rest._original_response,
+            retries=rest.retries,
+        )
+
+
+class _Rejoined(io.RawIOBase):
+    def __init__(self, beginning: bytes, rest: HTTPResponse, failure: HTTPError | None) -> None:
+        self._beginning = io.BytesIO(beginning)
+        self._rest = rest
+        self._failure = failure
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any) -> int:
+        data = self._beginning.read(len(buffer)) or self._read_rest(len(buffer))
+        buffer[: len(data)] = data
+        return len(data)
+
+    def _read_rest(self, size: int) -> bytes:
+        if self._failure is not None:
+            raise self._failure
+        return self._rest.read(size, decode_content=False)
+
+    def close(self) -> None:
+        self._rest.close()
+        super().close()
+
+
+def _decoded(beginning: bytes, raw: HTTPResponse, limit: int) -> bytes:
+    response = HTTPResponse(
+        body=io.BytesIO(beginning),
+        headers=raw.headers,
+        preload_content=False,
+        enforce_content_length=False,
+    )
+    try:
+        return response.read(limit, decode_content=True)
+    except HTTPError:
+        return b""

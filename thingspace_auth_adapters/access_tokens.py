@@ -1,0 +1,68 @@
+"""The access token as a kind of credential: how it is acquired, read and given back."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+
+from .clock import Clock, Term
+from .credentials import Settings
+from .effects import HttpAnswer, Steps
+from .exchange import Budget, exchange
+from .grant import ClientCredentialsGrant, TransientFailure
+from .lifecycle import Lease
+from .tokens import OauthToken, as_token
+
+
+class AccessTokens:
+    """The access tokens of one client: a ``Kind`` for the lifecycle."""
+
+    name = "access token"
+    provider_name = "oauth_token_provider"
+    on_update_name = "oauth_on_token_update"
+
+    def __init__(self, settings: Settings, clock: Clock) -> None:
+        self.provider = settings.token_provider
+        self.on_update = settings.on_token_update
+        self._clock_skew = settings.clock_skew
+        self._clock = clock
+        self._grant = ClientCredentialsGrant(
+            settings.client_id,
+            settings.client_secret,
+            settings.scopes,
+            settings.base_url,
+            settings.timeout,
+        )
+
+    def given(self, value: object, source: str) -> Lease[OauthToken] | None:
+        token = as_token(value, source)
+        return None if token is None else self._lease(token, math.inf)
+
+    def fetch(
+        self, budget: Budget, additional_params: Mapping[str, str] | None = None
+    ) -> Steps[Lease[OauthToken]]:
+        request = self._grant.token_request(additional_params)
+        return (yield from exchange(request, self._arrived, budget))
+
+    def revoke(self, access_token: str, budget: Budget) -> Steps[None]:
+        request = self._grant.revocation_request(access_token)
+        yield from exchange(request, self._revoked, budget)
+
+    def is_stale(self, token: OauthToken) -> bool:
+        return not self._lease(token, math.inf).is_fresh(self._clock)
+
+    def _arrived(self, answer: HttpAnswer) -> Lease[OauthToken] | TransientFailure:
+        token = self._grant.read_token(answer, self._clock.time())
+        if isinstance(token, TransientFailure):
+            return token
+        lifetime = math.inf if token.expires_in is None else token.expires_in
+        return self._lease(token, self._clock.monotonic() + lifetime)
+
+    def _revoked(self, answer: HttpAnswer) -> TransientFailure | None:
+        return self._grant.read_revocation(answer, self._clock.time())
+
+    def _lease(self, token: OauthToken, monotonic_expiry: float) -> Lease[OauthToken]:
+        expired = Term(math.inf if token.expiry is None else token.expiry, monotonic_expiry)
+        stale = expired.earlier(self._clock_skew)
+        key = token.access_token
+        return Lease(token, key, f"Bearer {key}", stale, expired)

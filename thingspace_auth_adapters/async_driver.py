@@ -1,0 +1,109 @@
+"""Runs the lifecycle's steps on an event loop, asyncio's or trio's."""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+import sys
+import threading
+from collections.abc import Awaitable, Coroutine
+from functools import partial
+from typing import Any, Callable, TypeVar
+
+import anyio
+import anyio.from_thread
+import anyio.to_thread
+
+from .clock import Clock
+from .effects import IO, Call, HttpRequest, Reply, Steps
+from .flight import Flight, calling_back
+
+T = TypeVar("T")
+
+
+async def arun(steps: Steps[T], io: IO) -> T:
+    """Run ``steps`` to their end, awaiting what they ask for."""
+    result, failure = None, None
+    while True:
+        try:
+            effect = steps.send(result) if failure is None else steps.throw(failure)
+        except StopIteration as end:
+            value: T = end.value
+            return value
+        result, failure = None, None
+        try:
+            result = await effect.perform(io)
+        except BaseException as error:
+            failure = error
+
+
+class AsyncIO:
+    """Performs effects on the running event loop.
+
+    Args:
+        owner: the auth object on whose behalf.
+        send: how to send a request with the client library at hand.
+        clock: for pauses.
+    """
+
+    def __init__(
+        self, owner: object, send: Callable[[HttpRequest], Awaitable[Reply]], clock: Clock
+    ) -> None:
+        self.owner = owner
+        self.send = send
+        self.pause = clock.asleep
+
+    async def call(self, call: Call) -> Any:
+        if inspect.iscoroutinefunction(call.function):
+            result = call.function(*call.args)
+        else:
+            result = await anyio.to_thread.run_sync(self._call_plainly, call)
+        if not inspect.isawaitable(result):
+            return result
+        with calling_back(self, call.flights):
+            return await result
+
+    def _call_plainly(self, call: Call) -> Any:
+        with calling_back(WorkerIO(self.owner), call.flights):
+            return call.function(*call.args)
+
+    async def wait(self, flight: Flight[Any]) -> None:
+        landed = anyio.Event()
+        flight.when_settled(_from_any_thread(landed.set))
+        await landed.wait()
+
+
+class WorkerIO:
+    """Marks a worker thread in which a plain callback runs on behalf of an event loop's task."""
+
+    def __init__(self, owner: object) -> None:
+        self.owner = owner
+        self._thread = threading.get_ident()
+
+    def is_here(self) -> bool:
+        """Whether the calling thread is that worker thread, not one that inherited its context."""
+        return threading.get_ident() == self._thread
+
+    def run(self, function: Callable[..., Coroutine[Any, Any, T]], *args: Any) -> T:
+        """Run an async function on the task's loop, blocking this thread alone."""
+        return anyio.from_thread.run(function, *args)
+
+
+def is_on_event_loop() -> bool:
+    """Whether the calling thread is running an event loop right now."""
+    try:
+        _from_any_thread(is_on_event_loop)
+    except RuntimeError:
+        return False
+    return True
+
+
+def _from_any_thread(function: Callable[[], object]) -> Callable[[], object]:
+    """A function that has ``function`` called on the loop that is running now."""
+    trio = sys.modules.get("trio")
+    if trio is not None:
+        try:
+            return partial(trio.lowlevel.current_trio_token().run_sync_soon, function)
+        except RuntimeError:
+            pass  # trio is imported, but it is not trio that runs this task
+    return partial(asyncio.get_running_loop().call_soon_threadsafe, function)

@@ -1,0 +1,64 @@
+"""ThingSpace OAuth for ``httpx``: ``httpx.Client(auth=ThingspaceAuth(credentials))``.
+
+The same object serves ``httpx.AsyncClient``, on asyncio or trio.
+"""
+
+from __future__ import annotations
+
+from . import errors
+
+try:
+    import httpx as library
+except ImportError as error:
+    raise ImportError(
+        "thingspace_auth_adapters.httpx needs httpx: pip install 'thingspace-auth-adapters[httpx]'"
+    ) from error
+
+from ._httpx_flow import HttpxTokenManager
+from ._httpx_streams import AsyncReplayedStream, ReplayedStream
+
+__all__ = [
+    "InsecureTransportError",
+    "InvalidTokenResponseError",
+    "OauthProviderError",
+    "ReentrantRequestError",
+    "ThingspaceAuth",
+]
+
+
+class OauthProviderError(errors.OauthProviderError, library.RequestError):
+    __doc__ = errors.OauthProviderError.__doc__
+
+
+class InvalidTokenResponseError(errors.InvalidTokenResponseError, library.RequestError):
+    __doc__ = errors.InvalidTokenResponseError.__doc__
+
+
+class InsecureTransportError(errors.InsecureTransportError, library.RequestError):
+    __doc__ = errors.InsecureTransportError.__doc__
+
+
+class ReentrantRequestError(errors.ReentrantRequestError, library.RequestError):
+    __doc__ = errors.ReentrantRequestError.__doc__
+
+
+class _ReplayedStream(ReplayedStream, library.SyncByteStream):
+    pass
+
+
+class _AsyncReplayedStream(AsyncReplayedStream, library.AsyncByteStream):
+    pass
+
+
+class ThingspaceAuth(HttpxTokenManager, library.Auth):
+    __doc__ = HttpxTokenManager.__doc__
+
+    _library = library
+    _replayed_stream = _ReplayedStream
+    _async_replayed_stream = _AsyncReplayedStream
+    _error_types = {
+        errors.OauthProviderError: OauthProviderError,
+        errors.InvalidTokenResponseError: InvalidTokenResponseError,
+        errors.InsecureTransportError: InsecureTransportError,
+        errors.ReentrantRequestError: ReentrantRequestError,
+    }
