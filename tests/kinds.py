@@ -1,0 +1,292 @@
+"""The client kinds, behind one face, so that each promise is written once and run for all."""
+
+from __future__ import annotations
+
+import importlib
+import importlib.util
+import io
+from typing import Any, Callable, NamedTuple
+
+import anyio
+
+from .virtual import Answer, Call, Platform
+
+IDENTITY = {"oauth_client_id": "the-key", "oauth_client_secret": "s3cr3t-of-the-key"}
+
+
+class Seen(NamedTuple):
+    """What a caller sees of a response."""
+
+    status: int
+    body: bytes
+    headers: dict[str, str]
+    history: list[int]
+    sent: dict[str, str]
+    response: Any
+
+
+class Kind:
+    """One kind of client."""
+
+    def __init__(self, name: str, library: str, is_async: bool = False, backend: str = "") -> None:
+        self.name = name
+        self.library_name = library
+        self.is_async = is_async
+        self.backend = backend
+
+    @property
+    def is_requests(self) -> bool:
+        return self.library_name == "requests"
+
+    @property
+    def is_installed(self) -> bool:
+        is_there = importlib.util.find_spec(self.library_name) is not None
+        needs_trio = self.backend == "trio"
+        return is_there and not (needs_trio and importlib.util.find_spec("trio") is None)
+
+    @property
+    def library(self) -> Any:
+        return importlib.import_module(self.library_name)
+
+    @property
+    def adapter(self) -> Any:
+        return importlib.import_module("thingspace_auth_adapters." + self.library_name)
+
+    @property
+    def request_error(self) -> type[Exception]:
+        """The library's own base class of what can go wrong with a request."""
+        if self.is_requests:
+            return self.library.exceptions.RequestException  # type: ignore[no-any-return]
+        return self.library.RequestError  # type: ignore[no-any-return]
+
+    @property
+    def connect_error(self) -> type[Exception]:
+        if self.is_requests:
+            return self.library.exceptions.ConnectionError  # type: ignore[no-any-return]
+        return self.library.ConnectError  # type: ignore[no-any-return]
+
+    @property
+    def read_timeout(self) -> type[Exception]:
+        if self.is_requests:
+            return self.library.exceptions.ReadTimeout  # type: ignore[no-any-return]
+        return self.library.ReadTimeout  # type: ignore[no-any-return]
+
+    def auth(self, platform: Platform | None = None, **options: Any) -> Any:
+        """A ThingspaceAuth whose token requests go to ``platform``, or to the network."""
+        if "thingspace_oauth_credentials" not in options:
+            options = {**IDENTITY, **options}
+        if platform is not None and self.is_requests:
+            options["session"] = self.session(platform)
+        elif platform is not None:
+            options["client_options"] = {"transport": self.transport(platform)}
+        return self.adapter.ThingspaceAuth(**options)
+
+    def session(self, platform: Platform) -> Any:
+        import requests
+
+        session = requests.Session()
+        session.trust_env = False
+        session.mount("https://", requests_adapter(platform))
+        session.mount("http://", requests_adapter(platform))
+        return session
+
+    def transport(self, platform: Platform) -> Any:
+        library = self.library
+
+        class Body(library.SyncByteStream, library.AsyncByteStream):  # type: ignore[name-defined,misc]
+            def __init__(self, body: bytes) -> None:
+                self.body = body
+
+            def __iter__(self) -> Any:
+                yield from chunks(self.body)
+
+            async def __aiter__(self) -> Any:
+                for chunk in chunks(self.body):
+                    yield chunk
+
+        def handle(request: Any, body: bytes) -> Any:
+            answer = platform.handle(
+                Call(request.method, str(request.url), dict(request.headers), body)
+            )
+            if answer.failure is not None:
+                raise httpx_failure(library, answer.failure, request)
+            return library.Response(answer.status, headers=answer.headers, stream=Body(answer.body))
+
+        class Transport(library.BaseTransport, library.AsyncBaseTransport):  # type: ignore[name-defined,misc]
+            """As httpx.MockTransport, but bodies are streams, as they are on the network."""
+
+            def handle_request(self, request: Any) -> Any:
+                return handle(request, b"".join(request.stream))
+
+            async def handle_async_request(self, request: Any) -> Any:
+                return handle(request, b"".join([part async for part in request.stream]))
+
+        return Transport()
+
+    def run(self, function: Callable[..., Any], *args: Any) -> Any:
+        """Run an async function on this kind's event loop."""
+        return anyio.run(function, *args, backend=self.backend)
+
+    def send(
+        self, auth: Any, method: str, url: str, platform: Platform | None = None, **kwargs: Any
+    ) -> Seen:
+        """Send one request with a new client, redirects followed, as a user would."""
+        if self.is_requests:
+            return self._send_requests(auth, method, url, platform, kwargs)
+        options: dict[str, Any] = {"follow_redirects": kwargs.pop("follow_redirects", True)}
+        options["event_hooks"] = kwargs.pop("event_hooks", None)
+        options["timeout"] = kwargs.pop("timeout", 5.0)
+        options["cookies"] = kwargs.pop("cookies", None)
+        options["trust_env"] = False
+        if platform is not None:
+            options["transport"] = self.transport(platform)
+        if self.is_async:
+            return self.run(self._asend, auth, method, url, options, kwargs)  # type: ignore[no-any-return]
+        with self.library.Client(auth=auth, **options) as client:
+            return seen_httpx(client.request(method, url, **kwargs))
+
+    def get(self, auth: Any, url: str, platform: Platform | None = None, **kwargs: Any) -> Seen:
+        return self.send(auth, "GET", url, platform, **kwargs)
+
+    def _send_requests(
+        self, auth: Any, method: str, url: str, platform: Platform | None, kwargs: dict[str, Any]
+    ) -> Seen:
+        import requests
+
+        with self.session(platform) if platform is not None else requests.Session() as session:
+            session.auth = auth
+            session.trust_env = False
+            session.cookies.update(kwargs.pop("cookies", None) or {})
+            kwargs["allow_redirects"] = kwargs.pop("follow_redirects", True)
+            if "content" in kwargs:
+                kwargs["data"] = kwargs.pop("content")
+            return seen_requests(session.request(method, url, **kwargs))
+
+    async def _asend(
+        self, auth: Any, method: str, url: str, options: dict[str, Any], kwargs: dict[str, Any]
+    ) -> Seen:
+        async with self.library.AsyncClient(auth=auth, **options) as client:
+            return seen_httpx(await client.request(method, url, **kwargs))
+
+    def fetch_token(self, auth: Any, *args: Any) -> Any:
+        if self.is_async:
+            return self.run(auth.afetch_token, *args)
+        return auth.fetch_token(*args)
+
+    def revoke_token(self, auth: Any) -> None:
+        if self.is_async:
+            self.run(auth.arevoke_token)
+        else:
+            auth.revoke_token()
+
+    def callback(self, function: Callable[..., Any]) -> Callable[..., Any]:
+        """The callback in the form that suits the kind: ``async def`` under async clients."""
+        if not self.is_async:
+            return function
+
+        async def awaitable(*args: Any) -> Any:
+            return function(*args)
+
+        return awaitable
+
+
+ALL = [
+    Kind("requests", "requests"),
+    Kind("httpx", "httpx"),
+    Kind("httpx-asyncio", "httpx", is_async=True, backend="asyncio"),
+    Kind("httpx-trio", "httpx", is_async=True, backend="trio"),
+    Kind("httpx2", "httpx2"),
+    Kind("httpx2-asyncio", "httpx2", is_async=True, backend="asyncio"),
+    Kind("httpx2-trio", "httpx2", is_async=True, backend="trio"),
+]
+INSTALLED = [kind for kind in ALL if kind.is_installed]
+HTTPX_KINDS = [kind for kind in INSTALLED if not kind.is_requests]
+ASYNC_KINDS = [kind for kind in INSTALLED if kind.is_async]
+SYNC_KINDS = [kind for kind in INSTALLED if not kind.is_async]
+
+
+def seen_requests(response: Any) -> Seen:
+    return Seen(
+        response.status_code,
+        response.content,
+        {name.lower(): value for name, value in response.headers.items()},
+        [past.status_code for past in response.history],
+        {name.lower(): value for name, value in response.request.headers.items()},
+        response,
+    )
+
+
+def seen_httpx(response: Any) -> Seen:
+    return Seen(
+        response.status_code,
+        response.content,
+        dict(response.headers),
+        [past.status_code for past in response.history],
+        dict(response.request.headers),
+        response,
+    )
+
+
+def chunks(body: bytes, size: int = 16 * 1024) -> list[bytes]:
+    return [body[start : start + size] for start in range(0, len(body), size)]
+
+
+def httpx_failure(library: Any, failure: str, request: Any) -> Exception:
+    error_types = {
+        "connect": library.ConnectError,
+        "certificate": library.ConnectError,
+        "read timeout": library.ReadTimeout,
+        "protocol": library.RemoteProtocolError,
+        "proxy": library.ProxyError,
+        "unsupported": library.UnsupportedProtocol,
+    }
+    text = "CERTIFICATE_VERIFY_FAILED" if failure == "certificate" else failure
+    error: Exception = error_types[failure](text, request=request)
+    return error
+
+
+def requests_adapter(platform: Platform) -> Any:
+    """A requests-mock adapter that has ``platform`` answer everything."""
+    import requests_mock
+
+    def match(request: Any) -> Any:
+        body = request.body
+        if hasattr(body, "read"):
+            body = body.read()
+        elif body is not None and not isinstance(body, (str, bytes)):
+            body = b"".join(body)
+        if isinstance(body, str):
+            body = body.encode()
+        headers = {name.lower(): value for name, value in request.headers.items()}
+        answer = platform.handle(Call(request.method, request.url, headers, body or b""))
+        if answer.failure is not None:
+            raise requests_failure(answer.failure, request)
+        return requests_mock.create_response(
+            request,
+            status_code=answer.status,
+            headers=answer.headers,
+            body=io.BytesIO(answer.body),
+        )
+
+    adapter = requests_mock.Adapter()
+    adapter.add_matcher(match)
+    return adapter
+
+
+def requests_failure(failure: str, request: Any) -> Exception:
+    from requests import exceptions
+
+    error_types: dict[str, Any] = {
+        "connect": exceptions.ConnectionError,
+        "certificate": exceptions.SSLError,
+        "read timeout": exceptions.ReadTimeout,
+        "protocol": exceptions.ChunkedEncodingError,
+        "proxy": exceptions.ProxyError,
+        "unsupported": exceptions.InvalidSchema,
+    }
+    text = "CERTIFICATE_VERIFY_FAILED" if failure == "certificate" else failure
+    error: Exception = error_types[failure](text, request=request)
+    return error
+
+
+__all__ = ["ALL", "ASYNC_KINDS", "HTTPX_KINDS", "IDENTITY", "INSTALLED", "SYNC_KINDS", "Answer"]

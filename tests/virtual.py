@@ -1,0 +1,152 @@
+"""Virtual time, and a platform that exists only in memory."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from typing import Any, Callable, NamedTuple
+from urllib.parse import parse_qs, urlsplit
+
+from thingspace_auth_adapters.clock import Clock
+
+BASE = "https://thingspace.verizon.com"
+API = BASE + "/api/m2m/v1/devices"
+TOKEN_PATH = "/api/ts/v1/oauth2/token"
+REVOKE_PATH = "/api/ts/v1/oauth2/revoke"
+START = 1_700_000_000.0
+
+GATEWAY_REFUSAL = {
+    "fault": {
+        "code": "900901",
+        "message": "Invalid Credentials",
+        "description": "Access failure for API: /m2m/v1, version: v1. Make sure you have given"
+        " the correct access token",
+    }
+}
+
+
+class VirtualClock(Clock):
+    """Time that passes only where a test or a pause says so."""
+
+    def __init__(self) -> None:
+        self.wall = START
+        self.steady = 1000.0
+        self.pauses: list[float] = []
+
+    def time(self) -> float:
+        return self.wall
+
+    def monotonic(self) -> float:
+        return self.steady
+
+    def advance(self, seconds: float) -> None:
+        self.wall += seconds
+        self.steady += seconds
+
+    def sleep(self, seconds: float) -> None:
+        self.pauses.append(seconds)
+        self.advance(seconds)
+
+    async def asleep(self, seconds: float) -> None:
+        self.sleep(seconds)
+
+
+class Call(NamedTuple):
+    """A request that reached the platform."""
+
+    method: str
+    url: str
+    headers: Mapping[str, str]
+    body: bytes
+
+    @property
+    def path(self) -> str:
+        return urlsplit(self.url).path
+
+    @property
+    def form(self) -> dict[str, str]:
+        return {name: values[0] for name, values in parse_qs(self.body.decode()).items()}
+
+    @property
+    def authorization(self) -> str | None:
+        return self.headers.get("authorization")
+
+
+class Answer:
+    """What the platform answers, or the failure to. ``failure`` names a way not to be reached."""
+
+    def __init__(
+        self,
+        status: int = 200,
+        body: Any = b"",
+        headers: Mapping[str, str] | None = None,
+        failure: str | None = None,
+    ) -> None:
+        self.status = status
+        self.headers = dict(headers or {})
+        self.failure = failure
+        self.body = body if isinstance(body, bytes) else json.dumps(body).encode()
+        if not isinstance(body, bytes):
+            self.headers.setdefault("Content-Type", "application/json")
+
+
+class Platform:
+    """Answers token and API requests from queues; by default with a new token, and with 200.
+
+    ``on_token`` is called in the middle of each token request.
+    """
+
+    def __init__(self) -> None:
+        self.calls: list[Call] = []
+        self.tokens: list[Answer] = []
+        self.api: list[Answer] = []
+        self.on_token: Callable[[], object] = lambda: None
+        self.issued = 0
+
+    def handle(self, call: Call) -> Answer:
+        self.calls.append(call)
+        if call.path.endswith(TOKEN_PATH):
+            self.on_token()
+            return self.tokens.pop(0) if self.tokens else self.new_token()
+        if call.path.endswith(REVOKE_PATH):
+            return self.tokens.pop(0) if self.tokens else Answer()
+        return self.api.pop(0) if self.api else Answer(200, {"ok": True})
+
+    def new_token(self, expires_in: Any = 3600) -> Answer:
+        self.issued += 1
+        return token_answer(f"token-{self.issued}", expires_in)
+
+    @property
+    def token_calls(self) -> list[Call]:
+        return [call for call in self.calls if call.path.endswith(TOKEN_PATH)]
+
+    @property
+    def revoke_calls(self) -> list[Call]:
+        return [call for call in self.calls if call.path.endswith(REVOKE_PATH)]
+
+    @property
+    def api_calls(self) -> list[Call]:
+        return [call for call in self.calls if "/oauth2/" not in call.path]
+
+    @property
+    def bearers(self) -> list[str | None]:
+        """What the API requests carried, without the word Bearer."""
+        found = [call.authorization for call in self.api_calls]
+        return [None if text is None else text.replace("Bearer ", "") for text in found]
+
+
+def token_answer(access_token: str, expires_in: Any = 3600) -> Answer:
+    return Answer(
+        200,
+        {
+            "access_token": access_token,
+            "scope": " ts.application.ro ts.mec.fullaccess",
+            "token_type": "Bearer",
+            "expires_in": expires_in,
+        },
+    )
+
+
+def refusal(body: Any = GATEWAY_REFUSAL, **headers: str) -> Answer:
+    """A 401."""
+    return Answer(401, body, {name.replace("_", "-"): value for name, value in headers.items()})
