@@ -1,12 +1,19 @@
 from __future__ import annotations
 
+import os
+
 import pytest
+from hypothesis import settings
 
 from thingspace_auth_adapters import manager
 
 from . import kinds
 from .kinds import Kind
 from .virtual import Platform, VirtualClock
+
+settings.register_profile("default", deadline=None)
+settings.register_profile("ci", deadline=None, derandomize=True)
+settings.load_profile("ci" if os.environ.get("CI") else "default")
 
 
 @pytest.fixture

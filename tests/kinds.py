@@ -7,11 +7,13 @@ import importlib.util
 import io
 from typing import Any, Callable, NamedTuple
 
-import anyio
-
+from .optional import anyio
 from .virtual import Answer, Call, Platform
 
-IDENTITY = {"oauth_client_id": "the-key", "oauth_client_secret": "s3cr3t-of-the-key"}
+IDENTITY: dict[str, Any] = {
+    "oauth_client_id": "the-key",
+    "oauth_client_secret": "s3cr3t-of-the-key",
+}
 
 
 class Seen(NamedTuple):
@@ -79,6 +81,9 @@ class Kind:
             options["session"] = self.session(platform)
         elif platform is not None:
             options["client_options"] = {"transport": self.transport(platform)}
+        elif str(options.get("base_url")).startswith("http:") and not self.is_requests:
+            # Loading CA certificates is most of what a client for one plain http call costs.
+            options.setdefault("client_options", {"verify": False})
         return self.adapter.ThingspaceAuth(**options)
 
     def session(self, platform: Platform) -> Any:
@@ -93,24 +98,15 @@ class Kind:
     def transport(self, platform: Platform) -> Any:
         library = self.library
 
-        class Body(library.SyncByteStream, library.AsyncByteStream):  # type: ignore[name-defined,misc]
-            def __init__(self, body: bytes) -> None:
-                self.body = body
-
-            def __iter__(self) -> Any:
-                yield from chunks(self.body)
-
-            async def __aiter__(self) -> Any:
-                for chunk in chunks(self.body):
-                    yield chunk
-
         def handle(request: Any, body: bytes) -> Any:
             answer = platform.handle(
                 Call(request.method, str(request.url), dict(request.headers), body)
             )
             if answer.failure is not None:
                 raise httpx_failure(library, answer.failure, request)
-            return library.Response(answer.status, headers=answer.headers, stream=Body(answer.body))
+            return library.Response(
+                answer.status, headers=answer.headers, stream=body_stream(library, answer.body)
+            )
 
         class Transport(library.BaseTransport, library.AsyncBaseTransport):  # type: ignore[name-defined,misc]
             """As httpx.MockTransport, but bodies are streams, as they are on the network."""
@@ -140,6 +136,8 @@ class Kind:
         options["trust_env"] = False
         if platform is not None:
             options["transport"] = self.transport(platform)
+        elif url.startswith("http:"):
+            options["verify"] = False
         if self.is_async:
             return self.run(self._asend, auth, method, url, options, kwargs)  # type: ignore[no-any-return]
         with self.library.Client(auth=auth, **options) as client:
@@ -225,6 +223,18 @@ def seen_httpx(response: Any) -> Seen:
         dict(response.request.headers),
         response,
     )
+
+
+def body_stream(library: Any, body: bytes) -> Any:
+    class Body(library.SyncByteStream, library.AsyncByteStream):  # type: ignore[misc]
+        def __iter__(self) -> Any:
+            yield from chunks(body)
+
+        async def __aiter__(self) -> Any:
+            for chunk in chunks(body):
+                yield chunk
+
+    return Body()
 
 
 def chunks(body: bytes, size: int = 16 * 1024) -> list[bytes]:

@@ -205,6 +205,26 @@ def test_equal_token_object_of_the_credentials_is_no_change(kind: Kind, platform
     assert platform.bearers == ["stored", "assigned"]
 
 
+def test_getter_that_makes_a_new_object_each_time_is_no_change(
+    kind: Kind, platform: Platform
+) -> None:
+    """The official SDK's tokens do not compare equal."""
+
+    class Token:
+        access_token = "old"
+        expiry = 1
+
+    class Credentials:
+        oauth_client_id = "key"
+        oauth_client_secret = "secret"
+        oauth_token = property(lambda self: Token())
+
+    auth = kind.auth(platform, thingspace_oauth_credentials=Credentials())
+    for _ in range(5):
+        kind.get(auth, API, platform)
+    assert len(platform.token_calls) == 1
+
+
 def test_token_at_construction_is_used_until_stale(
     kind: Kind, platform: Platform, clock: VirtualClock
 ) -> None:
@@ -342,18 +362,23 @@ def test_what_the_provider_fetched_is_judged_as_fetched(
     kind: Kind, platform: Platform, clock: VirtualClock
 ) -> None:
     """A provider that fetches, on a server that repeats its token: no request per call."""
-    if kind.is_async:
 
-        async def provider(last: Any, manager: Any) -> Any:
-            return await manager.afetch_token()
+    async def aprovider(last: Any, manager: Any) -> Any:
+        return await manager.afetch_token()
 
-    else:
+    def provider(last: Any, manager: Any) -> Any:
+        return manager.fetch_token()
 
-        def provider(last: Any, manager: Any) -> Any:
-            return manager.fetch_token()
-
-    platform.tokens = [token_answer("same", 100), token_answer("same", 50), token_answer("new", 100)]
-    auth = kind.auth(platform, oauth_token_provider=provider, oauth_clock_skew=SKEW)
+    platform.tokens = [
+        token_answer("same", 100),
+        token_answer("same", 50),
+        token_answer("new", 100),
+    ]
+    auth = kind.auth(
+        platform,
+        oauth_token_provider=aprovider if kind.is_async else provider,
+        oauth_clock_skew=SKEW,
+    )
     kind.get(auth, API, platform)
     clock.advance(50)
     for _ in range(5):

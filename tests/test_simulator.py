@@ -449,8 +449,15 @@ def test_the_other_refusals_have_the_shape_of_their_family(client: Client) -> No
 
 @pytest.mark.parametrize(
     "query",
-    ["refuse=unheard-of", "status=abc", "status=199", "bytes=-1", "delay=soon", "delay=-1"]
-    + ["redirect=/&code=200"],
+    [
+        "refuse=unheard-of",
+        "status=abc",
+        "status=199",
+        "bytes=-1",
+        "delay=soon",
+        "delay=-1",
+        "redirect=/&code=200",
+    ],
 )
 def test_a_parameter_that_makes_no_sense_is_a_400_that_names_it(client: Client, query: str) -> None:
     answer = client.api(f"{API_PATH}?{query}")

@@ -20,10 +20,11 @@ from .errors import (
 from .tokens import OauthToken
 
 if TYPE_CHECKING:
-    from .requests import ThingspaceAuth
+    from .requests import ThingspaceAuth as ThingspaceAuth
 
 __version__ = "0.1.0"
 
+# Without ThingspaceAuth, which needs requests: a star import must not.
 __all__ = [
     "InsecureTransportError",
     "InvalidTokenResponseError",
@@ -31,7 +32,6 @@ __all__ = [
     "OauthScopeThingspaceOauthEnum",
     "OauthToken",
     "ReentrantRequestError",
-    "ThingspaceAuth",
     "ThingspaceAuthError",
     "ThingspaceOauthCredentials",
     "__version__",
@@ -47,4 +47,4 @@ def __getattr__(name: str) -> Any:
 
 
 def __dir__() -> list[str]:
-    return sorted(set(globals()) | set(__all__))
+    return sorted({*globals(), "ThingspaceAuth"})

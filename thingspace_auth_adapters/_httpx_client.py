@@ -10,7 +10,7 @@ from .effects import HttpAnswer, HttpRequest, Reply, Undelivered
 from .flight import twin
 
 _ANSWER_LIMIT = 1024 * 1024
-_OURS = ("auth", "base_url", "cookies", "event_hooks", "follow_redirects", "headers", "timeout")
+_OURS = ("auth", "base_url", "cookies", "event_hooks", "follow_redirects", "headers")
 _PHASE_OF = {
     "ConnectTimeout": "connect",
     "ReadTimeout": "read",
@@ -53,7 +53,7 @@ class PrivateClients:
     def __init__(self, library: Any, options: Mapping[str, Any]) -> None:
         if not isinstance(options, Mapping):
             raise TypeError(f"client_options must be a dict, not {type(options).__name__}")
-        known = inspect.signature(library.AsyncClient.__init__).parameters
+        known = list(inspect.signature(library.AsyncClient).parameters)
         for name in options:
             if name in _OURS:
                 raise TypeError(f"client_options: {name!r} cannot be set for token requests")
@@ -116,12 +116,15 @@ class PrivateClients:
 
     def _arguments(self, call: TokenCall, is_async: bool) -> dict[str, Any]:
         arguments = {
-            name: value(is_async) if callable(value) else _borrowed(name, value)
+            name: value(is_async) if _is_factory(value) else _borrowed(name, value)
             for name, value in self._options.items()
         }
         if call.request.url.lower().startswith("http:"):
             # Plain http is loopback: no proxy from the environment can reach this machine's own.
             arguments["trust_env"] = False
+            if not self._options:
+                # Nor is there TLS: loading CA certificates would be most of what the call costs.
+                arguments["verify"] = False
         return {**arguments, "follow_redirects": False}
 
     def _undelivered(self, error: Any, call: TokenCall) -> Undelivered:
@@ -149,6 +152,10 @@ def _answer(response: Any, body: bytes) -> HttpAnswer:
     return HttpAnswer(response.status_code, dict(response.headers), body)
 
 
+def _is_factory(value: Any) -> bool:
+    return callable(value) and not hasattr(value, "handle_request")
+
+
 def _borrowed(name: str, value: Any) -> Any:
     if name == "transport" and value is not None:
         return _BorrowedTransport(value)
@@ -171,12 +178,6 @@ class _BorrowedTransport:
 
     async def handle_async_request(self, request: Any) -> Any:
         return await self._transport.handle_async_request(request)
-
-    def close(self) -> None:
-        pass
-
-    async def aclose(self) -> None:
-        pass
 
     def __enter__(self) -> _BorrowedTransport:
         return self

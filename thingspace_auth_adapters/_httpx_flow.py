@@ -20,8 +20,9 @@ from ._httpx_streams import (
 )
 from .blame import can_matter
 from .credentials import OauthOnTokenUpdate, OauthTokenProvider, TokenLike, checked_settings
-from .effects import HttpRequest, Reply, Steps, SyncIO
+from .effects import CallersOwnFailure, HttpRequest, Reply, Steps, SyncIO
 from .errors import ThingspaceAuthError
+from .grant import TOKEN_PATH
 from .hosts import origin
 from .lifecycle import Lease
 from .manager import Rejection, TokenManager
@@ -104,7 +105,9 @@ class HttpxTokenManager(TokenManager):
             steps = self._reconsidered_after(response, self._peeked(response), lease)
             other = self._run(steps, self._sync_io_for(request), request)
             if other is not None:
-                yield self._repeat(response, other)
+                redirects = response.history
+                repeated = yield self._repeat(response, other)
+                repeated.history = [*redirects, *repeated.history]
 
     async def async_auth_flow(self, request: Any) -> AsyncGenerator[Any, Any]:
         """What ``httpx.AsyncClient`` runs for each request: see :class:`httpx.Auth`."""
@@ -120,7 +123,9 @@ class HttpxTokenManager(TokenManager):
             steps = self._reconsidered_after(response, await self._apeeked(response), lease)
             other = await self._arun(steps, self._async_io_for(request), request)
             if other is not None:
-                yield self._repeat(response, other)
+                redirects = response.history
+                repeated = yield self._repeat(response, other)
+                repeated.history = [*redirects, *repeated.history]
 
     async def afetch_token(self, additional_params: Mapping[str, str] | None = None) -> OauthToken:
         """As :meth:`fetch_token`, without blocking the event loop."""
@@ -133,7 +138,7 @@ class HttpxTokenManager(TokenManager):
     def _carries(self, request: Any) -> bool:
         url = request.url
         key = (url.scheme, url.raw_host, url.port)
-        verdict = self._allowed_hosts.verdict(key)
+        verdict = self._verdicts.get(key)
         if verdict is None:
             target = origin(url.scheme, url.raw_host.decode("ascii"), url.port)
             return self._may_carry(target, key, request)
@@ -159,6 +164,9 @@ class HttpxTokenManager(TokenManager):
 
     def _repeat(self, response: Any, lease: Lease[OauthToken]) -> Any:
         """The request that got ``response``, once more; the response keeps its own."""
+        if isinstance(response.stream, (ReplayedStream, AsyncReplayedStream)):
+            # The client reads the rejected body to its end, however long or broken it is.
+            response.stream.cut()
         rejected = response.request
         request = self._library.Request(
             rejected.method,
@@ -170,7 +178,7 @@ class HttpxTokenManager(TokenManager):
         if isinstance(request.stream, self._library.ByteStream):
             request.read()
         request.headers["Authorization"] = lease.header
-        # Not response.cookies, which would leave a lock behind in the response: it would not pickle.
+        # Not response.cookies: that leaves a lock behind in the response, which then cannot pickle.
         cookies = self._library.Cookies()
         cookies.extract_cookies(response)
         cookies.set_cookie_header(request)
@@ -194,6 +202,9 @@ class HttpxTokenManager(TokenManager):
         response.stream = self._async_replayed_stream(beginning, rest, response.stream)
         return beginning.decoded(response, self._library)
 
+    def _endpoint_request(self) -> Any:
+        return self._library.Request("POST", self._settings.base_url + TOKEN_PATH)
+
     def _send(self, request: HttpRequest) -> Reply:
         return self._clients.send(TokenCall(request, {}))
 
@@ -208,12 +219,12 @@ class HttpxTokenManager(TokenManager):
         limits = {} if request is None else request.extensions.get("timeout") or {}
         return AsyncIO(self, lambda call: self._clients.asend(TokenCall(call, limits)), self._clock)
 
-    async def _arun(self, steps: Steps[T], io: AsyncIO, request: object = None) -> T:
+    async def _arun(self, steps: Steps[T], io: AsyncIO, request: object) -> T:
         from .async_driver import arun
 
         try:
             return await arun(steps, io)
-        except ThingspaceAuthError as error:
+        except (ThingspaceAuthError, CallersOwnFailure) as error:
             failure = error
         raise self._native(failure, request)
 
@@ -221,14 +232,15 @@ class HttpxTokenManager(TokenManager):
         from .async_driver import AsyncIO
 
         io = self._io_around()
-        return await self._arun(steps, io if isinstance(io, AsyncIO) else self._async_io_for())
+        io = io if isinstance(io, AsyncIO) else self._async_io_for()
+        return await self._arun(steps, io, self._endpoint_request())
 
     def _run_for_user(self, steps: Steps[T], async_name: str) -> T:
         from .async_driver import WorkerIO, is_on_event_loop
 
         io = self._io_around()
         if isinstance(io, WorkerIO) and io.is_here():
-            return io.run(self._arun_for_user, steps)
+            return io.run(lambda: self._arun(steps, io.io, self._endpoint_request()))
         if not isinstance(io, SyncIO) and is_on_event_loop():
             raise RuntimeError(
                 f"this would block the running event loop: await {async_name}() instead"

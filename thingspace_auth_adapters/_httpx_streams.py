@@ -54,6 +54,11 @@ class ReplayedStream:
             raise self._beginning.failure
         yield from self._rest
 
+    def cut(self) -> None:
+        """End where the beginning ends."""
+        self._beginning.failure = None
+        self._rest = iter(())
+
     def close(self) -> None:
         self._original.close()
 
@@ -69,14 +74,21 @@ class AsyncReplayedStream:
         self._beginning = beginning
         self._rest = rest
         self._original = original
+        self._is_cut = False
 
     async def __aiter__(self) -> AsyncIterator[bytes]:
         for chunk in self._beginning.chunks:
             yield chunk
         if self._beginning.failure is not None:
             raise self._beginning.failure
-        async for chunk in self._rest:
-            yield chunk
+        if not self._is_cut:
+            async for chunk in self._rest:
+                yield chunk
+
+    def cut(self) -> None:
+        """End where the beginning ends."""
+        self._beginning.failure = None
+        self._is_cut = True
 
     async def aclose(self) -> None:
         close_rest = getattr(self._rest, "aclose", None)

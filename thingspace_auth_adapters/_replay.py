@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from collections.abc import Generator
 from typing import Any
 
 from requests import Response
@@ -24,7 +25,8 @@ def peek(response: Response, limit: int) -> bytes:
         beginning = raw.read(limit, decode_content=False)
     except HTTPError as error:
         failure = error
-    response.raw = Replayed(beginning, raw, failure, is_short=len(beginning) < limit)
+    is_whole = failure is None and len(beginning) < limit
+    response.raw = Replayed(beginning, raw, failure, is_whole)
     return _decoded(beginning, raw, limit)
 
 
@@ -32,11 +34,11 @@ class Replayed(HTTPResponse):
     """A response whose beginning was read and is put back."""
 
     def __init__(
-        self, beginning: bytes, rest: HTTPResponse, failure: HTTPError | None, is_short: bool
+        self, beginning: bytes, rest: HTTPResponse, failure: HTTPError | None, is_whole: bool
     ) -> None:
-        self.is_short = is_short
+        self.is_whole = is_whole
         super().__init__(
-            body=io.BufferedReader(_Rejoined(beginning, rest, failure)),
+            body=_Buffered(_Rejoined(beginning, rest, failure)),
             headers=rest.headers,
             status=rest.status,
             version=rest.version,
@@ -45,7 +47,25 @@ class Replayed(HTTPResponse):
             decode_content=rest.decode_content,
             original_response=rest._original_response,
             retries=rest.retries,
+            # The rest does that, and knows what it was asked with.
+            enforce_content_length=False,
         )
+
+    def read_chunked(
+        self, amt: int | None = None, decode_content: bool | None = None
+    ) -> Generator[bytes, None, None]:
+        """As the original's; the chunks of the wire are taken apart already."""
+        yield from self.stream(amt or 2**16, decode_content)
+
+
+class _Buffered(io.BufferedReader):
+    def __init__(self, rejoined: _Rejoined) -> None:
+        super().__init__(rejoined)
+        self._rejoined = rejoined
+
+    def isclosed(self) -> bool:
+        """What urllib3 asks to know whether a stream has come to its end."""
+        return self.closed or (self._rejoined.has_ended and not self.peek(1))
 
 
 class _Rejoined(io.RawIOBase):
@@ -53,6 +73,7 @@ class _Rejoined(io.RawIOBase):
         self._beginning = io.BytesIO(beginning)
         self._rest = rest
         self._failure = failure
+        self.has_ended = False
 
     def readable(self) -> bool:
         return True
@@ -60,6 +81,7 @@ class _Rejoined(io.RawIOBase):
     def readinto(self, buffer: Any) -> int:
         data = self._beginning.read(len(buffer)) or self._read_rest(len(buffer))
         buffer[: len(data)] = data
+        self.has_ended = not data
         return len(data)
 
     def _read_rest(self, size: int) -> bytes:

@@ -13,6 +13,8 @@ from .grant import ClientCredentialsGrant, TransientFailure
 from .lifecycle import Lease
 from .tokens import OauthToken, as_token
 
+_SHORTEST_SECRET = 8
+
 
 class AccessTokens:
     """The access tokens of one client: a ``Kind`` for the lifecycle."""
@@ -35,31 +37,39 @@ class AccessTokens:
         )
 
     def given(self, value: object, source: str) -> Lease[OauthToken] | None:
+        """The lease on a token that the user handed over."""
         token = as_token(value, source)
         return None if token is None else self._lease(token, math.inf)
 
     def fetch(
         self, budget: Budget, additional_params: Mapping[str, str] | None = None
     ) -> Steps[Lease[OauthToken]]:
+        """Ask the token endpoint."""
         request = self._grant.token_request(additional_params)
-        return (yield from exchange(request, self._arrived, budget))
+        given = [str(value) for value in (additional_params or {}).values()]
+        confidential = [value for value in given if len(value) >= _SHORTEST_SECRET]
+
+        def read(answer: HttpAnswer) -> Lease[OauthToken] | TransientFailure:
+            token = self._grant.read_token(answer, self._clock.time(), confidential)
+            return token if isinstance(token, TransientFailure) else self._arrived(token)
+
+        return (yield from exchange(request, read, budget))
 
     def revoke(self, access_token: str, budget: Budget) -> Steps[None]:
-        request = self._grant.revocation_request(access_token)
-        yield from exchange(request, self._revoked, budget)
+        """Give a token back."""
+
+        def read(answer: HttpAnswer) -> TransientFailure | None:
+            return self._grant.read_revocation(answer, self._clock.time(), [access_token])
+
+        yield from exchange(self._grant.revocation_request(access_token), read, budget)
 
     def is_stale(self, token: OauthToken) -> bool:
+        """Whether the wall clock is past the token's expiry less the skew."""
         return not self._lease(token, math.inf).is_fresh(self._clock)
 
-    def _arrived(self, answer: HttpAnswer) -> Lease[OauthToken] | TransientFailure:
-        token = self._grant.read_token(answer, self._clock.time())
-        if isinstance(token, TransientFailure):
-            return token
+    def _arrived(self, token: OauthToken) -> Lease[OauthToken]:
         lifetime = math.inf if token.expires_in is None else token.expires_in
         return self._lease(token, self._clock.monotonic() + lifetime)
-
-    def _revoked(self, answer: HttpAnswer) -> TransientFailure | None:
-        return self._grant.read_revocation(answer, self._clock.time())
 
     def _lease(self, token: OauthToken, monotonic_expiry: float) -> Lease[OauthToken]:
         expired = Term(math.inf if token.expiry is None else token.expiry, monotonic_expiry)

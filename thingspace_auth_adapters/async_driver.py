@@ -16,7 +16,7 @@ import anyio.to_thread
 
 from .clock import Clock
 from .effects import IO, Call, HttpRequest, Reply, Steps
-from .flight import Flight, calling_back
+from .flight import LEADER_CHECK_SECONDS, Flight, calling_back
 
 T = TypeVar("T")
 
@@ -55,38 +55,49 @@ class AsyncIO:
 
     async def call(self, call: Call) -> Any:
         if inspect.iscoroutinefunction(call.function):
-            result = call.function(*call.args)
+            result = call.begin()
         else:
-            result = await anyio.to_thread.run_sync(self._call_plainly, call)
+            # A limiter of its own: the shared one may be used up by callers who wait for this one.
+            limiter = anyio.CapacityLimiter(1)
+            (result,) = await anyio.to_thread.run_sync(self._call_plainly, call, limiter=limiter)
         if not inspect.isawaitable(result):
             return result
         with calling_back(self, call.flights):
             return await result
 
-    def _call_plainly(self, call: Call) -> Any:
-        with calling_back(WorkerIO(self.owner), call.flights):
-            return call.function(*call.args)
+    def _call_plainly(self, call: Call) -> tuple[Any]:
+        with calling_back(WorkerIO(self), call.flights):
+            # In a tuple because trio refuses to hand an awaitable over from a thread.
+            return (call.begin(),)
 
     async def wait(self, flight: Flight[Any]) -> None:
         landed = anyio.Event()
-        flight.when_settled(_from_any_thread(landed.set))
-        await landed.wait()
+        wake = _from_any_thread(landed.set)
+        flight.when_settled(wake)
+        try:
+            while not landed.is_set():
+                with anyio.move_on_after(LEADER_CHECK_SECONDS):
+                    await landed.wait()
+                flight.abandon_if_stranded()
+        finally:
+            flight.forget(wake)
 
 
 class WorkerIO:
     """Marks a worker thread in which a plain callback runs on behalf of an event loop's task."""
 
-    def __init__(self, owner: object) -> None:
-        self.owner = owner
+    def __init__(self, io: AsyncIO) -> None:
+        self.owner = io.owner
+        self.io = io
         self._thread = threading.get_ident()
 
     def is_here(self) -> bool:
         """Whether the calling thread is that worker thread, not one that inherited its context."""
         return threading.get_ident() == self._thread
 
-    def run(self, function: Callable[..., Coroutine[Any, Any, T]], *args: Any) -> T:
+    def run(self, function: Callable[[], Coroutine[Any, Any, T]]) -> T:
         """Run an async function on the task's loop, blocking this thread alone."""
-        return anyio.from_thread.run(function, *args)
+        return anyio.from_thread.run(function)
 
 
 def is_on_event_loop() -> bool:

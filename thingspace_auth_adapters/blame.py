@@ -29,7 +29,7 @@ class Blame(Enum):
     """The gateway or a challenge refused it: the request was not acted upon."""
 
     SUSPECTED = "suspected"
-    """A 401 that names no cause: most likely the bearer, but the request may have been acted upon."""
+    """A 401 that names no cause: likely the bearer, but the request may have been acted upon."""
 
     INNOCENT = "innocent"
     """Something else is to blame."""

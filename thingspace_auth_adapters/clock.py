@@ -1,4 +1,4 @@
-"""Time: the one place that reads clocks and waits, so that tests can put virtual time in its stead."""
+"""Time: the one place that reads clocks and waits, so that tests can put another in its stead."""
 
 from __future__ import annotations
 

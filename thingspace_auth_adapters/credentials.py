@@ -88,26 +88,32 @@ class ThingspaceOauthCredentials:
 
     @property
     def oauth_client_id(self) -> str:
+        """The application's key."""
         return self._oauth_client_id
 
     @property
     def oauth_client_secret(self) -> str:
+        """The application's secret."""
         return self._oauth_client_secret
 
     @property
     def oauth_scopes(self) -> Iterable[str] | str | None:
+        """What to ask for."""
         return self._oauth_scopes
 
     @property
     def oauth_token_provider(self) -> OauthTokenProvider | None:
+        """What is called in place of the fetch."""
         return self._oauth_token_provider
 
     @property
     def oauth_on_token_update(self) -> OauthOnTokenUpdate | None:
+        """What is told of a new token."""
         return self._oauth_on_token_update
 
     @property
     def oauth_clock_skew(self) -> int | float | None:
+        """Seconds before its expiry at which a token counts as stale."""
         return self._oauth_clock_skew
 
     def clone_with(self, **changes: Any) -> ThingspaceOauthCredentials:
@@ -225,7 +231,8 @@ def _one_source(credentials: Any, fields: dict[str, Any]) -> Any:
         return ThingspaceOauthCredentials(**fields)
     if is_given:
         raise TypeError(
-            f"give either thingspace_oauth_credentials or its fields, not both: got {is_given[0]} too"
+            "give either thingspace_oauth_credentials or its fields, not both:"
+            f" got {is_given[0]} too"
         )
     if not hasattr(credentials, "oauth_client_id"):
         raise TypeError(

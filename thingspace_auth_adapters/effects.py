@@ -13,7 +13,7 @@ from collections.abc import Awaitable, Generator, Mapping
 from typing import Any, Callable, NamedTuple, Protocol, TypeVar, Union
 
 from .clock import Clock
-from .flight import Abandoned, Flight, calling_back
+from .flight import LEADER_CHECK_SECONDS, Abandoned, Flight, calling_back
 
 T = TypeVar("T")
 
@@ -63,10 +63,18 @@ Reply = Union[HttpAnswer, Undelivered]
 class IO(Protocol):
     """Interprets effects; the asynchronous one returns awaitables."""
 
-    def send(self, request: HttpRequest) -> Any: ...
-    def pause(self, seconds: float) -> Any: ...
-    def call(self, call: Call) -> Any: ...
-    def wait(self, flight: Flight[Any]) -> Any: ...
+    def send(self, request: HttpRequest, /) -> Any: ...
+    def pause(self, seconds: float, /) -> Any: ...
+    def call(self, call: Call, /) -> Any: ...
+    def wait(self, flight: Flight[Any], /) -> Any: ...
+
+
+class CallersOwnFailure(Exception):
+    """What failed is the caller's own affair, and nobody else's who waits for the same."""
+
+    def __init__(self, error: Exception) -> None:
+        super().__init__()
+        self.error = error
 
 
 class Send(NamedTuple):
@@ -98,9 +106,16 @@ class Call(NamedTuple):
     args: tuple[Any, ...]
     name: str
     flights: tuple[Flight[Any], ...] = ()
+    on_begin: Callable[[], object] | None = None
 
     def perform(self, io: IO) -> Any:
         return io.call(self)
+
+    def begin(self) -> Any:
+        """Make the call, of which ``on_begin`` learns that it was not cancelled before."""
+        if self.on_begin is not None:
+            self.on_begin()
+        return self.function(*self.args)
 
     def __repr__(self) -> str:
         return f"<Call {self.name}>"
@@ -157,13 +172,14 @@ class SyncIO:
 
     def call(self, call: Call) -> Any:
         with calling_back(self, call.flights):
-            result = call.function(*call.args)
+            result = call.begin()
         if isinstance(result, Awaitable):
             _discard(result)
-            raise TypeError(
+            error = TypeError(
                 f"{call.name} returned an awaitable, but the client is synchronous:"
                 " give it a plain function, or use an asynchronous client"
             )
+            raise CallersOwnFailure(error)
         return result
 
     def wait(self, flight: Flight[Any]) -> None:
@@ -172,7 +188,11 @@ class SyncIO:
             flight.settle(Abandoned())
         landed = threading.Event()
         flight.when_settled(landed.set)
-        landed.wait()
+        try:
+            while not landed.wait(LEADER_CHECK_SECONDS):
+                flight.abandon_if_stranded()
+        finally:
+            flight.forget(landed.set)
 
 
 def _discard(awaitable: Any) -> None:

@@ -7,7 +7,7 @@ import random
 from typing import Callable, NamedTuple, TypeVar
 
 from .clock import Clock
-from .effects import HttpAnswer, HttpRequest, Pause, Steps, Undelivered, send
+from .effects import CallersOwnFailure, HttpAnswer, HttpRequest, Pause, Steps, Undelivered, send
 from .grant import TransientFailure
 
 T = TypeVar("T")
@@ -18,7 +18,7 @@ logger = logging.getLogger("thingspace_auth_adapters")
 
 
 def _jitter() -> float:
-    return random.uniform(0.5, 1.0)
+    return random.uniform(0.5, 1.0)  # noqa: S311 (it spreads load, and guards nothing)
 
 
 class RetryPolicy(NamedTuple):
@@ -84,14 +84,6 @@ class Budget:
         return True
 
 
-class CallersOwnFailure(Exception):
-    """The call was cut by a limit of its own caller's, which is nobody else's failure."""
-
-    def __init__(self, error: Exception) -> None:
-        super().__init__()
-        self.error = error
-
-
 def exchange(
     request: HttpRequest, read: Callable[[HttpAnswer], T | TransientFailure], budget: Budget
 ) -> Steps[T]:
@@ -106,8 +98,10 @@ def exchange(
             yield Pause(budget.pause_left())
         timeout = min(request.timeout, max(budget.seconds_left(), _SHORTEST_TIMEOUT))
         reply = yield from send(request._replace(timeout=timeout))
+        if isinstance(reply, Undelivered) and reply.is_callers_own and budget.seconds_left() > 0:
+            raise CallersOwnFailure(reply.error)
         budget.spend()
-        outcome = _undelivered(reply, budget) if isinstance(reply, Undelivered) else read(reply)
+        outcome = _undelivered(reply) if isinstance(reply, Undelivered) else read(reply)
         if not isinstance(outcome, TransientFailure):
             return outcome
         if not budget.postpone(outcome.retry_after):
@@ -115,9 +109,7 @@ def exchange(
         logger.info("a call of %s failed, trying again", request.url)
 
 
-def _undelivered(reply: Undelivered, budget: Budget) -> TransientFailure:
-    if reply.is_callers_own and not budget.is_exhausted:
-        raise CallersOwnFailure(reply.error)
+def _undelivered(reply: Undelivered) -> TransientFailure:
     if not reply.is_transient:
         raise reply.error
     return TransientFailure(reply.error)

@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import copy
 import os
+import sys
 import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Generator, Iterator
+from contextlib import contextmanager, suppress
 from contextvars import ContextVar
 from typing import Any, Callable, Generic, NamedTuple, TypeVar, Union
 
 T = TypeVar("T")
+
+LEADER_CHECK_SECONDS = 1.0
+"""How often those who wait look whether their leader's event loop still runs."""
 
 
 class Landed(NamedTuple):
@@ -55,6 +59,7 @@ class Flight(Generic[T]):
         self.departure = departure
         self.callers_own: Exception | None = None
         self.thread = threading.get_ident()
+        self._loop = _running_asyncio_loop()
         self.fetched: dict[str, T] = {}
         self.outcome: Outcome | None = None
         self._lock = threading.Lock()
@@ -74,6 +79,17 @@ class Flight(Generic[T]):
         for wake in wakers:
             _wake(wake)
 
+    def abandon_if_stranded(self) -> None:
+        """Give the flight up where its leader's event loop stands still: it may do so for ever."""
+        if self._loop is not None and not self._loop.is_running():
+            self.settle(Abandoned())
+
+    def forget(self, wake: Callable[[], object]) -> None:
+        """A waiter that is gone need not be woken."""
+        with self._lock:
+            if wake in self._wakers:
+                self._wakers.remove(wake)
+
     def when_settled(self, wake: Callable[[], object]) -> None:
         """Have ``wake`` called once, from any thread, when there is an outcome."""
         with self._lock:
@@ -83,12 +99,21 @@ class Flight(Generic[T]):
         wake()
 
 
-def _wake(wake: Callable[[], object]) -> None:
+def _running_asyncio_loop() -> Any:
+    # Whoever runs such a loop has imported asyncio; nobody else need do so for this question.
+    asyncio = sys.modules.get("asyncio")
+    if asyncio is None:
+        return None
     try:
-        wake()
+        return asyncio.get_running_loop()
     except RuntimeError:
-        # The waiter's event loop was closed under it: there is nobody left to wake.
-        pass
+        return None
+
+
+def _wake(wake: Callable[[], object]) -> None:
+    # A RuntimeError says that the waiter's event loop was closed: nobody is left to wake.
+    with suppress(RuntimeError):
+        wake()
 
 
 class SingleFlight(Generic[T]):
@@ -120,6 +145,8 @@ class SingleFlight(Generic[T]):
         """The flight under way, or else ``departing``, and whether the caller leads it."""
         runway = self._runway
         with runway.lock:
+            if runway.flight is not None:
+                runway.flight.abandon_if_stranded()
             if runway.flight is not None and runway.flight.outcome is None:
                 return runway.flight, False
             runway.flight = departing
@@ -143,7 +170,7 @@ _surroundings: ContextVar[tuple[_Surroundings, ...]] = ContextVar("surroundings"
 
 
 @contextmanager
-def calling_back(io: object, flights: tuple[Flight[Any], ...]) -> Iterator[None]:
+def calling_back(io: object, flights: tuple[Flight[Any], ...]) -> Generator[None, None, None]:
     """Mark the running thread, task or context as being inside a callback that ``io`` calls."""
     token = _surroundings.set((*_surroundings.get(), _Surroundings(io, flights)))
     try:
@@ -172,12 +199,11 @@ def twin(error: Exception) -> Exception:
     An exception that is raised in several threads would collect all their tracebacks.
     """
     for make in (copy.copy, _bare_copy):
-        try:
+        # Not every exception can be made anew from its args.
+        with suppress(Exception):
             copied = make(error)
-        except Exception:
-            continue
-        if type(copied) is type(error) and copied.args == error.args:
-            return copied
+            if type(copied) is type(error) and copied.args == error.args:
+                return copied
     return error
 
 

@@ -10,9 +10,9 @@ from __future__ import annotations
 import json
 import re
 from base64 import b64encode
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any, NamedTuple, NoReturn
-from urllib.parse import urlencode
+from urllib.parse import quote, quote_plus, urlencode
 
 from .effects import HttpAnswer, HttpRequest
 from .errors import InvalidTokenResponseError, OauthProviderError, ThingspaceAuthError
@@ -49,6 +49,7 @@ class ClientCredentialsGrant(NamedTuple):
         return f"<ClientCredentialsGrant {self.base_url}>"
 
     def token_request(self, additional_params: Mapping[str, str] | None) -> HttpRequest:
+        """Ask for a token (RFC 6749 section 4.4.2)."""
         form = {"grant_type": "client_credentials"}
         if self.scopes:
             form["scope"] = " ".join(self.scopes)
@@ -56,36 +57,45 @@ class ClientCredentialsGrant(NamedTuple):
         return self._request(TOKEN_PATH, form)
 
     def revocation_request(self, access_token: str) -> HttpRequest:
+        """Ask to revoke one (RFC 7009 section 2.1)."""
         return self._request(REVOCATION_PATH, {"token": access_token})
 
-    def read_token(self, answer: HttpAnswer, now: float) -> OauthToken | TransientFailure:
+    def read_token(
+        self, answer: HttpAnswer, now: float, confidential: Iterable[str] = ()
+    ) -> OauthToken | TransientFailure:
         """The token in an answer that arrived at unix time ``now``.
+
+        ``confidential`` is what of the request, beside the client's secret, no error may quote.
 
         Raises:
             OauthProviderError: the endpoint refused.
             InvalidTokenResponseError: the answer is no usable token.
         """
-        failure = self._failure(answer, "token", now)
+        failure = self._failure(answer, "token", now, confidential)
         if failure is not None:
             return failure
         read = _read_token(answer.body, now)
         if isinstance(read, _Flaw):
-            self._raise_flaw(answer, read)
+            self._raise_flaw(answer, read, confidential)
         if read.expires_in is not None and read.expires_in <= 0:
             error = InvalidTokenResponseError("the token endpoint answered an expired token")
             return TransientFailure(error)
         return read
 
-    def read_revocation(self, answer: HttpAnswer, now: float) -> TransientFailure | None:
+    def read_revocation(
+        self, answer: HttpAnswer, now: float, confidential: Iterable[str] = ()
+    ) -> TransientFailure | None:
         """``None`` where the revocation was accepted.
 
         Raises:
             OauthProviderError: the endpoint refused.
             InvalidTokenResponseError: it answered neither acceptance nor refusal.
         """
-        return self._failure(answer, "revocation", now)
+        return self._failure(answer, "revocation", now, confidential)
 
-    def _failure(self, answer: HttpAnswer, name: str, now: float) -> TransientFailure | None:
+    def _failure(
+        self, answer: HttpAnswer, name: str, now: float, confidential: Iterable[str]
+    ) -> TransientFailure | None:
         if 200 <= answer.status < 300:
             return None
         if answer.status < 400:
@@ -93,29 +103,25 @@ class ClientCredentialsGrant(NamedTuple):
                 f"the {name} endpoint answered {answer.status}, which is not followed:"
                 " check base_url and the proxy"
             )
-        error = self._refusal(answer, f"the {name} endpoint refused")
+        error = self._refusal(answer, f"the {name} endpoint refused", confidential)
         if answer.status == 429 or answer.status >= 500:
             return TransientFailure(error, retry_after(answer.headers, now))
         raise error
 
-    def _raise_flaw(self, answer: HttpAnswer, flaw: _Flaw) -> NoReturn:
+    def _raise_flaw(self, answer: HttpAnswer, flaw: _Flaw, confidential: Iterable[str]) -> NoReturn:
         if flaw.is_refusal:
-            raise self._refusal(answer, "the token endpoint refused")
+            raise self._refusal(answer, "the token endpoint refused", confidential)
         raise InvalidTokenResponseError(f"the token endpoint's answer is no token: {flaw.reason}")
 
-    def _refusal(self, answer: HttpAnswer, what: str) -> ThingspaceAuthError:
+    def _refusal(
+        self, answer: HttpAnswer, what: str, confidential: Iterable[str]
+    ) -> ThingspaceAuthError:
+        secrets = (self._basic(), self.client_secret, *confidential)
         fields = _error_fields(answer.body)
-        quoted = {name: self._without_secrets(text) for name, text in fields.items()}
+        quoted = {name: _without(secrets, text) for name, text in fields.items()}
         details = [quoted[name] for name in ("error", "error_description") if name in quoted]
         message = ": ".join([f"{what} (status {answer.status})", *details])
         return OauthProviderError(message, status_code=answer.status, **quoted)
-
-    def _without_secrets(self, text: str) -> str:
-        """A server's words, printable and without what the request told it in confidence."""
-        for secret in (self._basic(), self.client_secret):
-            text = text.replace(secret, "<hidden>")
-        shown = text[:_LONGEST_QUOTE]
-        return "".join(char if char.isprintable() else " " for char in shown)
 
     def _request(self, path: str, form: Mapping[str, str]) -> HttpRequest:
         headers = {
@@ -129,6 +135,15 @@ class ClientCredentialsGrant(NamedTuple):
     def _basic(self) -> str:
         # ThingSpace wants the plain string, without the percent-encoding of RFC 6749 section 2.3.1.
         return b64encode(f"{self.client_id}:{self.client_secret}".encode()).decode("ascii")
+
+
+def _without(secrets: Iterable[str], text: str) -> str:
+    """A server's words, printable and without what the request told it in confidence."""
+    for secret in secrets:
+        for form in (secret, quote(secret, safe=""), quote_plus(secret)):
+            text = text.replace(form, "<hidden>")
+    shown = text[:_LONGEST_QUOTE]
+    return "".join(char if char.isprintable() else " " for char in shown)
 
 
 def retry_after(headers: Mapping[str, str], now: float) -> float | None:
@@ -178,8 +193,8 @@ def _token(fields: Mapping[str, Any], now: float) -> OauthToken:
 
 
 def _error_fields(body: bytes) -> dict[str, str]:
-    fields = json_object(body) or {}
-    fault = fields.get("fault")
+    fields: dict[str, Any] = json_object(body) or {}
+    fault: Any = fields.get("fault")
     if isinstance(fault, dict):
         fields = {"error": str(fault.get("code")), "error_description": fault.get("message")}
     names = ("error", "error_description", "error_uri")

@@ -43,7 +43,7 @@ def origin(scheme: str, host: str, port: int | None) -> Origin | None:
     scheme = scheme.lower()
     if scheme not in _DEFAULT_PORTS:
         return None
-    return Origin(scheme, _normalised(host), port or _DEFAULT_PORTS[scheme])
+    return Origin(scheme, _normalised(host), _DEFAULT_PORTS[scheme] if port is None else port)
 
 
 def origin_of(url: str) -> Origin | None:
@@ -76,7 +76,13 @@ class _Entry(NamedTuple):
         return host == self.host
 
     def covers(self, target: Origin) -> bool:
-        return self.covers_host(target.host) and self.port in (None, target.port)
+        return self.covers_host(target.host) and self._covers_port(target)
+
+    def _covers_port(self, target: Origin) -> bool:
+        if self.port in (None, target.port):
+            return True
+        # The libraries keep Authorization where a redirect upgrades http on port 80 to https.
+        return is_loopback(self.host) and (self.port, target[::2]) == (80, ("https", 443))
 
 
 class AllowedHosts:
@@ -97,7 +103,8 @@ class AllowedHosts:
         self._entries = tuple(_entry(text) for text in entries)
         if not self._entries:
             raise ValueError("allowed_hosts is empty: no request would ever get a token")
-        self._verdicts: dict[Hashable, bool] = {}
+        self.verdicts: dict[Hashable, bool] = {}
+        """What was remembered: the warm path's one look-up."""
 
     def allow(self, target: Origin | None) -> bool:
         """Whether a request to ``target`` may carry a token."""
@@ -124,15 +131,11 @@ class AllowedHosts:
             return False
         return any(entry.covers_host(target.host) for entry in self._entries)
 
-    def verdict(self, key: Hashable) -> bool | None:
-        """What was remembered under ``key``, or ``None``. The warm path's one look-up."""
-        return self._verdicts.get(key)
-
     def remember(self, key: Hashable, verdict: bool) -> bool:
         """Remember a verdict under a key that determines it, and return it."""
-        if len(self._verdicts) >= _CACHED_VERDICTS:
-            self._verdicts = {}
-        self._verdicts[key] = verdict
+        if len(self.verdicts) >= _CACHED_VERDICTS:
+            self.verdicts.clear()
+        self.verdicts[key] = verdict
         return verdict
 
 
@@ -163,6 +166,8 @@ def checked_base_url(base_url: object) -> tuple[str, Origin]:
     target = origin_of(base_url)
     if match is None or target is None or match["userinfo"] or target.scheme in ("ws", "wss"):
         raise ValueError("base_url must be a URL like https://thingspace.verizon.com")
+    if not 0 < target.port < 65536 or not _is_host(target.host):
+        raise ValueError("base_url must name a host, and a port from 1 to 65535 if any")
     if re.search(r"[?#\s\\]", base_url):
         raise ValueError("base_url must have no query, fragment, blank or backslash")
     if not (target.is_secure or is_loopback(target.host)):
@@ -175,11 +180,10 @@ def _entry(text: object) -> _Entry:
         raise TypeError(f"allowed_hosts must hold strings, not {type(text).__name__}")
     wildcard, host, port_text = _split_entry(text)
     host = _normalised(_a_labels(host))
-    address = _address(host)
-    if not (address or re.fullmatch(_LABELS, host)) or (wildcard and (address or port_text)):
+    if not _is_host(host) or (wildcard and (_address(host) or port_text)):
         raise ValueError(_entry_help(text))
     port = _port(text, port_text)
-    if port is None and not is_loopback(host):
+    if port is None and (wildcard or not is_loopback(host)):
         port = 443
     return _Entry(host, port, wildcard)
 
@@ -210,6 +214,10 @@ def _port(text: str, port_text: str) -> int | None:
 
 def _entry_help(text: str) -> str:
     return f"allowed_hosts: {text!r} is none of host, host:port, *.domain (no URL, no bare *)"
+
+
+def _is_host(host: str) -> bool:
+    return _address(host) is not None or re.fullmatch(_LABELS, host) is not None
 
 
 def _a_labels(host: str) -> str:

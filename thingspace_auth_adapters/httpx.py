@@ -5,6 +5,8 @@ The same object serves ``httpx.AsyncClient``, on asyncio or trio.
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 from . import errors
 
 try:
@@ -16,6 +18,7 @@ except ImportError as error:
 
 from ._httpx_flow import HttpxTokenManager
 from ._httpx_streams import AsyncReplayedStream, ReplayedStream
+from .manager import ErrorTypes
 
 __all__ = [
     "InsecureTransportError",
@@ -56,7 +59,7 @@ class ThingspaceAuth(HttpxTokenManager, library.Auth):
     _library = library
     _replayed_stream = _ReplayedStream
     _async_replayed_stream = _AsyncReplayedStream
-    _error_types = {
+    _error_types: ClassVar[ErrorTypes] = {
         errors.OauthProviderError: OauthProviderError,
         errors.InvalidTokenResponseError: InvalidTokenResponseError,
         errors.InsecureTransportError: InsecureTransportError,

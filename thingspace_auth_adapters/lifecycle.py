@@ -2,11 +2,11 @@
 
 Theory of operation. A lifecycle publishes one immutable :class:`Lease` by one assignment, so the
 warm path reads it without a lock. Whoever finds it missing, stale, expired or rejected boards the
-*flight* under way or starts one. Its leader asks the provider or the endpoint; everyone else waits
-for the outcome, or, where the lease is merely stale, goes on with it. A leader that goes away
-(cancelled, closed, cut by its caller's own timeout) abandons the flight: those who waited board anew,
-and the first of them leads with what is left of the budget. The lock guards the few assignments
-that must happen together, and is never held across a ``yield``.
+*flight* under way or starts one. Its leader asks the provider or the endpoint; everyone else
+waits for the outcome or, where the lease is merely stale, goes on with it. A leader that goes away
+(cancelled, closed, cut by its caller's own timeout) abandons the flight: those who waited board
+anew, and the first of them leads with what is left of the budget. The lock guards the few
+assignments that must happen together, and is never held across a ``yield``.
 
 What is renewed, an access token or something else with such a life, is the :class:`Kind`'s
 affair.
@@ -20,9 +20,9 @@ from collections.abc import Mapping
 from typing import Any, Callable, Generic, NamedTuple, Protocol, TypeVar
 
 from .clock import OVER, Clock, Term
-from .effects import Call, Steps, Wait
+from .effects import Call, CallersOwnFailure, Steps, Wait
 from .errors import ReentrantRequestError, ThingspaceAuthError
-from .exchange import Budget, CallersOwnFailure, RetryPolicy
+from .exchange import Budget, RetryPolicy
 from .flight import Abandoned, Departure, Failed, Flight, Landed, SingleFlight, flights_around, twin
 
 T = TypeVar("T")
@@ -50,7 +50,7 @@ class Lease(Generic[T]):
         rejected: whether the platform turned it down.
     """
 
-    __slots__ = ("value", "key", "header", "stale", "expired", "rejected")
+    __slots__ = ("expired", "header", "key", "rejected", "stale", "value")
 
     def __init__(
         self, value: T, key: str, header: str, stale: Term, expired: Term, rejected: bool = False
@@ -75,12 +75,6 @@ class Lease(Generic[T]):
         """The same, to be used until it expires: renewing it earlier would bring nothing new."""
         return Lease(self.value, self.key, self.header, self.expired, self.expired)
 
-    def __copy__(self) -> Lease[T]:
-        return self
-
-    def __deepcopy__(self, memo: object) -> Lease[T]:
-        return self
-
     def __repr__(self) -> str:
         return "<Lease>"
 
@@ -96,11 +90,13 @@ class Kind(Protocol[T]):
 
     def given(self, value: object, source: str) -> Lease[T] | None:
         """The lease on what a user handed over; ``None`` stays ``None``."""
+        ...
 
     def fetch(
         self, budget: Budget, additional_params: Mapping[str, str] | None = None
     ) -> Steps[Lease[T]]:
         """Ask the platform for a new one."""
+        ...
 
 
 class _Obtained(NamedTuple):
@@ -129,6 +125,8 @@ class Lifecycle(Generic[T]):
         self._rejected: tuple[str, ...] = ()
         self._same_again: tuple[str, float] = ("", 0.0)
         self._refresh_not_before = 0.0
+        self._adopted: T | None = None
+        self._untold: T | None = None
 
     @property
     def lease(self) -> Lease[T] | None:
@@ -137,8 +135,12 @@ class Lifecycle(Generic[T]):
 
     def fresh(self) -> Lease[T] | None:
         """The lease where nothing needs to be done about it: the warm path."""
-        lease = self._lease
-        return lease if lease is not None and lease.is_fresh(self.clock) else None
+        lease, clock = self._lease, self.clock
+        if lease is None or self._untold is not None:
+            return None
+        # Spelled out, since every request comes by here: lease.is_fresh(clock).
+        wall, monotonic = lease.stale
+        return lease if clock.time() < wall and clock.monotonic() < monotonic else None
 
     def acquire(self) -> Steps[Lease[T]]:
         """A usable lease, renewed first if need be.
@@ -174,10 +176,20 @@ class Lifecycle(Generic[T]):
             flight.fetched[lease.key] = lease
         return lease
 
+    def adopt(self, lease: Lease[T] | None) -> None:
+        """Assign what the credentials hold, unless it is what they held the last time."""
+        value = None if lease is None else lease.value
+        with self._flights.lock:
+            if value == self._adopted:
+                return
+            self._adopted = value
+        self.assign(lease)
+
     def assign(self, lease: Lease[T] | None) -> None:
         """Put a lease in the current one's place, or with ``None`` forget it."""
         with self._flights.lock:
             self._generation += 1
+            self._untold = None
             self._lease = lease
             self._same_again = ("", 0.0)
             self._refresh_not_before = 0.0
@@ -249,6 +261,9 @@ class Lifecycle(Generic[T]):
             return None
         try:
             renewed = yield from self._renewed(flight, lease)
+        except CallersOwnFailure as own:
+            failure = own.error
+            flight.settle(Abandoned())
         except Exception as error:
             failure = error
             flight.settle(Abandoned() if error is flight.callers_own else Failed(error))
@@ -291,6 +306,7 @@ class Lifecycle(Generic[T]):
             if flight is not None and flight.has_waiters:
                 flight.callers_own = failure
                 raise failure
+            budget.spend()
             if not budget.postpone(None):
                 raise failure
 
@@ -300,12 +316,13 @@ class Lifecycle(Generic[T]):
         args = (None if lease is None else lease.value, self._manager)
         value = yield Call(self.kind.provider, args, self.kind.provider_name, (flight,))
         given = self.kind.given(value, f"what {self.kind.provider_name} returned")
-        if given is None or given.key in flight.fetched:
-            return None if given is None else flight.fetched[given.key]
-        is_same = lease is not None and lease.key == given.key
-        if is_same or given.key in self._rejected or not given.is_usable(self.clock):
+        if given is None:
             return None
-        return given
+        if given.key in flight.fetched:
+            return flight.fetched[given.key]
+        is_same = lease is not None and lease.key == given.key
+        is_good = not is_same and given.key not in self._rejected and given.is_usable(self.clock)
+        return given if is_good else None
 
     def _land(self, flight: Flight[Lease[T]], lease: Lease[T]) -> _Obtained | None:
         if not lease.is_fresh(self.clock):
@@ -333,9 +350,25 @@ class Lifecycle(Generic[T]):
     def _announced(self, obtained: _Obtained) -> Steps[Lease[T]]:
         if obtained.is_news:
             logger.info("a new %s is in use", self.kind.name)
-            if self.kind.on_update is not None:
-                yield Call(self.kind.on_update, (obtained.lease.value,), self.kind.on_update_name)
+        news = obtained.lease.value if obtained.is_news else self._take_untold()
+        if news is not None and self.kind.on_update is not None:
+            yield from self._tell(news, self.kind.on_update)
         return obtained.lease
+
+    def _tell(self, news: T, on_update: Callable[..., Any]) -> Steps[None]:
+        begun: list[bool] = []
+        name = self.kind.on_update_name
+        try:
+            yield Call(on_update, (news,), name, on_begin=lambda: begun.append(True))
+        finally:
+            if not begun:
+                # Cancelled before it began: the next caller tells it.
+                self._untold = news
+
+    def _take_untold(self) -> T | None:
+        with self._flights.lock:
+            news, self._untold = self._untold, None
+        return news
 
     def _reject(self, key: str) -> bool:
         with self._flights.lock:

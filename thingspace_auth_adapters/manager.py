@@ -8,14 +8,15 @@ from __future__ import annotations
 
 import copy
 import logging
+from abc import ABC, abstractmethod
 from collections.abc import Hashable, Mapping
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, ClassVar, NamedTuple, TypeVar, cast
 
 from .access_tokens import AccessTokens
 from .blame import Blame, blame
 from .clock import Clock
 from .credentials import Settings, TokenLike
-from .effects import HttpRequest, Reply, Steps, SyncIO, run
+from .effects import CallersOwnFailure, HttpRequest, Reply, Steps, SyncIO, run
 from .errors import ThingspaceAuthError
 from .exchange import RetryPolicy
 from .flight import ios_around
@@ -45,15 +46,17 @@ class Rejection(NamedTuple):
         return f"<Rejection {self.status}>"
 
 
-class TokenManager:
+class TokenManager(ABC):
     """The common part of the adapters' ``ThingspaceAuth`` classes."""
 
-    _error_types: ErrorTypes
+    _error_types: ClassVar[ErrorTypes]
     """The library's own subclass of each of our errors."""
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
+        self._credentials = settings.credentials
         self._allowed_hosts = settings.allowed_hosts
+        self._verdicts = settings.allowed_hosts.verdicts
         self._clock = Clock()
         self._tokens = AccessTokens(settings, self._clock)
         self._lifecycle: Lifecycle[OauthToken] = Lifecycle(
@@ -133,9 +136,12 @@ class TokenManager:
     def __copy__(self: M) -> M:
         """A copy with a life of its own, that shares what the user gave."""
         copied = type(self).__new__(type(self))
-        vars(copied).update(vars(self))
+        vars(copied).update(self.__getstate__())
         copied._lifecycle = self._lifecycle.copied_for(copied)
         return copied
+
+    def __getstate__(self) -> dict[str, Any]:
+        return dict(vars(self))
 
     def __deepcopy__(self: M, memo: object) -> M:
         return copy.copy(self)
@@ -145,9 +151,13 @@ class TokenManager:
 
     # What adapters build on.
 
+    @abstractmethod
     def _send(self, request: HttpRequest) -> Reply:
         """Send a token request with the adapter's library, blocking."""
-        raise NotImplementedError
+
+    @abstractmethod
+    def _endpoint_request(self) -> object:
+        """A request of the library's that stands for a call of the token endpoint in errors."""
 
     def _attach_request(self, error: Any, request: Any) -> None:
         """Tell the library's own error which request it is about."""
@@ -171,7 +181,7 @@ class TokenManager:
 
     def _fresh(self) -> Lease[OauthToken] | None:
         """The lease, where nothing needs to be done about it: the warm path."""
-        if getattr(self._settings.credentials, "oauth_token", None) is not self._adopted:
+        if getattr(self._credentials, "oauth_token", None) is not self._adopted:
             self._adopt()
         return self._lifecycle.fresh()
 
@@ -198,16 +208,18 @@ class TokenManager:
             yield from self._tokens.revoke(lease.key, budget)
             self._lifecycle.revoked(lease.key)
 
-    def _run(self, steps: Steps[T], io: SyncIO, request: object = None) -> T:
+    def _run(self, steps: Steps[T], io: SyncIO, request: object) -> T:
         try:
             return run(steps, io)
-        except ThingspaceAuthError as error:
+        except (ThingspaceAuthError, CallersOwnFailure) as error:
             failure = error
         raise self._native(failure, request)
 
-    def _native(self, error: ThingspaceAuthError, request: object) -> ThingspaceAuthError:
+    def _native(self, error: Exception, request: object) -> Exception:
         """The error as the library's own, about ``request``."""
-        native_type = self._error_types.get(type(error))
+        if isinstance(error, CallersOwnFailure):
+            return error.error
+        native_type = self._error_types.get(cast("type[ThingspaceAuthError]", type(error)))
         if native_type is None:
             return error
         native = native_type(*error.args)
@@ -218,7 +230,8 @@ class TokenManager:
     def _run_for_user(self, steps: Steps[T], async_name: str) -> T:
         """Run steps that the user's own code asked for; ``async_name`` is the awaitable way."""
         io = self._io_around()
-        return self._run(steps, io if isinstance(io, SyncIO) else self._sync_io())
+        io = io if isinstance(io, SyncIO) else self._sync_io()
+        return self._run(steps, io, self._endpoint_request())
 
     def _sync_io(self) -> SyncIO:
         return SyncIO(self, self._send, self._clock)
@@ -229,11 +242,7 @@ class TokenManager:
 
     def _adopt(self) -> None:
         """Adopt a changed ``credentials.oauth_token``."""
-        given = getattr(self._settings.credentials, "oauth_token", None)
-        if given is self._adopted:
-            return
-        is_changed = given != self._adopted
-        lease = self._tokens.given(given, "credentials.oauth_token")
-        self._adopted = given
-        if is_changed:
-            self._lifecycle.assign(lease)
+        given = getattr(self._credentials, "oauth_token", None)
+        if given is not self._adopted:
+            self._lifecycle.adopt(self._tokens.given(given, "credentials.oauth_token"))
+            self._adopted = given

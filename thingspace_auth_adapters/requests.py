@@ -5,17 +5,19 @@ from __future__ import annotations
 import functools
 import time
 from collections.abc import Iterable
+from contextlib import suppress
 from datetime import timedelta
-from typing import Any
+from typing import Any, ClassVar
 
 from . import errors
 from .blame import BODY_LIMIT, can_matter
 from .credentials import OauthOnTokenUpdate, OauthTokenProvider, TokenLike, checked_settings
 from .effects import HttpAnswer, HttpRequest, Reply, Undelivered
 from .flight import twin
+from .grant import TOKEN_PATH
 from .hosts import is_plain_prefix, origin_of
 from .lifecycle import Lease
-from .manager import Rejection, TokenManager
+from .manager import ErrorTypes, Rejection, TokenManager
 from .tokens import OauthToken
 
 try:
@@ -84,7 +86,7 @@ class ThingspaceAuth(TokenManager, AuthBase):
         TypeError, ValueError: an argument is bad; the message names it.
     """
 
-    _error_types = {
+    _error_types: ClassVar[ErrorTypes] = {
         errors.OauthProviderError: OauthProviderError,
         errors.InvalidTokenResponseError: InvalidTokenResponseError,
         errors.InsecureTransportError: InsecureTransportError,
@@ -119,6 +121,7 @@ class ThingspaceAuth(TokenManager, AuthBase):
         if session is not None and not isinstance(session, Session):
             raise TypeError(f"session must be a requests.Session, not {type(session).__name__}")
         self._session = session
+        self._watch: _Watch | None = None
         super().__init__(
             checked_settings(thingspace_oauth_credentials, fields, base_url, allowed_hosts, timeout)
         )
@@ -134,15 +137,25 @@ class ThingspaceAuth(TokenManager, AuthBase):
         url = r.url or ""
         end = url.find("/", 8)
         prefix = url if end < 0 else url[:end]
-        may_carry = self._allowed_hosts.verdict(prefix)
+        may_carry = self._verdicts.get(prefix)
         if may_carry is None:
             key = prefix if is_plain_prefix(prefix) else None
             may_carry = self._may_carry(origin_of(url), key, r)
         if may_carry:
             lease = self._fresh() or self._run(self._acquired(), self._sync_io(), r)
             r.headers["Authorization"] = lease.header
-            _watch(r, self, lease)
+            watch = self._watch
+            if watch is None or watch.lease is not lease:
+                watch = self._watch = _Watch(self, lease)
+            hooks: Any = r.hooks.get("response")
+            if hooks == []:
+                hooks.append(watch)
+            else:
+                watch.over(r)
         return r
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**super().__getstate__(), "_watch": None}
 
     def _renewed_after(self, response: Response, lease: Lease[OauthToken]) -> Any:
         """The lease with which to repeat the request that ``response`` rejected, or ``None``."""
@@ -151,10 +164,13 @@ class ThingspaceAuth(TokenManager, AuthBase):
         if not carried or not self._allowed_hosts.allow(origin_of(request.url or "")):
             return None
         headers = {name.lower(): value for name, value in response.headers.items()}
-        body = peek(response, BODY_LIMIT)
+        body = b"" if request.method == "HEAD" else peek(response, BODY_LIMIT)
         rejection = Rejection(response.status_code, headers, body, request.method or "")
         steps = self._reconsidered(rejection, lease, _can_rewind(request))
         return self._run(steps, self._sync_io(), request)
+
+    def _endpoint_request(self) -> PreparedRequest:
+        return Request("POST", self._settings.base_url + TOKEN_PATH).prepare()
 
     def _send(self, request: HttpRequest) -> Reply:
         if self._session is not None:
@@ -165,34 +181,41 @@ class ThingspaceAuth(TokenManager, AuthBase):
 
 
 class _Watch:
-    """The response hook of one request: renews and repeats where the token was rejected.
+    """A response hook that renews and repeats where the platform rejected a lease's token.
 
-    It outlives redirects, since ``requests`` copies hooks to the requests that follow them.
+    It outlives redirects, since ``requests`` shares a request's hooks with those that follow it.
+    What is known of one call of the user's, that it was repeated, is therefore kept there, by
+    putting another hook in this one's place.
     """
 
-    __slots__ = ("_auth", "_lease", "_has_repeated")
+    __slots__ = ("_auth", "lease")
 
     def __init__(self, auth: ThingspaceAuth, lease: Lease[OauthToken]) -> None:
         self._auth = auth
-        self._lease = lease
-        self._has_repeated = False
+        self.lease = lease
+
+    def over(self, request: PreparedRequest) -> None:
+        """Watch a request, in the place of any other watch."""
+        hooks: Any = request.hooks.get("response") or []
+        hooks = [hooks] if callable(hooks) else hooks
+        others = [hook for hook in hooks if not isinstance(hook, _Watch)]
+        request.hooks["response"] = [*others, self]
 
     def __call__(self, response: Response, **kwargs: Any) -> Response | None:
-        repeated = None
-        if can_matter(response.status_code) and not self._has_repeated:
-            repeated = self._repeated(response, kwargs)
-        # A redirect that the repeat led to belongs to the same call of the user's.
-        self._has_repeated = (repeated is not None or self._has_repeated) and (
-            repeated or response
-        ).is_redirect
-        return repeated
-
-    def _repeated(self, response: Response, kwargs: dict[str, Any]) -> Response | None:
-        lease = self._auth._renewed_after(response, self._lease)
-        if lease is None or not _rewind(response.request):
+        if not can_matter(response.status_code):
             return None
-        self._lease = lease
-        return _repeat(response, lease.header, kwargs)
+        request = response.request
+        lease = self._auth._renewed_after(response, self.lease)
+        has_connection = getattr(response, "connection", None) is not None
+        if lease is None or not has_connection or not _rewind(request):
+            return None
+        repeated = _repeat(response, lease.header, kwargs)
+        watch = _Watch(self._auth, lease)
+        if repeated.is_redirect:
+            _Repeated(watch).over(request)
+        else:
+            watch.over(request)
+        return repeated
 
     def __reduce__(self) -> tuple[Any, ...]:
         # A pickled request takes no credentials along, and can be read where this package is
@@ -200,11 +223,19 @@ class _Watch:
         return functools.partial, (dispatch_hook, "response", None)
 
 
-def _watch(request: PreparedRequest, auth: ThingspaceAuth, lease: Lease[OauthToken]) -> None:
-    hooks = request.hooks["response"]
-    if hooks:
-        hooks[:] = [hook for hook in hooks if not isinstance(hook, _Watch)]
-    hooks.append(_Watch(auth, lease))
+class _Repeated(_Watch):
+    """The hook while a call that was repeated follows redirects: it is not repeated again."""
+
+    __slots__ = ("_next_call",)
+
+    def __init__(self, next_call: _Watch) -> None:
+        super().__init__(next_call._auth, next_call.lease)
+        self._next_call = next_call
+
+    def __call__(self, response: Response, **kwargs: Any) -> Response | None:
+        if not response.is_redirect:
+            self._next_call.over(response.request)
+        return None
 
 
 def _repeat(response: Response, header: str, kwargs: dict[str, Any]) -> Response:
@@ -226,9 +257,10 @@ def _repeat(response: Response, header: str, kwargs: dict[str, Any]) -> Response
 
 
 def _drain(response: Response) -> None:
-    """Give the connection back, with the body read where it is short."""
-    if getattr(response.raw, "is_short", True):
-        _ = response.content
+    """Give the connection back, with the body read where it is short and in order."""
+    if getattr(response.raw, "is_whole", True):
+        with suppress(library.RequestException):
+            _ = response.content
     response.close()
 
 

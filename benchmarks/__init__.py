@@ -1,0 +1,1 @@
+"""What the adapters cost, side by side with others: ``python -m benchmarks``."""

@@ -1,0 +1,69 @@
+"""Helpers for tests with real sockets, threads and event loops: bounded, and patient."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Iterable
+from typing import Any, Callable
+
+from thingspace_auth_adapters.clock import Clock
+from thingspace_auth_adapters.simulator import ThingspaceSimulator
+
+PATIENCE = 30.0
+
+
+def eventually(condition: Callable[[], object]) -> None:
+    """Wait until ``condition`` holds, for as long as a slow machine may need."""
+    deadline = time.monotonic() + PATIENCE
+    while not condition():
+        assert time.monotonic() < deadline, "it never came to that"
+        time.sleep(0.002)
+
+
+async def aeventually(condition: Callable[[], object]) -> None:
+    """The same, while the event loop goes on."""
+    deadline = time.monotonic() + PATIENCE
+    while not condition():
+        assert time.monotonic() < deadline, "it never came to that"
+        await Clock().asleep(0.002)
+
+
+def waiters(auth: Any) -> int:
+    """How many callers wait for the flight under way."""
+    flight = auth._lifecycle._flights._runway.flight
+    return 0 if flight is None else len(flight._wakers)
+
+
+def options_for(simulator: ThingspaceSimulator) -> dict[str, Any]:
+    return {
+        "oauth_client_id": simulator.client_id,
+        "oauth_client_secret": simulator.client_secret,
+        "base_url": simulator.url,
+    }
+
+
+class Threads:
+    """Runs functions in threads and collects what they return or raise."""
+
+    def __init__(self) -> None:
+        self.outcomes: list[Any] = []
+        self._threads: list[threading.Thread] = []
+
+    def start(self, function: Callable[..., Any], *args: Any) -> None:
+        thread = threading.Thread(target=self._run, args=(function, args), daemon=True)
+        self._threads.append(thread)
+        thread.start()
+
+    def _run(self, function: Callable[..., Any], args: Iterable[Any]) -> None:
+        try:
+            outcome = function(*args)
+        except BaseException as error:
+            outcome = error
+        self.outcomes.append(outcome)
+
+    def join(self) -> list[Any]:
+        for thread in self._threads:
+            thread.join(PATIENCE)
+            assert not thread.is_alive(), "a thread never came back"
+        return self.outcomes

@@ -1,0 +1,213 @@
+"""Where a token may go: every guard has a case that it must refuse."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from thingspace_auth_adapters import InsecureTransportError
+from thingspace_auth_adapters.hosts import (
+    AllowedHosts,
+    checked_base_url,
+    default_entries,
+    is_plain_prefix,
+    origin,
+    origin_of,
+)
+
+
+def allows(entry: str, url: str) -> bool:
+    return AllowedHosts([entry]).allow(origin_of(url))
+
+
+@pytest.mark.parametrize(
+    ("entry", "url"),
+    [
+        ("a.example", "https://a.example"),
+        ("a.example", "https://A.EXAMPLE:443/x"),
+        ("A.Example.", "https://a.example./x"),
+        ("a.example:8443", "https://a.example:8443/"),
+        ("*.a.example", "https://b.a.example/"),
+        ("*.a.example", "https://c.b.a.example?x"),
+        ("a_b.example", "https://a_b.example#x"),
+        ("localhost", "http://localhost:1234/"),
+        ("localhost", "https://localhost/"),
+        ("127.0.0.1", "http://127.0.0.1:1/"),
+        ("127.0.0.1:80", "http://127.0.0.1/"),
+        ("::1", "http://[::1]:9/"),
+        ("[::1]", "http://[::1]:9/"),
+        ("[::1]:9", "http://[0:0:0:0:0:0:0:1]:9/"),
+        ("2001:db8::1", "https://[2001:DB8:0::1]/"),
+        ("192.0.2.1", "https://192.0.2.1/"),
+        ("localhost:80", "https://localhost/"),
+        ("a.example", "https://user:p%40ss@a.example/"),
+        ("a.example", "wss://a.example/socket"),
+    ],
+)
+def test_allowed(entry: str, url: str) -> None:
+    assert allows(entry, url)
+
+
+@pytest.mark.parametrize(
+    ("entry", "url"),
+    [
+        ("a.example", "https://a.example:8443/"),
+        ("a.example", "https://b.a.example/"),
+        ("a.example", "https://a.example.evil.example/"),
+        ("a.example", "https://xa.example/"),
+        ("a.example", "http://a.example/"),
+        ("a.example", "ftp://a.example/"),
+        ("a.example:8443", "https://a.example/"),
+        ("*.a.example", "https://a.example/"),
+        ("*.a.example", "https://xa.example/"),
+        ("*.a.example", "https://b.a.example:8443/"),
+        ("localhost:80", "http://localhost:81/"),
+        ("localhost:81", "https://localhost/"),
+        ("*.localhost", "https://a.localhost:8443/"),
+        ("192.0.2.1", "http://192.0.2.1/"),
+        ("0.0.0.0", "http://0.0.0.0/"),
+        ("::ffff:127.0.0.1", "http://[::ffff:127.0.0.1]/"),
+        ("a.example", "https://evil.example\\@a.example/"),
+        ("a.example", "https://evil.example/@a.example/"),
+        ("a.example", "https://a.example@evil.example/"),
+        ("a.example", "https://a.example\n.evil.example/"),
+        ("a.example", "https://a.example .evil.example/"),
+        ("a.example", "https://x@y@a.example/"),
+        ("a.example", "https://a%2Eexample/"),
+        ("a.example", "https:///a.example/"),
+        ("a.example", "https:a.example"),
+        ("a.example", "a.example"),
+        ("a.example", ""),
+    ],
+)
+def test_refused(entry: str, url: str) -> None:
+    assert not allows(entry, url)
+
+
+@pytest.mark.parametrize(
+    "entry",
+    [
+        "",
+        "*",
+        "*.",
+        ".",
+        "https://a.example",
+        "a.example/path",
+        "a.example:",
+        "a.example:0",
+        "a.example:65536",
+        "a.example:x",
+        "*.127.0.0.1",
+        "*.::1",
+        "*.[::1]",
+        "*.a.example:8443",
+        "a.*.example",
+        "**.example",
+        "[::1",
+        "[::1]x",
+        "[::1]:",
+        "user@a.example",
+        " a.example",
+        "a..example",
+        "-a.example",
+        "ü" * 80 + ".example",
+    ],
+)
+def test_bad_entries_are_named(entry: str) -> None:
+    with pytest.raises(ValueError, match="allowed_hosts"):
+        AllowedHosts([entry])
+
+
+@pytest.mark.parametrize("entries", ["a.example", b"a.example", [7], [None]])
+def test_entries_of_the_wrong_type(entries: Any) -> None:
+    with pytest.raises(TypeError, match="allowed_hosts"):
+        AllowedHosts(entries)
+
+
+def test_no_entries_at_all_is_a_mistake() -> None:
+    with pytest.raises(ValueError, match="allowed_hosts is empty"):
+        AllowedHosts([])
+
+
+def test_plain_http_to_an_allowed_host_raises() -> None:
+    hosts = AllowedHosts(["a.example", "*.b.example", "localhost:80"])
+    for url in ("http://a.example/", "http://x.b.example:99/", "ws://a.example/"):
+        with pytest.raises(InsecureTransportError, match="use https"):
+            hosts.check(origin_of(url))
+    for url in ("http://c.example/", "http://localhost:81/", "https://a.example:1/", "ftp://x/"):
+        assert hosts.check(origin_of(url)) is False
+    assert hosts.check(origin_of("https://a.example/")) is True
+
+
+def test_verdicts_are_remembered_but_not_for_ever() -> None:
+    hosts = AllowedHosts(["a.example"])
+    assert "key" not in hosts.verdicts
+    hosts.remember("key", True)
+    assert hosts.verdicts["key"] is True
+    for number in range(1000):
+        hosts.remember(number, False)
+    assert len(hosts.verdicts) <= 256
+
+
+def test_plain_prefix_is_scheme_and_authority_only() -> None:
+    assert is_plain_prefix("https://a.example:8443")
+    for text in ("https://a.example?x=", "https://a.example/", "https://a\\b", "ftp://a"):
+        assert not is_plain_prefix(text)
+
+
+def test_origin_from_parts() -> None:
+    assert origin("HTTPS", "A.example.", None) == ("https", "a.example", 443)
+    assert origin("ftp", "a.example", 21) is None
+
+
+@pytest.mark.parametrize(
+    ("base_url", "entries"),
+    [
+        (
+            "https://thingspace.verizon.com",
+            ("thingspace.verizon.com", "*.thingspace.verizon.com", "5gedge.verizon.com"),
+        ),
+        (
+            "https://staging.thingspace.verizon.com/",
+            ("thingspace.verizon.com", "*.thingspace.verizon.com", "5gedge.verizon.com"),
+        ),
+        ("https://thingspace.verizon.com:8443", ("thingspace.verizon.com:8443",)),
+        ("https://proxy.example/thingspace", ("proxy.example:443",)),
+        ("http://127.0.0.1:8000", ("127.0.0.1:8000",)),
+        ("http://[::1]:8000", ("[::1]:8000",)),
+    ],
+)
+def test_default_hosts_go_with_the_base_url(base_url: str, entries: tuple[str, ...]) -> None:
+    _, base = checked_base_url(base_url)
+    assert default_entries(base) == entries
+    assert AllowedHosts(entries).allow(base)
+
+
+@pytest.mark.parametrize(
+    "base_url",
+    [
+        "thingspace.verizon.com",
+        "",
+        "ftp://thingspace.verizon.com",
+        "wss://thingspace.verizon.com",
+        "http://thingspace.verizon.com",
+        "https://user:password@thingspace.verizon.com",
+        "https://thingspace.verizon.com?x=1",
+        "https://thingspace.verizon.com#x",
+        "https://thingspace.verizon.com/a b",
+        "https://thingspace.verizon.com/a\\b",
+        "https://thingspace.verizon.com\n",
+        "https://thingspace.verizon.com:0",
+        "https://thingspace.verizon.com:99999",
+        "https://-thingspace",
+    ],
+)
+def test_bad_base_url_is_named(base_url: str) -> None:
+    with pytest.raises(ValueError, match="base_url"):
+        checked_base_url(base_url)
+
+
+def test_base_url_of_the_wrong_type() -> None:
+    with pytest.raises(TypeError, match="base_url"):
+        checked_base_url(b"https://thingspace.verizon.com")
