@@ -188,7 +188,7 @@ def test_streamed_refusal_is_complete_in_every_way_of_reading(
     session: Any, platform: Platform, size: int
 ) -> None:
     body = (b"0123456789" * size)[:size]
-    ways = {
+    ways: dict[str, Any] = {
         "content": lambda response: response.content,
         "iter_content": lambda response: b"".join(response.iter_content(1000)),
         "iter_lines": lambda response: b"\n".join(response.iter_lines()),
