@@ -214,6 +214,15 @@ def test_refusal_of_somebody_elses_token_is_returned_as_it_came(
     assert platform.bearers == ["token-1", None]
 
 
+def test_refusal_by_an_allowed_host_that_was_not_sent_the_token_is_returned_as_it_came(
+    kind: Kind, platform: Platform
+) -> None:
+    platform.api = [redirect("https://5gedge.verizon.com/api/mec/eds"), refusal()]
+    assert kind.get(kind.auth(platform), API, platform).status == 401
+    assert platform.bearers == ["token-1", None]
+    assert len(platform.token_calls) == 1
+
+
 def test_late_refusal_of_an_older_token_does_not_discard_the_newer(
     kind: Kind, platform: Platform
 ) -> None:

@@ -24,7 +24,7 @@ from thingspace_auth_adapters.simulator import ThingspaceSimulator  # noqa: E402
 
 from .kinds import IDENTITY, INSTALLED, requests_adapter  # noqa: E402
 from .real import options_for  # noqa: E402
-from .virtual import API, BASE, GATEWAY_REFUSAL, Answer, Platform, refusal, token_answer  # noqa: E402
+from .virtual import API, BASE, GATEWAY_REFUSAL, Answer, Platform, refusal  # noqa: E402
 
 KIND = next(kind for kind in INSTALLED if kind.is_requests)
 TOKEN_URL = BASE + "/api/ts/v1/oauth2/token"
@@ -385,12 +385,14 @@ def test_pickled_request_can_be_read_and_sent_without_this_package(
     assert hook.func is requests.hooks.dispatch_hook
 
 
-def test_cookie_of_the_token_endpoint_reaches_no_session(session: Any, platform: Platform) -> None:
-    answer = token_answer("x")
-    answer.headers["Set-Cookie"] = "spy=1; Path=/"
-    platform.tokens = [answer]
-    session.get(API)
-    assert not session.cookies
+def test_cookie_of_the_token_endpoint_reaches_no_session(simulator: ThingspaceSimulator) -> None:
+    token = {"access_token": "x", "token_type": "Bearer", "expires_in": 3600}
+    simulator.fail("token", 200, headers={"Set-Cookie": "spy=1; Path=/"}, body=token)
+    with requests.Session() as given:
+        given.trust_env = False
+        auth = ThingspaceAuth(**options_for(simulator), session=given)
+        assert auth.fetch_token().access_token == "x"
+        assert not given.cookies
 
 
 def test_refusal_of_a_head_request_has_no_body_to_read(simulator: ThingspaceSimulator) -> None:
