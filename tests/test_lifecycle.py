@@ -215,6 +215,24 @@ def test_token_whose_announcement_was_cancelled_is_told_by_the_next_caller(
     assert lifecycle.fresh().key == "a"
 
 
+def test_token_that_was_never_told_is_not_told_after_its_successor(
+    lifecycle: Any, clock: VirtualClock
+) -> None:
+    told: list[str] = []
+    lifecycle.kind.on_update = lambda token: told.append(token.access_token)
+    first = lifecycle.acquire()
+    next(first)
+    first.send(answer("a"))
+    first.close()
+    clock.advance(100)
+    second = lifecycle.acquire()
+    next(second)
+    second.send(answer("b")).begin()
+    assert end(second).key == "b"
+    assert told == ["b"]
+    assert lifecycle.fresh().key == "b"
+
+
 def test_token_of_the_credentials_is_adopted_once(lifecycle: Any) -> None:
     lease = lifecycle.kind.given({"access_token": "a"}, "test")
     lifecycle.adopt(lease)

@@ -344,6 +344,7 @@ class Lifecycle(Generic[T]):
             if was_rejected:
                 self._same_again = (lease.key, self.clock.monotonic() + SAME_AGAIN_SECONDS)
             self._lease = lease
+            self._untold = None
             self._refresh_not_before = 0.0
         return _Obtained(lease, is_news=previous is None or previous.key != lease.key)
 
