@@ -6,6 +6,8 @@ import json
 import sqlite3
 import subprocess
 import sys
+from collections.abc import Generator
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -26,10 +28,10 @@ SCOPES = [
     OauthScopeThingspaceOauthEnum.SERVICEPROFILEREAD,
 ]
 OTHER_PROCESS = """
-import json, sqlite3, sys
+import contextlib, json, sqlite3, sys
 from thingspace_auth_adapters import OauthToken
 
-with sqlite3.connect(sys.argv[1]) as database:
+with contextlib.closing(sqlite3.connect(sys.argv[1])) as database:
     (text,) = database.execute("SELECT token FROM tokens").fetchone()
 print(OauthToken.from_dict(json.loads(text)).access_token)
 """
@@ -40,16 +42,21 @@ class Database:
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        with sqlite3.connect(path) as connection:
+        with self.connection() as connection:
             connection.execute("CREATE TABLE tokens (token TEXT)")
 
+    @contextmanager
+    def connection(self) -> Generator[sqlite3.Connection, None, None]:
+        with closing(sqlite3.connect(self.path)) as connection, connection:
+            yield connection
+
     def save_token_to_database(self, oauth_token: OauthToken) -> None:
-        with sqlite3.connect(self.path) as connection:
+        with self.connection() as connection:
             connection.execute("DELETE FROM tokens")
             connection.execute("INSERT INTO tokens VALUES (?)", [json.dumps(oauth_token.to_dict())])
 
     def load_token_from_database(self) -> OauthToken | None:
-        with sqlite3.connect(self.path) as connection:
+        with self.connection() as connection:
             row = connection.execute("SELECT token FROM tokens").fetchone()
         return None if row is None else OauthToken.from_dict(json.loads(row[0]))
 
