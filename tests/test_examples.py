@@ -1,0 +1,96 @@
+"""The examples and the README's code run, and the README's commands are what they say."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import re
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from thingspace_auth_adapters.simulator import ThingspaceSimulator
+
+ROOT = Path(__file__).parent.parent
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+BLOCKS = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
+EXAMPLES = {
+    "requests_session.py": "200\n200\n200\n",
+    "httpx_client.py": "200\n200\n200\n",
+    "httpx_async.py": "a new token, good for 3600 seconds\n[200, 200",
+    "threads.py": "[200, 200",
+    "token_database.py": "200\n",
+    "testing_with_simulator.py": "survived\n",
+}
+
+
+@pytest.fixture
+def simulator() -> Iterator[ThingspaceSimulator]:
+    with ThingspaceSimulator() as running:
+        yield running
+
+
+def skip_without_libraries_of(code: str) -> None:
+    for name in ("requests_mock", "requests", "httpx"):
+        if re.search(rf"^import {name}$", code, re.MULTILINE) and not importlib.util.find_spec(
+            name
+        ):
+            pytest.skip(f"{name} is not installed")
+
+
+def run(simulator: ThingspaceSimulator, *command: str) -> str:
+    environment = {
+        **os.environ,
+        "THINGSPACE_BASE_URL": simulator.url,
+        "THINGSPACE_OAUTH_OAUTH_CLIENT_ID": simulator.client_id,
+        "THINGSPACE_OAUTH_OAUTH_CLIENT_SECRET": simulator.client_secret,
+    }
+    finished = subprocess.run(
+        [sys.executable, *command],
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=60,
+    )
+    assert finished.returncode == 0, finished.stderr
+    return finished.stdout
+
+
+def test_every_example_is_tested() -> None:
+    assert {path.name for path in (ROOT / "examples").glob("*.py")} == set(EXAMPLES)
+
+
+@pytest.mark.parametrize("name", list(EXAMPLES))
+def test_example_runs(simulator: ThingspaceSimulator, tmp_path: Path, name: str) -> None:
+    path = ROOT / "examples" / name
+    skip_without_libraries_of(path.read_text(encoding="utf-8"))
+    shown = run(simulator, str(path), str(tmp_path / "tokens.sqlite"))
+    assert shown.startswith(EXAMPLES[name])
+    assert len(simulator.token_requests) <= 1
+
+
+def test_second_process_finds_the_token_of_the_first(
+    simulator: ThingspaceSimulator, tmp_path: Path
+) -> None:
+    path = ROOT / "examples" / "token_database.py"
+    skip_without_libraries_of(path.read_text(encoding="utf-8"))
+    command = (str(path), str(tmp_path / "tokens.sqlite"))
+    assert run(simulator, *command) == "200\n"
+    assert run(simulator, *command) == "found a token\n200\n"
+    assert len(simulator.token_requests) == 1
+
+
+@pytest.mark.parametrize("number", range(len(BLOCKS)))
+def test_code_of_the_readme_runs(simulator: ThingspaceSimulator, number: int) -> None:
+    skip_without_libraries_of(BLOCKS[number])
+    run(simulator, "-c", BLOCKS[number])
+
+
+def test_ci_runs_the_readmes_test_command() -> None:
+    commands = re.findall(r"```console\n(.*?)\n```", README)
+    assert len(commands) == 2
+    assert commands[1] in (ROOT / ".ci" / "run").read_text(encoding="utf-8").splitlines()
