@@ -267,3 +267,15 @@ def test_callers_own_failure_of_a_refresh_is_only_logged(
     with pytest.raises(StopIteration) as caught:
         refresh.throw(CallersOwnFailure(TypeError("awaitable")))
     assert caught.value.value.key == "a"
+
+
+def test_token_that_was_superseded_before_it_was_told_is_not_told(lifecycle: Any) -> None:
+    told: list[str] = []
+    lifecycle.kind.on_update = lambda token: told.append(token.access_token)
+    first = lifecycle.acquire()
+    next(first)
+    first.send(answer("a"))
+    lifecycle.assign(lifecycle.kind.given({"access_token": "mine"}, "test"))
+    first.close()
+    assert end(lifecycle.acquire()).key == "mine"
+    assert told == []

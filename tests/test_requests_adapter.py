@@ -449,7 +449,7 @@ def test_hooks_of_any_shape_are_kept(platform: Platform) -> None:
         request = requests.Request("GET", API).prepare()
         request.hooks = hooks
         auth(request)
-        *others, watch = request.hooks["response"]
+        watch, *others = request.hooks["response"]
         assert others in ([], [print])
         assert callable(watch)
 
@@ -461,3 +461,40 @@ def test_pickled_object_watches_with_its_own_token(platform: Platform) -> None:
     request = revived(requests.Request("GET", API).prepare())
     (watch,) = request.hooks["response"]
     assert watch._auth is revived
+
+
+def test_large_refusal_gives_its_connection_back(simulator: ThingspaceSimulator) -> None:
+    with requests.Session() as session:
+        session.trust_env = False
+        session.mount("http://", HTTPAdapter(pool_connections=1, pool_maxsize=1, pool_block=True))
+        session.auth = ThingspaceAuth(**options_for(simulator))
+        url = simulator.url + "/api/m2m/v1/x?refuse=large"
+        for _ in range(3):
+            assert session.get(url).status_code == 401
+            session.get(url, stream=True).close()
+        assert len(session.get(url, stream=True).content) > 150_000
+        assert session.get(simulator.url + "/api/m2m/v1/x").status_code == 200
+
+
+def test_callers_hook_never_sees_the_refusal_that_was_repeated(
+    session: Any, platform: Platform
+) -> None:
+    session.hooks["response"] = [lambda response, **kwargs: response.raise_for_status()]
+    prepared = session.prepare_request(requests.Request("GET", API))
+    for _ in range(3):
+        platform.api = [refusal()]
+        assert session.send(prepared).status_code == 200
+
+
+def test_session_that_retries_by_itself_gives_its_last_answer(platform: Platform) -> None:
+    class Retrying(requests.Session):  # type: ignore[misc]
+        def send(self, request: Any, **kwargs: Any) -> Any:
+            response = super().send(request, **kwargs)
+            return response if response.status_code < 500 else super().send(request, **kwargs)
+
+    given = Retrying()
+    given.trust_env = False
+    given.mount("https://", requests_adapter(platform))
+    platform.tokens = [Answer(503)]
+    assert ThingspaceAuth(**IDENTITY, session=given).fetch_token().access_token == "token-1"
+    assert len(platform.token_calls) == 2

@@ -37,6 +37,7 @@ class Replayed(HTTPResponse):
         self, beginning: bytes, rest: HTTPResponse, failure: HTTPError | None, is_whole: bool
     ) -> None:
         self.is_whole = is_whole
+        self._rest = rest
         super().__init__(
             body=_Buffered(_Rejoined(beginning, rest, failure)),
             headers=rest.headers,
@@ -50,6 +51,10 @@ class Replayed(HTTPResponse):
             # The rest does that, and knows what it was asked with.
             enforce_content_length=False,
         )
+
+    def release_conn(self) -> None:
+        """Give the original's connection back to its pool."""
+        self._rest.release_conn()
 
     def read_chunked(
         self, amt: int | None = None, decode_content: bool | None = None

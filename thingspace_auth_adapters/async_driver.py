@@ -71,16 +71,15 @@ class AsyncIO:
             return (call.begin(),)
 
     async def wait(self, flight: Flight[Any]) -> None:
-        landed = anyio.Event()
-        wake = _from_any_thread(landed.set)
-        flight.when_settled(wake)
-        try:
-            while not landed.is_set():
-                with anyio.move_on_after(LEADER_CHECK_SECONDS):
-                    await landed.wait()
-                flight.abandon_if_stranded()
-        finally:
-            flight.forget(wake)
+        while flight.outcome is None:
+            woken = anyio.Event()
+            wake = _from_any_thread(woken.set)
+            flight.when_settled(wake)
+            try:
+                await _wait_a_while(woken)
+            finally:
+                flight.forget(wake)
+            flight.abandon_if_stranded()
 
 
 class WorkerIO:
@@ -109,12 +108,34 @@ def is_on_event_loop() -> bool:
     return True
 
 
+async def _wait_a_while(woken: anyio.Event) -> None:
+    if _trio_token() is not None:
+        with anyio.move_on_after(LEADER_CHECK_SECONDS):
+            await woken.wait()
+        return
+    # Not so on asyncio: before Python 3.11 a cancellation that comes in the same moment as the
+    # scope's own would be lost.
+    tick = asyncio.get_running_loop().call_later(LEADER_CHECK_SECONDS, woken.set)
+    try:
+        await woken.wait()
+    finally:
+        tick.cancel()
+
+
 def _from_any_thread(function: Callable[[], object]) -> Callable[[], object]:
     """A function that has ``function`` called on the loop that is running now."""
-    trio = sys.modules.get("trio")
-    if trio is not None:
-        try:
-            return partial(trio.lowlevel.current_trio_token().run_sync_soon, function)
-        except RuntimeError:
-            pass  # trio is imported, but it is not trio that runs this task
+    token = _trio_token()
+    if token is not None:
+        return partial(token.run_sync_soon, function)
     return partial(asyncio.get_running_loop().call_soon_threadsafe, function)
+
+
+def _trio_token() -> Any:
+    """What wakes the trio run that runs this task, or ``None`` where it is asyncio's."""
+    trio = sys.modules.get("trio")
+    if trio is None:
+        return None
+    try:
+        return trio.lowlevel.current_trio_token()
+    except RuntimeError:
+        return None

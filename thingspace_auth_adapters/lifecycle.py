@@ -202,6 +202,7 @@ class Lifecycle(Generic[T]):
             self._remember_rejection(key)
             if self._lease is not None and self._lease.key == key:
                 self._generation += 1
+                self._untold = None
                 self._lease = None
 
     def copied_for(self, manager: object) -> Lifecycle[T]:
@@ -363,7 +364,12 @@ class Lifecycle(Generic[T]):
             yield Call(on_update, (news,), name, on_begin=lambda: begun.append(True))
         finally:
             if not begun:
-                # Cancelled before it began: the next caller tells it.
+                self._put_off_telling(news)
+
+    def _put_off_telling(self, news: T) -> None:
+        """Cancelled before it began: the next caller tells it, unless it is no news by now."""
+        with self._flights.lock:
+            if self._lease is not None and self._lease.value is news:
                 self._untold = news
 
     def _take_untold(self) -> T | None:

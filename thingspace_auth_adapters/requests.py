@@ -199,7 +199,8 @@ class _Watch:
         hooks: Any = request.hooks.get("response") or []
         hooks = [hooks] if callable(hooks) else hooks
         others = [hook for hook in hooks if not isinstance(hook, _Watch)]
-        request.hooks["response"] = [*others, self]
+        # In front, as at first: the caller's own hooks see what came of it.
+        request.hooks["response"] = [self, *others]
 
     def __call__(self, response: Response, **kwargs: Any) -> Response | None:
         if not can_matter(response.status_code):
@@ -296,7 +297,7 @@ def _send_with(session: Session, request: HttpRequest) -> Reply:
     except library.RequestException as error:
         failure = error
     else:
-        return answers[0]
+        return answers[-1]
     return _undelivered(failure, prepared)
 
 
