@@ -487,7 +487,7 @@ def test_callers_hook_never_sees_the_refusal_that_was_repeated(
 
 
 def test_session_that_retries_by_itself_gives_its_last_answer(platform: Platform) -> None:
-    class Retrying(requests.Session):  # type: ignore[misc]
+    class Retrying(requests.Session):  # type: ignore[misc,name-defined]
         def send(self, request: Any, **kwargs: Any) -> Any:
             response = super().send(request, **kwargs)
             return response if response.status_code < 500 else super().send(request, **kwargs)
