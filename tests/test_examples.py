@@ -23,8 +23,23 @@ EXAMPLES = {
     "httpx_async.py": "a new token, good for 3600 seconds\n[200, 200",
     "threads.py": "[200, 200",
     "token_database.py": "200\n",
+    "testing_with_requests_mock.py": "counted\n",
     "testing_with_simulator.py": "survived\n",
 }
+
+USE_OF_THE_DATABASE = """
+import os
+import requests
+from thingspace_auth_adapters.requests import ThingspaceAuth
+
+known = ThingspaceOauthCredentials.from_environment()
+base_url = os.environ["THINGSPACE_BASE_URL"]
+credentials = credentials.clone_with(
+    oauth_client_id=known.oauth_client_id, oauth_client_secret=known.oauth_client_secret
+)
+auth = ThingspaceAuth(credentials, base_url=base_url)
+print(requests.get(base_url + "/api/m2m/v1/devices", auth=auth, timeout=30).status_code)
+"""
 
 
 @pytest.fixture
@@ -34,14 +49,14 @@ def simulator() -> Iterator[ThingspaceSimulator]:
 
 
 def skip_without_libraries_of(code: str) -> None:
-    for name in ("requests_mock", "requests", "httpx"):
+    for name in ("requests_mock", "requests", "httpx", "httpx2"):
         if re.search(rf"^import {name}$", code, re.MULTILINE) and not importlib.util.find_spec(
             name
         ):
             pytest.skip(f"{name} is not installed")
 
 
-def run(simulator: ThingspaceSimulator, *command: str) -> str:
+def run(simulator: ThingspaceSimulator, *command: str, cwd: Path | None = None) -> str:
     environment = {
         **os.environ,
         "THINGSPACE_BASE_URL": simulator.url,
@@ -51,6 +66,7 @@ def run(simulator: ThingspaceSimulator, *command: str) -> str:
     finished = subprocess.run(
         [sys.executable, *command],
         env=environment,
+        cwd=cwd,
         capture_output=True,
         text=True,
         check=False,
@@ -85,9 +101,27 @@ def test_second_process_finds_the_token_of_the_first(
 
 
 @pytest.mark.parametrize("number", range(len(BLOCKS)))
-def test_code_of_the_readme_runs(simulator: ThingspaceSimulator, number: int) -> None:
+def test_code_of_the_readme_runs(
+    simulator: ThingspaceSimulator, tmp_path: Path, number: int
+) -> None:
     skip_without_libraries_of(BLOCKS[number])
-    run(simulator, "-c", BLOCKS[number])
+    run(simulator, "-c", BLOCKS[number], cwd=tmp_path)
+
+
+@pytest.mark.parametrize("number", range(len(BLOCKS)))
+def test_code_of_the_readme_is_python(number: int) -> None:
+    compile(BLOCKS[number], f"README.md, block {number}", "exec")
+
+
+def test_database_of_the_readme_is_found_by_the_second_process(
+    simulator: ThingspaceSimulator, tmp_path: Path
+) -> None:
+    (block,) = (block for block in BLOCKS if "import sqlite3" in block)
+    code = block + USE_OF_THE_DATABASE
+    skip_without_libraries_of(code)
+    assert run(simulator, "-c", code, cwd=tmp_path) == "200\n"
+    assert run(simulator, "-c", code, cwd=tmp_path) == "200\n"
+    assert len(simulator.token_requests) == 1
 
 
 def test_ci_runs_the_readmes_test_command() -> None:
