@@ -612,3 +612,31 @@ def test_awaitable_provider_under_a_blocking_leader_fails_no_awaiting_waiter(
     (error,) = leader.join()
     assert isinstance(error, TypeError)
     assert waiting.join() == [200]
+
+
+@pytest.mark.parametrize("kind", ASYNCIO_KINDS, ids=lambda kind: kind.name)
+def test_no_cancellation_of_a_waiter_is_lost(
+    kind: Kind, simulator: ThingspaceSimulator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Not even one that comes in the moment in which the waiter looks after its leader."""
+    monkeypatch.setattr("thingspace_auth_adapters.async_driver.LEADER_CHECK_SECONDS", 0.001)
+    auth = kind.auth(**options_for(simulator))
+    simulator.fail("token", "hang")
+    leader = Threads()
+    leader.start(lambda: kind.get(auth, simulator.url + PATH, timeout=PATIENCE).status)
+    eventually(lambda: simulator.token_requests)
+
+    async def scenario() -> list[Any]:
+        async with kind.library.AsyncClient(auth=auth, verify=False) as client:
+            tasks = [asyncio.ensure_future(client.get(simulator.url + PATH)) for _ in range(50)]
+            await aeventually(lambda: waiters(auth) == 50)
+            for number, task in enumerate(tasks):
+                asyncio.get_running_loop().call_later(number * 0.0005, task.cancel)
+            done, pending = await asyncio.wait(tasks, timeout=5)
+            simulator.recover()
+            await asyncio.gather(*tasks, return_exceptions=True)
+            assert not pending
+            return [task.cancelled() for task in done]
+
+    assert asyncio.run(scenario()) == [True] * 50
+    assert leader.join() == [200]

@@ -18,7 +18,7 @@ from thingspace_auth_adapters import (
     ThingspaceAuthError,
 )
 from thingspace_auth_adapters.blame import Blame, blame
-from thingspace_auth_adapters.clock import NEVER, OVER, Clock, Term
+from thingspace_auth_adapters.clock import OVER, Clock, Term
 from thingspace_auth_adapters.credentials import checked_settings
 from thingspace_auth_adapters.effects import Call, Pause, SyncIO, run
 from thingspace_auth_adapters.exchange import Budget, RetryPolicy
@@ -152,7 +152,7 @@ def test_term_ends_as_soon_as_either_clock_says_so() -> None:
     assert not term.has_ended(clock)
     clock.steady += 10
     assert term.has_ended(clock)
-    assert not NEVER.has_ended(clock)
+    assert not Term().has_ended(clock)
     assert OVER.has_ended(clock)
 
 
@@ -232,7 +232,7 @@ def test_second_to_board_follows_until_the_flight_is_settled() -> None:
 
 
 def test_nothing_on_the_way_shows_a_token() -> None:
-    lease = Lease("the-token", "the-token", "Bearer the-token", NEVER, NEVER)
+    lease = Lease("the-token", "the-token", "Bearer the-token", Term(), Term())
     shown = repr(lease) + repr(Landed(lease)) + repr(flight().departure)
     shown += repr(Call(print, ("the-token",), "name"))
     settings = checked_settings(None, IDENTITY, "https://thingspace.verizon.com", None, 30.0)

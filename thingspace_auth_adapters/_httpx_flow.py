@@ -23,7 +23,7 @@ from .credentials import OauthOnTokenUpdate, OauthTokenProvider, TokenLike, chec
 from .effects import CallersOwnFailure, HttpRequest, Reply, Steps, SyncIO
 from .errors import ThingspaceAuthError
 from .grant import TOKEN_PATH
-from .hosts import origin
+from .hosts import Origin, origin
 from .lifecycle import Lease
 from .manager import Rejection, TokenManager
 from .tokens import OauthToken
@@ -140,8 +140,7 @@ class HttpxTokenManager(TokenManager):
         key = (url.scheme, url.raw_host, url.port)
         verdict = self._verdicts.get(key)
         if verdict is None:
-            target = origin(url.scheme, url.raw_host.decode("ascii"), url.port)
-            return self._may_carry(target, key, request)
+            return self._may_carry(_origin_of(url), key, request)
         return verdict
 
     def _may_be_blamed(self, response: Any, lease: Lease[OauthToken]) -> bool:
@@ -151,9 +150,7 @@ class HttpxTokenManager(TokenManager):
         request = response.request
         if request.headers.get("Authorization") != lease.header:
             return False
-        url = request.url
-        target = origin(url.scheme, url.raw_host.decode("ascii"), url.port)
-        return self._allowed_hosts.allow(target)
+        return self._allowed_hosts.allow(_origin_of(request.url))
 
     def _reconsidered_after(
         self, response: Any, body: bytes, lease: Lease[OauthToken]
@@ -246,3 +243,8 @@ class HttpxTokenManager(TokenManager):
                 f"this would block the running event loop: await {async_name}() instead"
             )
         return super()._run_for_user(steps, async_name)
+
+
+def _origin_of(url: Any) -> Origin | None:
+    # By the parts with which the library connects, so that there is no second reading of the text.
+    return origin(url.scheme, url.raw_host.decode("ascii"), url.port)

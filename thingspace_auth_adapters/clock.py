@@ -50,5 +50,4 @@ class Term(NamedTuple):
         return Term, (self.wall,)
 
 
-NEVER = Term()
 OVER = Term(-math.inf, -math.inf)
