@@ -337,6 +337,7 @@ def test_an_authorised_request_is_described(client: Client) -> None:
         "body_length": 5,
         "body_sha256": hashlib.sha256(b"\0body").hexdigest(),
         "token_number": 2,
+        "session_number": None,
     }
 
 
@@ -481,14 +482,21 @@ def test_latency_delays_the_endpoint_that_it_names(client: Client) -> None:
     client("GET", API_PATH)
     assert time.monotonic() - began >= 0.03
     client.simulator.latency = {"token": 0.03}
-    assert dict(client.simulator.latency) == {"token": 0.03, "revoke": 0, "api": 0}
+    assert dict(client.simulator.latency) == {
+        "token": 0.03,
+        "revoke": 0,
+        "login": 0,
+        "logout": 0,
+        "api": 0,
+    }
     began = time.monotonic()
     client.token()
     assert time.monotonic() - began >= 0.03
     del client.simulator.latency["token"]
     assert client.simulator.latency["token"] == 0
-    assert len(client.simulator.latency) == 3
-    assert repr(client.simulator.latency) == "{'token': 0.0, 'revoke': 0.0, 'api': 0.0}"
+    assert len(client.simulator.latency) == 5
+    names = ", ".join(f"{name!r}: 0.0" for name in client.simulator.latency)
+    assert repr(client.simulator.latency) == f"{{{names}}}"
 
 
 def test_failures_come_in_order_and_then_the_endpoint_answers_again(client: Client) -> None:

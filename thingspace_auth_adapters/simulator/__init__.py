@@ -1,4 +1,4 @@
-"""A ThingSpace for tests: its OAuth endpoints and a sample API, served on a loopback port.
+"""A ThingSpace for tests: OAuth, M2M sessions and a sample API, served on a loopback port.
 
 Needs werkzeug, which the extra ``[simulator]`` installs. It shares no code with the adapters, so
 that a mistake in one of them cannot hide behind the same mistake in the other.

@@ -4,8 +4,12 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from typing import Callable
 
 from werkzeug.wrappers import Response
+
+# Takes the path of the request that it refuses.
+Refusal = Callable[[str], Response]
 
 _ERROR_URI = "https://www.rfc-editor.org/rfc/rfc6749#section-5.2"
 
@@ -54,3 +58,8 @@ def oauth_error(status: int, error: str, description: str) -> Response:
     """A refusal by the token or the revoke endpoint, as in RFC 6749, section 5.2."""
     content = {"error": error, "error_description": description, "error_uri": _ERROR_URI}
     return json_answer(status, content, {"Cache-Control": "no-store"})
+
+
+def uws_error(status: int, code: str, message: str) -> Response:
+    """A refusal in the form of the Unified Web Service, which most APIs share."""
+    return json_answer(status, {"errorCode": code, "errorMessage": message})

@@ -10,9 +10,9 @@ from typing import Callable
 from werkzeug.exceptions import BadRequest, abort
 from werkzeug.wrappers import Request, Response
 
-from .answers import fault, json_answer
+from .answers import json_answer
+from .guard import Guard
 from .refusals import REFUSALS
-from .tokens import TokenRegistry
 
 Pause = Callable[[float], None]
 
@@ -20,37 +20,29 @@ _PATTERN = bytes(range(256)) * 256
 
 
 class ApiEndpoint:
-    """Answers every path and method, if the bearer is valid.
+    """Answers every path and method, if the bearer is valid and the session not dead.
 
     Args:
-        tokens: decides which bearers are valid.
+        guard: decides which bearers are valid, and which sessions.
         pause: waits for so many seconds.
     """
 
-    def __init__(self, tokens: TokenRegistry, pause: Pause) -> None:
-        self._tokens = tokens
+    def __init__(self, guard: Guard, pause: Pause) -> None:
+        self._guard = guard
         self._pause = pause
 
     def answer(self, request: Request) -> Response:
         """The answer to a request; a refusal is raised as an ``HTTPException``."""
         self._pause(_seconds(request, "delay"))
         _refuse_if_asked(request)
-        number = self._token_number(request)
+        token_number = self._guard.token_number(request)
+        session_number = self._guard.session_number(request)
         if "redirect" in request.args:
             return _redirect(request)
         size = _whole(request, "bytes", 0, 2**62)
         if size is not None:
             return _stream(size)
-        return _echo(request, number)
-
-    def _token_number(self, request: Request) -> int:
-        scheme, _, token = request.headers.get("Authorization", "").partition(" ")
-        if scheme.lower() != "bearer":
-            abort(fault(401, "900902", request.path))
-        number = self._tokens.number_of(token.strip())
-        if number is None:
-            abort(fault(401, "900901", request.path))
-        return number
+        return _echo(request, token_number, session_number)
 
 
 def _refuse_if_asked(request: Request) -> None:
@@ -77,7 +69,7 @@ def _pattern(size: int) -> Iterator[bytes]:
         yield _PATTERN[: size - start]
 
 
-def _echo(request: Request, token_number: int) -> Response:
+def _echo(request: Request, token_number: int, session_number: int | None) -> Response:
     body = request.get_data()
     content = {
         "method": request.method,
@@ -86,6 +78,7 @@ def _echo(request: Request, token_number: int) -> Response:
         "body_length": len(body),
         "body_sha256": hashlib.sha256(body).hexdigest(),
         "token_number": token_number,
+        "session_number": session_number,
     }
     return json_answer(_whole(request, "status", 200, 599) or 200, content)
 

@@ -11,12 +11,15 @@ from werkzeug.exceptions import HTTPException
 from werkzeug.wrappers import Request, Response
 
 from .api import ApiEndpoint
-from .endpoints import API_PREFIX, REVOKE, TOKEN, endpoint_of
+from .endpoints import API_PREFIX, LOGIN, LOGOUT, REVOKE, TOKEN, endpoint_of
 from .failures import ConnectionDropped, Failures
+from .guard import Guard
 from .latency import Latency
 from .log import RequestLog, SimulatedRequest
 from .oauth import OauthEndpoints
+from .sessions import SessionRegistry
 from .tokens import Clock, TokenRegistry
+from .uws import UwsEndpoints
 
 if TYPE_CHECKING:
     from _typeshed.wsgi import StartResponse, WSGIEnvironment
@@ -27,7 +30,10 @@ class Platform:
     """The state that the endpoints and the test's knobs share."""
 
     oauth: OauthEndpoints
+    uws: UwsEndpoints
     tokens: TokenRegistry
+    sessions: SessionRegistry
+    guard: Guard
     failures: Failures
     latency: Latency
     log: RequestLog
@@ -45,7 +51,7 @@ class Application:
     def __init__(self, platform: Platform, closing: threading.Event) -> None:
         self._platform = platform
         self._closing = closing
-        self._api = ApiEndpoint(platform.tokens, self._pause)
+        self._api = ApiEndpoint(platform.guard, self._pause)
 
     def __call__(self, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
         """Raises :class:`ConnectionDropped` where there is to be no answer."""
@@ -87,6 +93,10 @@ class Application:
             return self._platform.oauth.token(request)
         if endpoint == REVOKE:
             return self._platform.oauth.revoke(request)
+        if endpoint == LOGIN:
+            return self._platform.uws.login(request)
+        if endpoint == LOGOUT:
+            return self._platform.uws.logout(request)
         if request.path.startswith(API_PREFIX):
             return self._api.answer(request)
         return Response("Not Found", 404)

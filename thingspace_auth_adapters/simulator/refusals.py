@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Callable
-
 from werkzeug.wrappers import Response
 
-from .answers import fault, json_answer
+from .answers import Refusal, fault, json_answer, uws_error
+from .families import CLOUD, LOCATION, M2M, location_refusal
 
 _LARGE = 200 * 1024
 
@@ -15,8 +14,6 @@ _FORBIDDEN = (
     "<am:type>Status report</am:type><am:message>Resource forbidden</am:message>"
     "<am:description>The subscription does not cover this API</am:description></am:fault>"
 )
-
-Refusal = Callable[[str], Response]
 
 
 def _fault(status: int, code: str) -> Refusal:
@@ -33,8 +30,7 @@ def _throttled(path: str) -> Response:
 
 
 def _diagnostics(_path: str) -> Response:
-    content = {"errorCode": "INVALID_ACCOUNT", "errorMessage": "The account is not valid"}
-    return json_answer(401, content)
+    return uws_error(401, "INVALID_ACCOUNT", "The account is not valid")
 
 
 def _empty(_path: str) -> Response:
@@ -67,4 +63,8 @@ REFUSALS: dict[str, Refusal] = {
     "forbidden": _forbidden,
     "throttled": _throttled,
     "large": _large,
+    "session": M2M.expired,
+    "location": LOCATION.expired,
+    "location-account": location_refusal("Could not find account 0000123456-00001"),
+    "cloud": CLOUD.expired,
 }
