@@ -10,6 +10,7 @@ from typing import Any, Callable, NamedTuple
 from .optional import anyio
 from .virtual import Answer, Call, Platform
 
+PASSWORD = "p4ssw0rd&more"
 IDENTITY: dict[str, Any] = {
     "oauth_client_id": "the-key",
     "oauth_client_secret": "s3cr3t-of-the-key",
@@ -177,6 +178,17 @@ class Kind:
         else:
             auth.revoke_token()
 
+    def fetch_session(self, auth: Any) -> Any:
+        if self.is_async:
+            return self.run(auth.afetch_vz_m2m_token)
+        return auth.fetch_vz_m2m_token()
+
+    def end_session(self, auth: Any) -> None:
+        if self.is_async:
+            self.run(auth.aend_m2m_session)
+        else:
+            auth.end_m2m_session()
+
     def callback(self, function: Callable[..., Any]) -> Callable[..., Any]:
         """The callback in the form that suits the kind: ``async def`` under async clients."""
         if not self.is_async:
@@ -244,6 +256,7 @@ def chunks(body: bytes, size: int = 16 * 1024) -> list[bytes]:
 def httpx_failure(library: Any, failure: str, request: Any) -> Exception:
     error_types = {
         "connect": library.ConnectError,
+        "connect timeout": library.ConnectTimeout,
         "certificate": library.ConnectError,
         "read timeout": library.ReadTimeout,
         "protocol": library.RemoteProtocolError,
@@ -288,6 +301,7 @@ def requests_failure(failure: str, request: Any) -> Exception:
 
     error_types: dict[str, Any] = {
         "connect": exceptions.ConnectionError,
+        "connect timeout": exceptions.ConnectTimeout,
         "certificate": exceptions.SSLError,
         "read timeout": exceptions.ReadTimeout,
         "protocol": exceptions.ChunkedEncodingError,

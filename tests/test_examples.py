@@ -9,6 +9,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -21,6 +22,7 @@ EXAMPLES = {
     "requests_session.py": "200\n200\n200\n",
     "httpx_client.py": "200\n200\n200\n",
     "httpx_async.py": "a new token, good for 3600 seconds\n[200, 200",
+    "m2m_devices.py": "200 with Authorization and VZ-M2M-Token\n" * 3,
     "threads.py": "[200, 200",
     "token_database.py": "200\n",
     "testing_with_requests_mock.py": "counted\n",
@@ -56,14 +58,19 @@ def skip_without_libraries_of(code: str) -> None:
             pytest.skip(f"{name} is not installed")
 
 
-def run(simulator: ThingspaceSimulator, *command: str, cwd: Path | None = None) -> str:
+def finished(
+    simulator: ThingspaceSimulator, *command: str, cwd: Path | None = None, **changes: str
+) -> subprocess.CompletedProcess[str]:
     environment = {
         **os.environ,
         "THINGSPACE_BASE_URL": simulator.url,
         "THINGSPACE_OAUTH_OAUTH_CLIENT_ID": simulator.client_id,
         "THINGSPACE_OAUTH_OAUTH_CLIENT_SECRET": simulator.client_secret,
+        "VZ_M2M_USERNAME": simulator.username,
+        "VZ_M2M_PASSWORD": simulator.password,
+        **changes,
     }
-    finished = subprocess.run(
+    return subprocess.run(
         [sys.executable, *command],
         env=environment,
         cwd=cwd,
@@ -72,8 +79,12 @@ def run(simulator: ThingspaceSimulator, *command: str, cwd: Path | None = None) 
         check=False,
         timeout=60,
     )
-    assert finished.returncode == 0, finished.stderr
-    return finished.stdout
+
+
+def run(simulator: ThingspaceSimulator, *command: str, cwd: Path | None = None) -> str:
+    process = finished(simulator, *command, cwd=cwd)
+    assert process.returncode == 0, process.stderr
+    return process.stdout
 
 
 def test_every_example_is_tested() -> None:
@@ -84,9 +95,26 @@ def test_every_example_is_tested() -> None:
 def test_example_runs(simulator: ThingspaceSimulator, tmp_path: Path, name: str) -> None:
     path = ROOT / "examples" / name
     skip_without_libraries_of(path.read_text(encoding="utf-8"))
+    simulator.sessions_required = "m2m" in name
     shown = run(simulator, str(path), str(tmp_path / "tokens.sqlite"))
     assert shown.startswith(EXAMPLES[name])
     assert len(simulator.token_requests) <= 1
+
+
+def test_m2m_example_logs_in_once_and_out_again(simulator: ThingspaceSimulator) -> None:
+    path = ROOT / "examples" / "m2m_devices.py"
+    skip_without_libraries_of(path.read_text(encoding="utf-8"))
+    run(simulator, str(path))
+    assert len(simulator.login_requests) == len(simulator.logout_requests) == 1
+
+
+def test_m2m_example_stops_at_a_refused_login(simulator: ThingspaceSimulator) -> None:
+    path = ROOT / "examples" / "m2m_devices.py"
+    skip_without_libraries_of(path.read_text(encoding="utf-8"))
+    process = finished(simulator, str(path), VZ_M2M_PASSWORD="wrong")
+    assert (process.returncode, process.stdout) == (1, "")
+    assert process.stderr.startswith("check VZ_M2M_USERNAME and VZ_M2M_PASSWORD: the login was")
+    assert simulator.failed_logins == len(simulator.login_requests) == 1
 
 
 def test_second_process_finds_the_token_of_the_first(
@@ -122,6 +150,39 @@ def test_database_of_the_readme_is_found_by_the_second_process(
     assert run(simulator, "-c", code, cwd=tmp_path) == "200\n"
     assert run(simulator, "-c", code, cwd=tmp_path) == "200\n"
     assert len(simulator.token_requests) == 1
+
+
+def test_two_headers_of_the_readme_survive_before_and_after(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    blocks = [block for block in BLOCKS if "show_devices" in block]
+    assert len(blocks) == 2
+    for block in blocks:
+        skip_without_libraries_of(block)
+        with ThingspaceSimulator(
+            "key", "secret", username="user", password="password", sessions_required=True
+        ) as simulator:
+            code = block.replace("https://thingspace.verizon.com", simulator.url)
+            code = code.replace("m2m=", f"base_url={simulator.url!r}, m2m=")
+            names: dict[str, Any] = {}
+            exec(compile(code, "README.md", "exec"), names)
+            names["show_devices"](iccids_while_tokens_die(simulator))
+            shown = capsys.readouterr().out
+            assert shown == "1 200\n2 200\n3 200\n4 200\n"
+            assert len(simulator.token_requests) == len(simulator.login_requests) == 3
+            if "session" in names:
+                names["session"].close()
+
+
+def iccids_while_tokens_die(simulator: ThingspaceSimulator) -> Iterator[str]:
+    yield "1"
+    simulator.revoke()
+    yield "2"
+    simulator.end_sessions()
+    yield "3"
+    simulator.revoke()
+    simulator.end_sessions()
+    yield "4"
 
 
 def test_ci_runs_the_readmes_test_command() -> None:

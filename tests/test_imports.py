@@ -26,7 +26,10 @@ CORE = [
     "grant",
     "hosts",
     "lifecycle",
+    "login",
+    "m2m",
     "manager",
+    "session_tokens",
     "tokens",
 ]
 
@@ -99,6 +102,17 @@ except ImportError as error:
     print(error)
 """
     assert "thingspace-auth-adapters[requests]" in python(code)
+
+
+@pytest.mark.parametrize("name", ["requests", "httpx", "httpx2"])
+def test_adapter_imports_nothing_of_sessions_before_they_are_used(name: str) -> None:
+    if importlib.util.find_spec(name) is None:
+        pytest.skip(f"{name} is not installed")
+    loaded = modules_after(f"import thingspace_auth_adapters.{name}")
+    modules = {
+        f"thingspace_auth_adapters.{module}" for module in ("login", "m2m", "session_tokens")
+    }
+    assert loaded.isdisjoint(modules)
 
 
 def test_star_import_needs_no_library() -> None:

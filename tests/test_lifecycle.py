@@ -250,7 +250,7 @@ def test_cut_calls_are_not_counted_while_others_wait(lifecycle: Any, clock: Virt
     for _ in range(9):
         waiting = lifecycle.acquire()
         next(waiting).flight.when_settled(lambda: None)
-        with pytest.raises(TimeoutError):
+        with pytest.raises(CallersOwnFailure):
             leader.send(Undelivered(TimeoutError("cut"), True, is_callers_own=True))
         leader = waiting
         assert isinstance(leader.send(None), Send)

@@ -1,8 +1,6 @@
 """Rules 5, 6 and 7 as invariants of the lifecycle, whatever happens in whatever order.
 
-The lifecycle's steps are run here by a scheduler that stops at each effect, so that hypothesis
-decides what happens next: time passes, an answer comes, a call fails, a caller is cancelled, the
-platform rejects a token.
+Time passes, an answer comes, a call fails, a caller is cancelled, the platform rejects a token.
 """
 
 from __future__ import annotations
@@ -12,49 +10,30 @@ from typing import Any
 
 from hypothesis import settings
 from hypothesis import strategies as st
-from hypothesis.stateful import (
-    RuleBasedStateMachine,
-    invariant,
-    precondition,
-    rule,
-)
+from hypothesis.stateful import invariant, precondition, rule
 
 from thingspace_auth_adapters import OauthProviderError
 from thingspace_auth_adapters.access_tokens import AccessTokens
 from thingspace_auth_adapters.credentials import checked_settings
-from thingspace_auth_adapters.effects import Call, HttpAnswer, Pause, Send, Undelivered, Wait
+from thingspace_auth_adapters.effects import CallersOwnFailure, HttpAnswer, Undelivered
 from thingspace_auth_adapters.exchange import RetryPolicy
 from thingspace_auth_adapters.lifecycle import Lifecycle
 
 from .kinds import IDENTITY
-from .virtual import VirtualClock, token_answer
+from .scheduler import Caller, Scheduler
+from .virtual import token_answer
 
 LIFETIME = 100
 SKEW = 20
 
 
-class Caller:
-    """One request's way through the lifecycle."""
-
-    def __init__(self, steps: Any, rejected: str | None = None) -> None:
-        self.steps = steps
-        self.rejected = rejected
-        self.effect: Any = None
-        self.wake_at = math.inf
-        self.lease: Any = None
-        self.error: Exception | None = None
-        self.is_done = False
-
-
-class LifecycleMachine(RuleBasedStateMachine):
+class LifecycleMachine(Scheduler):
     def __init__(self) -> None:
         super().__init__()
-        self.clock = VirtualClock()
         fields = {**IDENTITY, "oauth_clock_skew": SKEW, "oauth_on_token_update": self.updates_seen}
         checked = checked_settings(None, fields, "https://thingspace.verizon.com", None, 30.0)
         policy = RetryPolicy(jitter=lambda: 1.0)
         self.lifecycle: Any = Lifecycle(AccessTokens(checked, self.clock), self, self.clock, policy)
-        self.callers: list[Caller] = []
         self.updates: list[str] = []
         self.issued: list[tuple[str, float]] = []
         self.revoked: set[str] = set()
@@ -83,48 +62,6 @@ class LifecycleMachine(RuleBasedStateMachine):
     def excuse(self) -> None:
         """Something happened that may cost one request more for the latest token."""
         self.excuses[self.latest()] = self.excuses.get(self.latest(), 0) + 1
-
-    # The scheduler.
-
-    def start(self, caller: Caller) -> None:
-        self.callers.append(caller)
-        self.resume(caller, None)
-        self.settle_down()
-
-    def resume(self, caller: Caller, value: Any) -> None:
-        try:
-            caller.effect = caller.steps.send(value)
-        except StopIteration as end:
-            caller.is_done, caller.lease = True, end.value
-            self.judge(caller)
-        except Exception as error:
-            caller.is_done, caller.error = True, error
-        if not caller.is_done and isinstance(caller.effect, Pause):
-            caller.wake_at = self.clock.steady + caller.effect.seconds
-
-    def settle_down(self) -> None:
-        """Let everything happen that does not depend on the platform or on time."""
-        while True:
-            ready = [caller for caller in self.active() if self.is_ready(caller)]
-            if not ready:
-                return
-            caller = ready[0]
-            if isinstance(caller.effect, Call):
-                caller.effect.begin()
-            self.resume(caller, None)
-
-    def is_ready(self, caller: Caller) -> bool:
-        if isinstance(caller.effect, Wait):
-            return caller.effect.flight.outcome is not None
-        if isinstance(caller.effect, Pause):
-            return self.clock.steady >= caller.wake_at
-        return isinstance(caller.effect, Call)
-
-    def active(self) -> list[Caller]:
-        return [caller for caller in self.callers if not caller.is_done]
-
-    def sending(self) -> list[Caller]:
-        return [caller for caller in self.active() if isinstance(caller.effect, Send)]
 
     def judge(self, caller: Caller) -> None:
         """What a caller was given is usable now, and not what it complained of."""
@@ -183,31 +120,11 @@ class LifecycleMachine(RuleBasedStateMachine):
     def call_is_lost(self, is_callers_own: bool) -> None:
         self.deliver(Undelivered(ConnectionError("lost"), True, is_callers_own))
 
-    def deliver(self, reply: Any) -> None:
-        self.resume(self.sending()[0], reply)
-        self.settle_down()
-
-    @precondition(lambda self: self.active())
-    @rule(which=st.integers(0, 7))
-    def caller_is_cancelled(self, which: int) -> None:
-        candidates = self.active()
-        caller = candidates[which % len(candidates)]
-        caller.is_done = True
-        caller.steps.close()
-        self.excuse()
-        self.settle_down()
-
     # What holds all the same.
 
     @invariant()
     def at_most_one_call_is_under_way(self) -> None:
         assert len(self.sending()) <= 1
-
-    @invariant()
-    def nobody_waits_for_nothing(self) -> None:
-        waits = [caller for caller in self.active() if isinstance(caller.effect, Wait)]
-        leads = [caller for caller in self.active() if not isinstance(caller.effect, Wait)]
-        assert leads or not waits
 
     @invariant()
     def newer_token_is_never_replaced_by_an_older_and_each_is_told_once(self) -> None:
@@ -227,14 +144,9 @@ class LifecycleMachine(RuleBasedStateMachine):
     def failures_are_the_endpoints_own(self) -> None:
         for caller in self.callers:
             if caller.error is not None:
-                assert isinstance(caller.error, (OauthProviderError, ConnectionError)) or (
-                    "expired token" in str(caller.error)
-                )
-
-    @invariant()
-    def failure_is_nobodys_twice(self) -> None:
-        errors = [id(caller.error) for caller in self.callers if caller.error is not None]
-        assert len(errors) == len(set(errors))
+                assert isinstance(
+                    caller.error, (OauthProviderError, ConnectionError, CallersOwnFailure)
+                ) or ("expired token" in str(caller.error))
 
 
 TestLifecycle = LifecycleMachine.TestCase

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from .kinds import Kind
-from .virtual import API, Platform, VirtualClock
+from .virtual import API, Platform, VirtualClock, session_refusal
 
 if importlib.util.find_spec("verizon") is None:
     pytest.skip("the official SDK is not installed", allow_module_level=True)
@@ -71,3 +71,15 @@ def test_scopes_of_the_older_sdk(kind: Kind, platform: Platform, clock: VirtualC
     auth = kind.auth(platform, thingspace_oauth_credentials=credentials)
     kind.get(auth, API, platform)
     assert platform.token_calls[0].form["scope"] == "discovery:read serviceprofile:read"
+
+
+def test_session_token_credentials_work_unchanged(
+    kind: Kind, platform: Platform, clock: VirtualClock
+) -> None:
+    sdk: Any = importlib.import_module("verizon.http.auth.vz_m2m_token")
+    auth = kind.auth(platform, m2m=sdk.VZM2mTokenCredentials("sdk-session"))
+    platform.api = [session_refusal()]
+    assert kind.get(auth, API, platform).status == 400
+    kind.get(auth, API, platform)
+    assert platform.sessions == ["sdk-session"] * 2
+    assert platform.login_calls == []

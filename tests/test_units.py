@@ -17,7 +17,6 @@ from thingspace_auth_adapters import (
     ReentrantRequestError,
     ThingspaceAuthError,
 )
-from thingspace_auth_adapters.blame import Blame, blame
 from thingspace_auth_adapters.clock import OVER, Clock, Term
 from thingspace_auth_adapters.credentials import checked_settings
 from thingspace_auth_adapters.effects import Call, Pause, SyncIO, run
@@ -94,36 +93,6 @@ def test_twin_is_equal_but_another(error: Exception) -> None:
 def test_exception_that_cannot_be_copied_is_shared_after_all() -> None:
     error = NewNeedsTwo(1, 2)
     assert twin(error) is error
-
-
-# Blame: near misses.
-
-
-@pytest.mark.parametrize(
-    ("status", "headers", "body", "verdict"),
-    [
-        (401, {}, b'{"fault": {"code": "900901"}}', Blame.REFUSED),
-        (401, {}, b'{"fault": {"code": 900902}}', Blame.REFUSED),
-        (401, {}, b'{"fault": "900901"}', Blame.SUSPECTED),
-        (401, {}, b'{"message": "900901 Invalid Credentials"}', Blame.SUSPECTED),
-        (401, {}, b'{"fault": {"description": "900901"}}', Blame.SUSPECTED),
-        (401, {}, b'{"fault": {"code": "900906"}}', Blame.INNOCENT),
-        (401, {}, b'{"fault": {"code": "900910"}}', Blame.INNOCENT),
-        (401, {}, b'{"errorCode": "INVALID_ACCOUNT"}', Blame.INNOCENT),
-        (401, {}, b'{"error": "invalid_token"}', Blame.SUSPECTED),
-        (401, {}, '{"fault": {"code": "900901"}}'.encode("utf-16"), Blame.REFUSED),
-        (401, {}, b"<am:fault><am:code>900901</am:code></am:fault>", Blame.SUSPECTED),
-        (401, {"www-authenticate": "Bearer error=invalid_token"}, b"", Blame.REFUSED),
-        (401, {"www-authenticate": 'bearer realm="a", ERROR="INVALID_TOKEN"'}, b"", Blame.REFUSED),
-        (401, {"www-authenticate": 'Bearer error="invalid_request"'}, b"", Blame.INNOCENT),
-        (401, {"www-authenticate": 'Digest error="invalid_token"'}, b"", Blame.SUSPECTED),
-        (401, {"www-authenticate": "NotBearer error=invalid_token"}, b"", Blame.SUSPECTED),
-        (403, {}, b'{"fault": {"code": "900901"}}', Blame.INNOCENT),
-        (400, {"www-authenticate": "Bearer error=invalid_token"}, b"", Blame.INNOCENT),
-    ],
-)
-def test_blame(status: int, headers: dict[str, str], body: bytes, verdict: Blame) -> None:
-    assert blame(status, headers, body) is verdict
 
 
 # Time.

@@ -13,6 +13,8 @@ BASE = "https://thingspace.verizon.com"
 API = BASE + "/api/m2m/v1/devices"
 TOKEN_PATH = "/api/ts/v1/oauth2/token"
 REVOKE_PATH = "/api/ts/v1/oauth2/revoke"
+LOGIN_PATH = "/api/m2m/v1/session/login"
+LOGOUT_PATH = "/api/m2m/v1/session/logout"
 START = 1_700_000_000.0
 
 GATEWAY_REFUSAL = {
@@ -71,6 +73,10 @@ class Call(NamedTuple):
     def authorization(self) -> str | None:
         return self.headers.get("authorization")
 
+    @property
+    def session(self) -> str | None:
+        return self.headers.get("vz-m2m-token")
+
 
 class Answer:
     """What the platform answers, or the failure to. ``failure`` names a way not to be reached."""
@@ -91,7 +97,7 @@ class Answer:
 
 
 class Platform:
-    """Answers token and API requests from queues; by default with a new token, and with 200.
+    """Answers token, login and API requests from queues; by default with something new, and 200.
 
     ``on_token`` is called in the middle of each token request.
     """
@@ -99,7 +105,10 @@ class Platform:
     def __init__(self) -> None:
         self.calls: list[Call] = []
         self.tokens: list[Answer] = []
+        self.logins: list[Answer] = []
+        self.logouts: list[Answer] = []
         self.api: list[Answer] = []
+        self.opened = 0
         self.on_token: Callable[[], object] = lambda: None
         self.issued = 0
 
@@ -110,7 +119,15 @@ class Platform:
             return self.tokens.pop(0) if self.tokens else self.new_token()
         if call.path.endswith(REVOKE_PATH):
             return self.tokens.pop(0) if self.tokens else Answer()
+        if call.path.endswith(LOGIN_PATH):
+            return self.logins.pop(0) if self.logins else self.new_session()
+        if call.path.endswith(LOGOUT_PATH):
+            return self.logouts.pop(0) if self.logouts else Answer(200, {"sessionToken": "gone"})
         return self.api.pop(0) if self.api else Answer(200, {"ok": True})
+
+    def new_session(self) -> Answer:
+        self.opened += 1
+        return Answer(200, {"sessionToken": f"session-{self.opened}"})
 
     def new_token(self, expires_in: Any = 3600) -> Answer:
         self.issued += 1
@@ -126,7 +143,27 @@ class Platform:
 
     @property
     def api_calls(self) -> list[Call]:
-        return [call for call in self.calls if "/oauth2/" not in call.path]
+        others = ("/oauth2/", LOGIN_PATH, LOGOUT_PATH)
+        return [call for call in self.calls if not any(path in call.path for path in others)]
+
+    @property
+    def login_calls(self) -> list[Call]:
+        return [call for call in self.calls if call.path.endswith(LOGIN_PATH)]
+
+    @property
+    def logout_calls(self) -> list[Call]:
+        return [call for call in self.calls if call.path.endswith(LOGOUT_PATH)]
+
+    @property
+    def sessions(self) -> list[str | None]:
+        """What the API requests carried as ``VZ-M2M-Token``."""
+        return [call.session for call in self.api_calls]
+
+    @property
+    def trail(self) -> list[str]:
+        """The calls in order, in a word each."""
+        words = {TOKEN_PATH: "token", LOGIN_PATH: "login", LOGOUT_PATH: "logout"}
+        return [words.get(call.path, "api") for call in self.calls]
 
     @property
     def bearers(self) -> list[str | None]:
@@ -150,3 +187,22 @@ def token_answer(access_token: str, expires_in: Any = 3600) -> Answer:
 def refusal(body: Any = GATEWAY_REFUSAL, **headers: str) -> Answer:
     """A 401."""
     return Answer(401, body, {name.replace("_", "-"): value for name, value in headers.items()})
+
+
+SESSION_EXPIRED = {
+    "errorCode": "UnifiedWebService.REQUEST_FAILED.SessionToken.Expired",
+    "errorMessage": "The session token has expired.",
+}
+LOGIN_REFUSED = {
+    "errorCode": "UnifiedWebService.REQUEST_FAILED.InvalidCredentials",
+    "errorMessage": "The credentials are not valid.",
+}
+
+
+def session_refusal(body: Any = SESSION_EXPIRED) -> Answer:
+    """A 400 that blames the session token."""
+    return Answer(400, body)
+
+
+def login_refusal() -> Answer:
+    return Answer(400, LOGIN_REFUSED)

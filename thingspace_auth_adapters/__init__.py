@@ -7,12 +7,14 @@ package imports no HTTP library. The others are ``thingspace_auth_adapters.httpx
 
 from __future__ import annotations
 
+from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from .credentials import OauthScopeThingspaceOauthEnum, ThingspaceOauthCredentials
 from .errors import (
     InsecureTransportError,
     InvalidTokenResponseError,
+    M2mLoginError,
     OauthProviderError,
     ReentrantRequestError,
     ThingspaceAuthError,
@@ -20,6 +22,7 @@ from .errors import (
 from .tokens import OauthToken
 
 if TYPE_CHECKING:
+    from .m2m import VzM2mCredentials as VzM2mCredentials
     from .requests import ThingspaceAuth as ThingspaceAuth
 
 __version__ = "0.1.0"
@@ -28,23 +31,27 @@ __version__ = "0.1.0"
 __all__ = [
     "InsecureTransportError",
     "InvalidTokenResponseError",
+    "M2mLoginError",
     "OauthProviderError",
     "OauthScopeThingspaceOauthEnum",
     "OauthToken",
     "ReentrantRequestError",
     "ThingspaceAuthError",
     "ThingspaceOauthCredentials",
+    "VzM2mCredentials",
     "__version__",
 ]
 
 
-def __getattr__(name: str) -> Any:
-    if name == "ThingspaceAuth":
-        from .requests import ThingspaceAuth
+_RESOLVED_ON_FIRST_USE = {"ThingspaceAuth": "requests", "VzM2mCredentials": "m2m"}
 
-        return ThingspaceAuth
+
+def __getattr__(name: str) -> Any:
+    if name in _RESOLVED_ON_FIRST_USE:
+        module = import_module(f".{_RESOLVED_ON_FIRST_USE[name]}", __name__)
+        return getattr(module, name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 
 def __dir__() -> list[str]:
-    return sorted({*globals(), "ThingspaceAuth"})
+    return sorted({*globals(), *_RESOLVED_ON_FIRST_USE})

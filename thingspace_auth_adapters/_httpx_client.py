@@ -142,10 +142,18 @@ class PrivateClients:
             library.RemoteProtocolError,
             library.ProxyError,
         )
+        not_sent = (
+            library.ConnectTimeout,
+            library.ConnectError,
+            library.PoolTimeout,
+            library.ProxyError,
+            library.UnsupportedProtocol,
+        )
         is_transient = isinstance(error, transient) and "CERTIFICATE_VERIFY_FAILED" not in str(
             error
         )
-        return Undelivered(clean, is_transient, call.is_cut_by_caller(error))
+        may_have_arrived = not isinstance(error, not_sent)
+        return Undelivered(clean, is_transient, call.is_cut_by_caller(error), may_have_arrived)
 
 
 def _answer(response: Any, body: bytes) -> HttpAnswer:

@@ -18,14 +18,12 @@ from ._httpx_streams import (
     loaded,
     read_beginning,
 )
-from .blame import can_matter
 from .credentials import OauthOnTokenUpdate, OauthTokenProvider, TokenLike, checked_settings
 from .effects import CallersOwnFailure, HttpRequest, Reply, Steps, SyncIO
 from .errors import ThingspaceAuthError
-from .grant import TOKEN_PATH
 from .hosts import Origin, origin
-from .lifecycle import Lease
-from .manager import Rejection, TokenManager
+from .lifecycle import Lifecycle
+from .manager import Carried, Rejection, TokenManager, borne, may_blame
 from .tokens import OauthToken
 
 if TYPE_CHECKING:
@@ -35,7 +33,7 @@ T = TypeVar("T")
 
 
 class HttpxTokenManager(TokenManager):
-    """ThingSpace's OAuth token on every request of a client, fetched and renewed as needed.
+    """ThingSpace's tokens on every request of a client, acquired and renewed as needed.
 
     Give either a credentials object or its fields by name. One object may serve any number of
     clients, synchronous and asynchronous, threads, and event loops (asyncio or trio).
@@ -54,6 +52,11 @@ class HttpxTokenManager(TokenManager):
         client_options (Mapping[str, Any] | None): keyword arguments for the private clients that
             call the token endpoint (``verify``, ``proxy``, ``mounts``, ``transport``, …); a value
             may be a function of ``is_async``.
+        m2m (VzM2mCredentials | str | None): what M2M sessions are opened with, for requests that
+            need a session token beside the bearer. A session token, or an object with the getter
+            ``vz_m2m_token`` such as the official SDK's, is sent and never renewed. The client
+            copies the session token to every redirect's target, so leave
+            ``follow_redirects=False``.
 
     Raises:
         TypeError, ValueError: an argument is bad; the message names it.
@@ -78,6 +81,7 @@ class HttpxTokenManager(TokenManager):
         allowed_hosts: Iterable[str] | None = None,
         timeout: float = 30.0,
         client_options: Mapping[str, Any] | None = None,
+        m2m: Any = None,
     ) -> None:
         fields = {
             "oauth_client_id": oauth_client_id,
@@ -90,76 +94,119 @@ class HttpxTokenManager(TokenManager):
         }
         self._clients = PrivateClients(type(self)._library, client_options or {})
         super().__init__(
-            checked_settings(thingspace_oauth_credentials, fields, base_url, allowed_hosts, timeout)
+            checked_settings(
+                thingspace_oauth_credentials, fields, base_url, allowed_hosts, timeout
+            ),
+            m2m,
         )
 
     def sync_auth_flow(self, request: Any) -> Generator[Any, Any, None]:
         """What ``httpx.Client`` runs for each request: see :class:`httpx.Auth`."""
-        if not self._carries(request):
+        names = self._names_on(request)
+        if not names:
             yield request
             return
-        lease = self._fresh() or self._run(self._acquired(), self._sync_io_for(request), request)
-        request.headers["Authorization"] = lease.header
-        response = yield request
-        if self._may_be_blamed(response, lease):
-            steps = self._reconsidered_after(response, self._peeked(response), lease)
-            other = self._run(steps, self._sync_io_for(request), request)
-            if other is not None:
-                redirects = response.history
-                repeated = yield self._repeat(response, other)
-                repeated.history = [*redirects, *repeated.history]
+        carried = self._fresh(names)
+        if not carried:
+            carried = self._run(self._acquired(names), self._sync_io_for(request), request)
+        response = yield _with(request, carried)
+        repeats, redirects = 0, response.history
+        while redirects or response.status_code >= 400:
+            suspects = self._suspects(response, carried)
+            body = self._peeked(response) if suspects else b""
+            steps = self._after(response, redirects, carried, suspects, body)
+            carried = self._run(steps, self._sync_io_for(request), request)
+            if not carried:
+                break
+            past, repeats = [*response.history, response], repeats + 1
+            response = yield self._repeat(response, carried)
+            redirects = response.history[repeats:]
+            response.history = [*past, *redirects]
 
     async def async_auth_flow(self, request: Any) -> AsyncGenerator[Any, Any]:
         """What ``httpx.AsyncClient`` runs for each request: see :class:`httpx.Auth`."""
-        if not self._carries(request):
+        names = self._names_on(request)
+        if not names:
             yield request
             return
-        lease = self._fresh()
-        if lease is None:
-            lease = await self._arun(self._acquired(), self._async_io_for(request), request)
-        request.headers["Authorization"] = lease.header
-        response = yield request
-        if self._may_be_blamed(response, lease):
-            steps = self._reconsidered_after(response, await self._apeeked(response), lease)
-            other = await self._arun(steps, self._async_io_for(request), request)
-            if other is not None:
-                redirects = response.history
-                repeated = yield self._repeat(response, other)
-                repeated.history = [*redirects, *repeated.history]
+        carried = self._fresh(names)
+        if not carried:
+            carried = await self._arun(self._acquired(names), self._async_io_for(request), request)
+        response = yield _with(request, carried)
+        repeats, redirects = 0, response.history
+        while redirects or response.status_code >= 400:
+            suspects = self._suspects(response, carried)
+            body = await self._apeeked(response) if suspects else b""
+            steps = self._after(response, redirects, carried, suspects, body)
+            carried = await self._arun(steps, self._async_io_for(request), request)
+            if not carried:
+                break
+            past, repeats = [*response.history, response], repeats + 1
+            response = yield self._repeat(response, carried)
+            redirects = response.history[repeats:]
+            response.history = [*past, *redirects]
 
     async def afetch_token(self, additional_params: Mapping[str, str] | None = None) -> OauthToken:
         """As :meth:`fetch_token`, without blocking the event loop."""
-        return (await self._arun_for_user(self._lifecycle.fetch(additional_params))).value
+        fetch = self._lifecycle.fetch(additional_params)
+        return (await self._arun_for_user(fetch, self._lifecycle)).value
 
     async def arevoke_token(self) -> None:
         """As :meth:`revoke_token`, without blocking the event loop."""
-        await self._arun_for_user(self._revocation())
+        await self._arun_for_user(self._revoked(self._lifecycle), self._lifecycle)
 
-    def _carries(self, request: Any) -> bool:
+    async def afetch_vz_m2m_token(self) -> str:
+        """As :meth:`fetch_vz_m2m_token`, without blocking the event loop."""
+        sessions = self._sessions()
+        return (await self._arun_for_user(sessions.fetch(), sessions)).value
+
+    async def aend_m2m_session(self) -> None:
+        """As :meth:`end_m2m_session`, without blocking the event loop."""
+        for sessions in self._sources[1:]:
+            await self._arun_for_user(self._revoked(sessions), sessions)
+
+    def _names_on(self, request: Any) -> tuple[str, ...]:
         url = request.url
         key = (url.scheme, url.raw_host, url.port)
-        verdict = self._verdicts.get(key)
-        if verdict is None:
-            return self._may_carry(_origin_of(url), key, request)
-        return verdict
+        names = self._verdicts.get(key)
+        if names is None:
+            names = self._header_names(_origin_of(url), key, request)
+        if len(self._sources) > 1:
+            names = self._free_names(names, url.path, request.headers)
+        return names
 
-    def _may_be_blamed(self, response: Any, lease: Lease[OauthToken]) -> bool:
-        """Whether it is worth reading why ``response`` refuses what may have carried ``lease``."""
-        if not can_matter(response.status_code):
-            return False
+    def _suspects(self, response: Any, carried: tuple[Carried, ...]) -> tuple[Carried, ...]:
+        """What the request of ``response`` carried, where it is worth reading what it blames."""
+        if not may_blame(response.status_code, carried):
+            return ()
         request = response.request
-        if request.headers.get("Authorization") != lease.header:
-            return False
-        return self._allowed_hosts.allow(_origin_of(request.url))
+        if not self._allowed_hosts.allow(_origin_of(request.url)):
+            return ()
+        carried = borne(carried, request.headers)
+        return carried if may_blame(response.status_code, carried) else ()
 
-    def _reconsidered_after(
-        self, response: Any, body: bytes, lease: Lease[OauthToken]
-    ) -> Steps[Lease[OauthToken] | None]:
+    def _after(
+        self,
+        response: Any,
+        redirects: list[Any],
+        carried: tuple[Carried, ...],
+        suspects: tuple[Carried, ...],
+        body: bytes,
+    ) -> Steps[tuple[Carried, ...]]:
+        """What to repeat the request of ``response`` with, or nothing."""
+        for past in [*redirects, response] if redirects else []:
+            url, headers = past.request.url, past.request.headers
+            for one in [] if self._allowed_hosts.allow(_origin_of(url)) else carried:
+                if headers.get(one.header) == one.lease.header:
+                    yield from self._recalled(one, url.host)
+        if not suspects:
+            return ()
         request = response.request
         rejection = Rejection(response.status_code, response.headers, body, request.method)
-        return self._reconsidered(rejection, lease, can_resend(request, self._library))
+        can_repeat = can_resend(request, self._library)
+        return (yield from self._reconsidered(rejection, suspects, can_repeat))
 
-    def _repeat(self, response: Any, lease: Lease[OauthToken]) -> Any:
+    def _repeat(self, response: Any, carried: tuple[Carried, ...]) -> Any:
         """The request that got ``response``, once more; the response keeps its own."""
         if isinstance(response.stream, (ReplayedStream, AsyncReplayedStream)):
             # The client reads the rejected body to its end, however long or broken it is.
@@ -174,7 +221,9 @@ class HttpxTokenManager(TokenManager):
         )
         if isinstance(request.stream, self._library.ByteStream):
             request.read()
-        request.headers["Authorization"] = lease.header
+        for one in carried:
+            if one.header in request.headers:
+                request.headers[one.header] = one.lease.header
         # Not response.cookies: that leaves a lock behind in the response, which then cannot pickle.
         cookies = self._library.Cookies()
         cookies.extract_cookies(response)
@@ -199,8 +248,8 @@ class HttpxTokenManager(TokenManager):
         response.stream = self._async_replayed_stream(beginning, rest, response.stream)
         return beginning.decoded(response, self._library)
 
-    def _endpoint_request(self) -> Any:
-        return self._library.Request("POST", self._settings.base_url + TOKEN_PATH)
+    def _endpoint_request(self, path: str) -> Any:
+        return self._library.Request("POST", self._settings.base_url + path)
 
     def _send(self, request: HttpRequest) -> Reply:
         return self._clients.send(TokenCall(request, {}))
@@ -225,24 +274,31 @@ class HttpxTokenManager(TokenManager):
             failure = error
         raise self._native(failure, request)
 
-    async def _arun_for_user(self, steps: Steps[T]) -> T:
+    async def _arun_for_user(self, steps: Steps[T], source: Lifecycle[Any]) -> T:
         from .async_driver import AsyncIO
 
         io = self._io_around()
         io = io if isinstance(io, AsyncIO) else self._async_io_for()
-        return await self._arun(steps, io, self._endpoint_request())
+        return await self._arun(steps, io, self._endpoint_request(source.kind.fetch_path))
 
-    def _run_for_user(self, steps: Steps[T], async_name: str) -> T:
+    def _run_for_user(self, steps: Steps[T], async_name: str, source: Lifecycle[Any]) -> T:
         from .async_driver import WorkerIO, is_on_event_loop
 
         io = self._io_around()
         if isinstance(io, WorkerIO) and io.is_here():
-            return io.run(lambda: self._arun(steps, io.io, self._endpoint_request()))
+            request = self._endpoint_request(source.kind.fetch_path)
+            return io.run(lambda: self._arun(steps, io.io, request))
         if not isinstance(io, SyncIO) and is_on_event_loop():
             raise RuntimeError(
                 f"this would block the running event loop: await {async_name}() instead"
             )
-        return super()._run_for_user(steps, async_name)
+        return super()._run_for_user(steps, async_name, source)
+
+
+def _with(request: Any, carried: tuple[Carried, ...]) -> Any:
+    for one in carried:
+        request.headers[one.header] = one.lease.header
+    return request
 
 
 def _origin_of(url: Any) -> Origin | None:

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+from typing import Any
 
+from .blame import Culprit
 from .clock import Clock, Term
 from .credentials import Settings
 from .effects import HttpAnswer, Steps
 from .exchange import Budget, exchange
-from .grant import ClientCredentialsGrant, TransientFailure
-from .lifecycle import Lease
+from .grant import TOKEN_PATH, ClientCredentialsGrant, TransientFailure
+from .lifecycle import Lease, Lifecycle
 from .tokens import OauthToken, as_token
 
 _SHORTEST_SECRET = 8
@@ -20,8 +22,13 @@ class AccessTokens:
     """The access tokens of one client: a ``Kind`` for the lifecycle."""
 
     name = "access token"
+    culprit = Culprit.BEARER
     provider_name = "oauth_token_provider"
     on_update_name = "oauth_on_token_update"
+    fetch_name = "fetch_token()"
+    fetch_path = TOKEN_PATH
+    is_renewable = True
+    is_revivable = False
 
     def __init__(self, settings: Settings, clock: Clock) -> None:
         self.provider = settings.token_provider
@@ -41,6 +48,10 @@ class AccessTokens:
         token = as_token(value, source)
         return None if token is None else self._lease(token, math.inf)
 
+    def prepare(self) -> Steps[None]:
+        """Nothing is needed."""
+        yield from ()
+
     def fetch(
         self, budget: Budget, additional_params: Mapping[str, str] | None = None
     ) -> Steps[Lease[OauthToken]]:
@@ -55,13 +66,17 @@ class AccessTokens:
 
         return (yield from exchange(request, read, budget))
 
-    def revoke(self, access_token: str, budget: Budget) -> Steps[None]:
+    def revoke(self, lease: Lease[OauthToken], budget: Budget) -> Steps[None]:
         """Give a token back."""
 
         def read(answer: HttpAnswer) -> TransientFailure | None:
-            return self._grant.read_revocation(answer, self._clock.time(), [access_token])
+            return self._grant.read_revocation(answer, self._clock.time(), [lease.key])
 
-        yield from exchange(self._grant.revocation_request(access_token), read, budget)
+        yield from exchange(self._grant.revocation_request(lease.key), read, budget)
+
+    def copied_for(self, bearers: Lifecycle[Any]) -> AccessTokens:
+        """The same: it has no state."""
+        return self
 
     def is_stale(self, token: OauthToken) -> bool:
         """Whether the wall clock is past the token's expiry less the skew."""

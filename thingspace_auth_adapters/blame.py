@@ -7,9 +7,9 @@ which ThingSpace's services name causes of their own.
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from enum import Enum
-from typing import Any
+from typing import Any, NamedTuple
 
 from .grant import json_object
 
@@ -21,37 +21,87 @@ _OTHER_FAULTS = r"9008\d\d|90090[6-9]|90091\d"
 _BEARER_CHALLENGE = r"(?is)(?:^|,)\s*bearer(?:\s+(?P<params>.*)|$)"
 _CHALLENGE_ERROR = r"(?i)\berror\s*=\s*\"?(?P<code>[a-z_]+)"
 
-
-class Blame(Enum):
-    """What an error answer says of the bearer that the request carried."""
-
-    REFUSED = "refused"
-    """The gateway or a challenge refused it: the request was not acted upon."""
-
-    SUSPECTED = "suspected"
-    """A 401 that names no cause: likely the bearer, but the request may have been acted upon."""
-
-    INNOCENT = "innocent"
-    """Something else is to blame."""
+# Services put names of their own before the code ("UnifiedWebService.", "DeviceService.").
+_SESSION_CODE = (
+    r"(?:\w+\.)*(?:REQUEST_FAILED|INPUT_INVALID)\.SessionToken\.(?:Expired|Invalid|Format)"
+)
+_LOCATION_CODE = r"(?:\w+\.)*INVALID_PARAMETER"
+_LOCATION_MESSAGE = r"(?i)\s*UWS verification failure\s*\(\s*the session has expired\.?\s*\)\s*"
+_CLOUD_DESCRIPTION = r"(?is).*\bUWS\b.*"
+_CLOUD_CAUSE = r"(?i)\s*Requested service is unauthorized for given token\.?\s*"
 
 
-def can_matter(status: int) -> bool:
-    """Whether an answer with this status can blame the bearer at all."""
-    return status == 401
+class Culprit(Enum):
+    """What a request carried that an error answer may blame."""
+
+    BEARER = "bearer"
+    SESSION = "session"
+    NEITHER = "neither"
+
+
+class Blame(NamedTuple):
+    """A judgement.
+
+    Attributes:
+        culprit: what is to blame.
+        is_certain: whether the answer says so. If not, it names no cause, and the request may
+            have been acted upon.
+    """
+
+    culprit: Culprit
+    is_certain: bool = True
+
+
+_BEARER = Blame(Culprit.BEARER)
+_SUSPECTED_BEARER = Blame(Culprit.BEARER, is_certain=False)
+_SESSION = Blame(Culprit.SESSION)
+_NEITHER = Blame(Culprit.NEITHER)
+
+_STATUSES = {Culprit.BEARER: range(401, 402), Culprit.SESSION: range(400, 500)}
+
+
+def can_matter(status: int, suspects: Iterable[Culprit]) -> bool:
+    """Whether an answer with this status can blame one of the suspects at all."""
+    return any(status in _STATUSES[suspect] for suspect in suspects)
 
 
 def blame(status: int, headers: Mapping[str, str], body: bytes) -> Blame:
-    """Whether an answer blames the bearer.
+    """Whether an answer blames the bearer, the session token, or neither.
 
     Args:
         status (int): the HTTP status.
         headers (Mapping[str, str]): looked up by lower-case name.
         body (bytes): the body's beginning, decoded; :data:`BODY_LIMIT` bytes are enough.
     """
-    if not can_matter(status):
-        return Blame.INNOCENT
-    verdict = _by_challenge(headers.get("www-authenticate", ""))
-    return verdict or _by_body(json_object(body) or {})
+    if not can_matter(status, _STATUSES):
+        return _NEITHER
+    fields = json_object(body) or {}
+    if _blames_session(fields):
+        return _SESSION
+    return _by_gateway(headers.get("www-authenticate", ""), fields) if status == 401 else _NEITHER
+
+
+def _blames_session(fields: Mapping[str, Any]) -> bool:
+    code = fields.get("errorCode")
+    if _says(code, _LOCATION_CODE):
+        return _says(fields.get("errorMessage"), _LOCATION_MESSAGE)
+    return _says(code, _SESSION_CODE) or _is_cloud_connectors(fields)
+
+
+def _is_cloud_connectors(fields: Mapping[str, Any]) -> bool:
+    return (
+        fields.get("error") == "unauthorized"
+        and _says(fields.get("error_description"), _CLOUD_DESCRIPTION)
+        and _says(fields.get("cause"), _CLOUD_CAUSE)
+    )
+
+
+def _says(text: object, pattern: str) -> bool:
+    return isinstance(text, str) and re.fullmatch(pattern, text) is not None
+
+
+def _by_gateway(challenge: str, fields: Mapping[str, Any]) -> Blame:
+    return _by_challenge(challenge) or _by_body(fields)
 
 
 def _by_challenge(challenge: str) -> Blame | None:
@@ -59,7 +109,7 @@ def _by_challenge(challenge: str) -> Blame | None:
     error = re.search(_CHALLENGE_ERROR, bearer["params"] or "") if bearer else None
     if error is None:
         return None
-    return Blame.REFUSED if error["code"].lower() == "invalid_token" else Blame.INNOCENT
+    return _BEARER if error["code"].lower() == "invalid_token" else _NEITHER
 
 
 def _by_body(fields: Mapping[str, Any]) -> Blame:
@@ -67,13 +117,13 @@ def _by_body(fields: Mapping[str, Any]) -> Blame:
     if isinstance(fault, dict):
         return _by_fault(str(fault.get("code")))
     # Services name causes of their own: an errorCode (Diagnostics, M2M connectivity), or a cause
-    # beside the error (Cloud Connector, where the session token is meant).
+    # beside the error (Cloud Connector).
     if "errorCode" in fields or "cause" in fields:
-        return Blame.INNOCENT
-    return Blame.SUSPECTED
+        return _NEITHER
+    return _SUSPECTED_BEARER
 
 
 def _by_fault(code: str) -> Blame:
     if code in _BEARER_FAULTS:
-        return Blame.REFUSED
-    return Blame.INNOCENT if re.fullmatch(_OTHER_FAULTS, code) else Blame.SUSPECTED
+        return _BEARER
+    return _NEITHER if re.fullmatch(_OTHER_FAULTS, code) else _SUSPECTED_BEARER

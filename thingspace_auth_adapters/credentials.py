@@ -211,17 +211,17 @@ def checked_settings(
     url, base = checked_base_url(base_url)
     return Settings(
         credentials=source,
-        client_id=_identifier("oauth_client_id", given["oauth_client_id"], forbidden=":"),
-        client_secret=_identifier("oauth_client_secret", given["oauth_client_secret"]),
+        client_id=checked_identifier("oauth_client_id", given["oauth_client_id"], forbidden=":"),
+        client_secret=checked_identifier("oauth_client_secret", given["oauth_client_secret"]),
         scopes=_scopes(given["oauth_scopes"]),
-        token_provider=_callback("oauth_token_provider", given["oauth_token_provider"]),
-        on_token_update=_callback("oauth_on_token_update", given["oauth_on_token_update"]),
+        token_provider=checked_callback("oauth_token_provider", given["oauth_token_provider"]),
+        on_token_update=checked_callback("oauth_on_token_update", given["oauth_on_token_update"]),
         clock_skew=_duration("oauth_clock_skew", given["oauth_clock_skew"] or 0),
         base_url=url,
         allowed_hosts=AllowedHosts(
             default_entries(base) if allowed_hosts is None else allowed_hosts
         ),
-        timeout=_positive("timeout", timeout),
+        timeout=checked_positive("timeout", timeout),
     )
 
 
@@ -243,7 +243,7 @@ def _one_source(credentials: Any, fields: dict[str, Any]) -> Any:
     return credentials
 
 
-def _identifier(name: str, value: object, forbidden: str = "") -> str:
+def checked_identifier(name: str, value: object, forbidden: str = "") -> str:
     if value is None:
         raise TypeError(f"{name} is missing (None): is the setting or variable it comes from set?")
     if not isinstance(value, str):
@@ -275,7 +275,7 @@ def _scope(scope: object) -> str:
     return str.__str__(scope)
 
 
-def _callback(name: str, value: Any) -> Any:
+def checked_callback(name: str, value: Any) -> Any:
     if value is not None and not callable(value):
         raise TypeError(f"{name} must be callable, not {type(value).__name__}")
     return value
@@ -290,7 +290,7 @@ def _duration(name: str, value: object) -> float:
     return number
 
 
-def _positive(name: str, value: object) -> float:
+def checked_positive(name: str, value: object) -> float:
     number = _duration(name, value)
     if number == 0:
         raise ValueError(f"{name} must be more than 0 seconds")

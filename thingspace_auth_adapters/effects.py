@@ -19,7 +19,7 @@ T = TypeVar("T")
 
 
 class HttpRequest(NamedTuple):
-    """A call of the token or revocation endpoint.
+    """A call of one of the platform's endpoints for credentials.
 
     ``timeout`` is in seconds, for connecting and for each read.
     """
@@ -50,11 +50,13 @@ class Undelivered(NamedTuple):
     Attributes:
         is_transient: whether trying again may help.
         is_callers_own: whether a limit of the caller's request, shorter than ours, cut the call.
+        may_have_arrived: whether the request may have reached the platform all the same.
     """
 
     error: Exception
     is_transient: bool
     is_callers_own: bool = False
+    may_have_arrived: bool = True
 
 
 Reply = Union[HttpAnswer, Undelivered]

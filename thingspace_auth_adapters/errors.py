@@ -48,3 +48,29 @@ class InsecureTransportError(ThingspaceAuthError):
 
 class ReentrantRequestError(ThingspaceAuthError):
     """A token provider made a request that waits for what that provider is to return."""
+
+
+class M2mLoginError(ThingspaceAuthError):
+    """There is no M2M session to be had: a login, or a logout, was refused or is not risked.
+
+    Five failed logins in a row lock an account, so after a refused one none is tried again, and
+    none after two in a row of unknown outcome, until ``auth.m2m`` is assigned.
+
+    Attributes:
+        status_code (int | None): the HTTP status of the refusal; ``None`` where no answer was one.
+        error_code (str | None): the platform's ``errorCode``.
+        error_message (str | None): its ``errorMessage``.
+    """
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        status_code: int | None = None,
+        error_code: str | None = None,
+        error_message: str | None = None,
+    ) -> None:
+        super().__init__(message)
+        self.status_code = status_code
+        self.error_code = error_code
+        self.error_message = error_message

@@ -7,7 +7,16 @@ import random
 from typing import Callable, NamedTuple, TypeVar
 
 from .clock import Clock
-from .effects import CallersOwnFailure, HttpAnswer, HttpRequest, Pause, Steps, Undelivered, send
+from .effects import (
+    CallersOwnFailure,
+    HttpAnswer,
+    HttpRequest,
+    Pause,
+    Reply,
+    Steps,
+    Undelivered,
+    send,
+)
 from .grant import TransientFailure
 
 T = TypeVar("T")
@@ -85,7 +94,10 @@ class Budget:
 
 
 def exchange(
-    request: HttpRequest, read: Callable[[HttpAnswer], T | TransientFailure], budget: Budget
+    request: HttpRequest,
+    read: Callable[[HttpAnswer], T | TransientFailure],
+    budget: Budget,
+    send: Callable[[HttpRequest], Steps[Reply]] = send,
 ) -> Steps[T]:
     """Send ``request`` until ``read`` makes something of the answer or the budget is spent.
 

@@ -11,6 +11,7 @@ import json
 import re
 from base64 import b64encode
 from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from typing import Any, NamedTuple, NoReturn
 from urllib.parse import quote, quote_plus, urlencode
 
@@ -118,7 +119,7 @@ class ClientCredentialsGrant(NamedTuple):
     ) -> ThingspaceAuthError:
         secrets = (self._basic(), self.client_secret, *confidential)
         fields = _error_fields(answer.body)
-        quoted = {name: _without(secrets, text) for name, text in fields.items()}
+        quoted = {name: without(secrets, text) for name, text in fields.items()}
         details = [quoted[name] for name in ("error", "error_description") if name in quoted]
         message = ": ".join([f"{what} (status {answer.status})", *details])
         return OauthProviderError(message, status_code=answer.status, **quoted)
@@ -137,7 +138,7 @@ class ClientCredentialsGrant(NamedTuple):
         return b64encode(f"{self.client_id}:{self.client_secret}".encode()).decode("ascii")
 
 
-def _without(secrets: Iterable[str], text: str) -> str:
+def without(secrets: Iterable[str], text: str) -> str:
     """A server's words, printable and without what the request told it in confidence."""
     for secret in secrets:
         for form in (secret, quote(secret, safe=""), quote_plus(secret)):
@@ -203,8 +204,9 @@ def _error_fields(body: bytes) -> dict[str, str]:
 
 def json_object(body: bytes) -> dict[str, Any] | None:
     """The JSON object in ``body``, or ``None`` where there is none, whatever the bytes."""
-    try:
-        value = json.loads(body)
-    except (ValueError, RecursionError):
-        return None
-    return value if isinstance(value, dict) else None
+    # Not all that calls itself JSON is UTF-8, as RFC 8259 section 8.1 would have it.
+    for text in (body, body.decode("latin-1")):
+        with suppress(ValueError, RecursionError):
+            value = json.loads(text)
+            return value if isinstance(value, dict) else None
+    return None

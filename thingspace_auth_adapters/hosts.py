@@ -14,6 +14,13 @@ _SECURE = ("https", "wss")
 _PLATFORM = ("thingspace.verizon.com", "*.thingspace.verizon.com", "5gedge.verizon.com")
 _CACHED_VERDICTS = 256
 
+AUTHORIZATION = "Authorization"
+SESSION_HEADERS = ("VZ-M2M-Token", "SessionToken")
+
+_EDGE = r"(?:.+\.)?5gedge\.verizon\.com"
+_VEHICLE = r"(?:.+\.)?imp(?:-staging)?\.thingspace\.verizon\.com"
+_BEARER_ALONE = r"[^?#]*/(?:oauth2/(?:token|revoke)|session/login)/?(?:[?#]|\Z)"
+
 # Strict on purpose: an authority that two URL parsers could read differently, for example
 # https://evil.example\@thingspace.verizon.com/, matches nothing and so gets no token.
 _URL = (
@@ -103,7 +110,7 @@ class AllowedHosts:
         self._entries = tuple(_entry(text) for text in entries)
         if not self._entries:
             raise ValueError("allowed_hosts is empty: no request would ever get a token")
-        self.verdicts: dict[Hashable, bool] = {}
+        self.verdicts: dict[Hashable, tuple[str, ...]] = {}
         """What was remembered: the warm path's one look-up."""
 
     def allow(self, target: Origin | None) -> bool:
@@ -112,31 +119,45 @@ class AllowedHosts:
             return False
         return any(entry.covers(target) for entry in self._entries)
 
-    def check(self, target: Origin | None) -> bool:
-        """As :meth:`allow`, for a request that is about to be sent.
+    def header_names(self, target: Origin | None) -> tuple[str, ...]:
+        """The headers in which a request to ``target`` carries credentials: the bearer's first.
 
         Raises:
             InsecureTransportError: it would go to an allowed host over plain http.
         """
-        if self.allow(target):
-            return True
+        if target is not None and self.allow(target):
+            return _header_names(target.host)
         if target is not None and self._is_insecure(target):
             raise InsecureTransportError(
                 f"refusing to send a token to {target.host} over plain {target.scheme}: use https"
             )
-        return False
+        return ()
 
     def _is_insecure(self, target: Origin) -> bool:
         if target.is_secure or is_loopback(target.host):
             return False
         return any(entry.covers_host(target.host) for entry in self._entries)
 
-    def remember(self, key: Hashable, verdict: bool) -> bool:
+    def remember(self, key: Hashable, verdict: tuple[str, ...]) -> tuple[str, ...]:
         """Remember a verdict under a key that determines it, and return it."""
         if len(self.verdicts) >= _CACHED_VERDICTS:
             self.verdicts.clear()
         self.verdicts[key] = verdict
         return verdict
+
+
+def _header_names(host: str) -> tuple[str, ...]:
+    if re.fullmatch(_EDGE, host):
+        return (AUTHORIZATION,)
+    usual, vehicle = SESSION_HEADERS
+    return (AUTHORIZATION, vehicle if re.fullmatch(_VEHICLE, host) else usual)
+
+
+def wants_bearer_alone(location: str) -> bool:
+    """Whether a URL or path is that of an endpoint that gives credentials out or takes them in."""
+    # A look before the match, since every request with a session comes by here.
+    may_be = "/session/login" in location or "/oauth2/" in location
+    return may_be and re.match(_BEARER_ALONE, location) is not None
 
 
 def is_plain_prefix(text: str) -> bool:

@@ -23,6 +23,7 @@ from .manager import ErrorTypes
 __all__ = [
     "InsecureTransportError",
     "InvalidTokenResponseError",
+    "M2mLoginError",
     "OauthProviderError",
     "ReentrantRequestError",
     "ThingspaceAuth",
@@ -45,6 +46,10 @@ class ReentrantRequestError(errors.ReentrantRequestError, library.RequestError):
     __doc__ = errors.ReentrantRequestError.__doc__
 
 
+class M2mLoginError(errors.M2mLoginError, library.RequestError):
+    __doc__ = errors.M2mLoginError.__doc__
+
+
 class _ReplayedStream(ReplayedStream, library.SyncByteStream):
     pass
 
@@ -64,4 +69,5 @@ class ThingspaceAuth(HttpxTokenManager, library.Auth):
         errors.InvalidTokenResponseError: InvalidTokenResponseError,
         errors.InsecureTransportError: InsecureTransportError,
         errors.ReentrantRequestError: ReentrantRequestError,
+        errors.M2mLoginError: M2mLoginError,
     }

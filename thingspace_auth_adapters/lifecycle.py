@@ -19,6 +19,7 @@ import logging
 from collections.abc import Mapping
 from typing import Any, Callable, Generic, NamedTuple, Protocol, TypeVar
 
+from .blame import Culprit
 from .clock import OVER, Clock, Term
 from .effects import Call, CallersOwnFailure, Steps, Wait
 from .errors import ReentrantRequestError, ThingspaceAuthError
@@ -33,7 +34,7 @@ SAME_AGAIN_SECONDS = 30.0
 REFRESH_PAUSE_SECONDS = 10.0
 """The pause after a failed renewal of a credential that is stale but not expired."""
 
-_REMEMBERED_REJECTIONS = 8
+_REMEMBERED = 8
 
 logger = logging.getLogger("thingspace_auth_adapters")
 
@@ -63,7 +64,12 @@ class Lease(Generic[T]):
         self.rejected = rejected
 
     def is_fresh(self, clock: Clock) -> bool:
-        return not self.stale.has_ended(clock)
+        # Spelled out, since every request comes by here: not self.stale.has_ended(clock).
+        wall, monotonic = self.stale
+        return clock.time() < wall and clock.monotonic() < monotonic
+
+    use = is_fresh
+    """Whether a request may carry it now: for kinds to which it matters, that is a use."""
 
     def is_usable(self, clock: Clock) -> bool:
         return not self.expired.has_ended(clock)
@@ -80,22 +86,45 @@ class Lease(Generic[T]):
 
 
 class Kind(Protocol[T]):
-    """What sets one kind of credential apart from another."""
+    """What sets one kind of credential apart from another.
+
+    Attributes:
+        culprit: what an answer blames that rejects one.
+        is_renewable: whether there is a way to another one.
+        is_revivable: whether one that has become stale may be good again when it is provided.
+    """
 
     name: str
+    culprit: Culprit
     provider: Callable[..., Any] | None
     provider_name: str
     on_update: Callable[..., Any] | None
     on_update_name: str
+    fetch_name: str
+    fetch_path: str
+    is_renewable: bool
+    is_revivable: bool
 
     def given(self, value: object, source: str) -> Lease[T] | None:
         """The lease on what a user handed over; ``None`` stays ``None``."""
+        ...
+
+    def prepare(self) -> Steps[None]:
+        """Get what a renewal needs, or raise what forbids it: nobody waits for this yet."""
         ...
 
     def fetch(
         self, budget: Budget, additional_params: Mapping[str, str] | None = None
     ) -> Steps[Lease[T]]:
         """Ask the platform for a new one."""
+        ...
+
+    def revoke(self, lease: Lease[T], budget: Budget) -> Steps[None]:
+        """Give one back to the platform."""
+        ...
+
+    def copied_for(self, bearers: Lifecycle[Any]) -> Kind[T]:
+        """The same for a copy of the auth object, which has bearers of its own."""
         ...
 
 
@@ -122,6 +151,7 @@ class Lifecycle(Generic[T]):
         self._flights: SingleFlight[Lease[T]] = SingleFlight()
         self._lease: Lease[T] | None = None
         self._generation = 0
+        self._known: tuple[str, ...] = ()
         self._rejected: tuple[str, ...] = ()
         self._same_again: tuple[str, float] = ("", 0.0)
         self._refresh_not_before = 0.0
@@ -133,42 +163,73 @@ class Lifecycle(Generic[T]):
         """The latest lease, usable or not."""
         return self._lease
 
+    def latest(self, known: Lease[T]) -> Lease[T]:
+        """The latest lease where it is usable, or else the known one."""
+        lease = self._lease
+        return lease if lease is not None and lease.is_usable(self.clock) else known
+
     def fresh(self) -> Lease[T] | None:
         """The lease where nothing needs to be done about it: the warm path."""
-        lease, clock = self._lease, self.clock
+        lease = self._lease
         if lease is None or self._untold is not None:
             return None
-        # Spelled out, since every request comes by here: lease.is_fresh(clock).
-        wall, monotonic = lease.stale
-        return lease if clock.time() < wall and clock.monotonic() < monotonic else None
+        return lease if lease.use(self.clock) else None
 
-    def acquire(self) -> Steps[Lease[T]]:
+    def knows(self, key: str) -> bool:
+        """Whether this is one that was in use here lately."""
+        return key in self._known
+
+    def acquire(self, tell: bool = True) -> Steps[Lease[T]]:
         """A usable lease, renewed first if need be.
+
+        With ``tell=False`` the update callback is left to :meth:`tell`, or to whoever acquires
+        next: for callers for whom others wait.
 
         Raises:
             ThingspaceAuthError: there is none to be had.
             ReentrantRequestError: called on behalf of the provider that is to bring it.
             Exception: the HTTP library's or the provider's own.
         """
-        return (yield from self._announced((yield from self._obtain())))
+        return (yield from self._announced((yield from self._obtain()), tell))
 
-    def replace(self, rejected_key: str) -> Steps[Lease[T] | None]:
+    def replace(self, rejected_key: str, tell: bool = True) -> Steps[Lease[T] | None]:
         """A lease on another credential than the one that the platform rejected, if there is one.
 
-        A failure is logged and no more: the caller has the platform's answer in hand.
+        A failure is logged and no more: the caller has the platform's answer in hand. ``tell`` as
+        for :meth:`acquire`.
         """
-        if not self._reject(rejected_key):
+        if not self.reject(rejected_key):
             return None
         try:
             obtained = yield from self._obtain()
         except Exception as error:
             logger.warning("renewing the rejected %s failed: %s", self.kind.name, _describe(error))
             return None
-        lease = yield from self._announced(obtained)
+        lease = yield from self._announced(obtained, tell)
         return None if lease.key == rejected_key else lease
 
-    def fetch(self, additional_params: Mapping[str, str] | None) -> Steps[Lease[T]]:
+    def reject(self, key: str) -> bool:
+        """Note that the platform turned this one down; whether asking for another may help."""
+        with self._flights.lock:
+            lease = self._lease
+            is_current = lease is not None and lease.key == key
+            if is_current and (self._is_same_again(key) or not self.kind.is_renewable):
+                return False
+            self._rejected = _remembering(key, self._rejected)
+            if lease is not None and is_current:
+                self._lease = lease.as_rejected()
+            return True
+
+    def tell(self) -> Steps[None]:
+        """Call the update callback with what is still to be told, if anything is."""
+        with self._flights.lock:
+            news, self._untold = self._untold, None
+        if news is not None:
+            yield from self._tell(news)
+
+    def fetch(self, additional_params: Mapping[str, str] | None = None) -> Steps[Lease[T]]:
         """Ask the platform now and install nothing."""
+        yield from self.kind.prepare()
         flight = self._flight_around()
         budget = self.policy.budget(self.clock) if flight is None else flight.budget
         lease = yield from self._fetched(flight, budget, additional_params)
@@ -194,20 +255,29 @@ class Lifecycle(Generic[T]):
             self._same_again = ("", 0.0)
             self._refresh_not_before = 0.0
             if lease is not None:
+                self._known = _remembering(lease.key, self._known)
                 self._rejected = tuple(key for key in self._rejected if key != lease.key)
 
     def revoked(self, key: str) -> None:
         """Forget what was revoked; from now on it counts as rejected."""
         with self._flights.lock:
-            self._remember_rejection(key)
+            self._rejected = _remembering(key, self._rejected)
             if self._lease is not None and self._lease.key == key:
                 self._generation += 1
                 self._untold = None
                 self._lease = None
 
-    def copied_for(self, manager: object) -> Lifecycle[T]:
-        """A lifecycle that begins with this one's lease and goes its own way from there."""
+    def succeed(self, other: Lifecycle[T]) -> None:
+        """Take another's place: what was in use there is known here."""
+        self._known = (*other._known, *self._known)[-_REMEMBERED:]
+
+    def copied_for(self, manager: object, bearers: Lifecycle[Any] | None = None) -> Lifecycle[T]:
+        """A lifecycle that begins with this one's lease and goes its own way from there.
+
+        Its renewals go with those bearers, by default with its own.
+        """
         copied = copy.copy(self)
+        copied.kind = self.kind.copied_for(bearers or copied)
         copied._manager = manager
         copied._flights = SingleFlight()
         return copied
@@ -218,6 +288,7 @@ class Lifecycle(Generic[T]):
             lease = self._lease
             if lease is not None and not self._is_due(lease):
                 return _Obtained(lease)
+            yield from self.kind.prepare()
             is_refresh = lease is not None and lease.is_usable(self.clock)
             flight, leads = self._flights.board(self._departing(is_refresh, heritage))
             if leads:
@@ -231,7 +302,7 @@ class Lifecycle(Generic[T]):
             heritage = None if flight.is_refresh else flight.budget
 
     def _is_due(self, lease: Lease[T]) -> bool:
-        if lease.is_fresh(self.clock):
+        if lease.use(self.clock):
             return False
         may_refresh = self.clock.monotonic() >= self._refresh_not_before
         return may_refresh or not lease.is_usable(self.clock)
@@ -247,7 +318,8 @@ class Lifecycle(Generic[T]):
         if self._flight_around() is flight:
             raise ReentrantRequestError(
                 f"{self.kind.provider_name} made a request that needs the {self.kind.name} which"
-                " it is itself to provide; use auth_manager.fetch_token() or another client there"
+                f" it is itself to provide; use auth_manager.{self.kind.fetch_name} or another"
+                " client there"
             )
         yield Wait(flight)
         if isinstance(flight.outcome, Landed):
@@ -263,7 +335,7 @@ class Lifecycle(Generic[T]):
         try:
             renewed = yield from self._renewed(flight, lease)
         except CallersOwnFailure as own:
-            failure = own.error
+            failure: Exception = own
             flight.settle(Abandoned())
         except Exception as error:
             failure = error
@@ -301,15 +373,15 @@ class Lifecycle(Generic[T]):
         while True:
             try:
                 return (yield from self.kind.fetch(budget, additional_params))
-            except CallersOwnFailure as cut:
-                failure = cut.error
+            except CallersOwnFailure as own:
+                cut = own
             # Whoever waits may be more patient than this caller; alone, it just tries again.
             if flight is not None and flight.has_waiters:
-                flight.callers_own = failure
-                raise failure
+                flight.callers_own = cut.error
+                raise cut
             budget.spend()
             if not budget.postpone(None):
-                raise failure
+                raise cut.error
 
     def _provided(self, flight: Flight[Lease[T]], lease: Lease[T] | None) -> Steps[Lease[T] | None]:
         if self.kind.provider is None:
@@ -321,8 +393,8 @@ class Lifecycle(Generic[T]):
             return None
         if given.key in flight.fetched:
             return flight.fetched[given.key]
-        is_same = lease is not None and lease.key == given.key
-        is_good = not is_same and given.key not in self._rejected and given.is_usable(self.clock)
+        is_worn = lease is not None and lease.key == given.key and not self.kind.is_revivable
+        is_good = not is_worn and given.key not in self._rejected and given.is_usable(self.clock)
         return given if is_good else None
 
     def _land(self, flight: Flight[Lease[T]], lease: Lease[T]) -> _Obtained | None:
@@ -330,6 +402,8 @@ class Lifecycle(Generic[T]):
             lease = lease.as_final()
         obtained = self._install(flight, lease)
         flight.settle(Abandoned() if obtained is None else Landed(obtained.lease))
+        if obtained is not None and obtained.is_news:
+            logger.info("a new %s is in use", self.kind.name)
         return obtained
 
     def _install(self, flight: Flight[Lease[T]], lease: Lease[T]) -> _Obtained | None:
@@ -345,56 +419,42 @@ class Lifecycle(Generic[T]):
             if was_rejected:
                 self._same_again = (lease.key, self.clock.monotonic() + SAME_AGAIN_SECONDS)
             self._lease = lease
+            self._known = _remembering(lease.key, self._known)
             self._untold = None
             self._refresh_not_before = 0.0
         return _Obtained(lease, is_news=previous is None or previous.key != lease.key)
 
-    def _announced(self, obtained: _Obtained) -> Steps[Lease[T]]:
-        if obtained.is_news:
-            logger.info("a new %s is in use", self.kind.name)
-        news = obtained.lease.value if obtained.is_news else self._take_untold()
-        if news is not None and self.kind.on_update is not None:
-            yield from self._tell(news, self.kind.on_update)
+    def _announced(self, obtained: _Obtained, tell: bool) -> Steps[Lease[T]]:
+        news = obtained.lease.value if obtained.is_news else None
+        if news is None and tell:
+            yield from self.tell()
+        elif news is not None and tell:
+            yield from self._tell(news)
+        elif news is not None:
+            self._put_off_telling(news)
         return obtained.lease
 
-    def _tell(self, news: T, on_update: Callable[..., Any]) -> Steps[None]:
+    def _tell(self, news: T) -> Steps[None]:
+        if self.kind.on_update is None:
+            return
         begun: list[bool] = []
         name = self.kind.on_update_name
         try:
-            yield Call(on_update, (news,), name, on_begin=lambda: begun.append(True))
+            yield Call(self.kind.on_update, (news,), name, on_begin=lambda: begun.append(True))
         finally:
             if not begun:
                 self._put_off_telling(news)
 
     def _put_off_telling(self, news: T) -> None:
-        """Cancelled before it began: the next caller tells it, unless it is no news by now."""
+        """Let the next caller tell it, unless it is no news by then."""
         with self._flights.lock:
-            if self._lease is not None and self._lease.value is news:
+            is_current = self._lease is not None and self._lease.value is news
+            if is_current and self.kind.on_update is not None:
                 self._untold = news
-
-    def _take_untold(self) -> T | None:
-        with self._flights.lock:
-            news, self._untold = self._untold, None
-        return news
-
-    def _reject(self, key: str) -> bool:
-        with self._flights.lock:
-            lease = self._lease
-            is_current = lease is not None and lease.key == key
-            if is_current and self._is_same_again(key):
-                return False
-            self._remember_rejection(key)
-            if lease is not None and is_current:
-                self._lease = lease.as_rejected()
-            return True
 
     def _is_same_again(self, key: str) -> bool:
         given_again, until = self._same_again
         return key == given_again and self.clock.monotonic() < until
-
-    def _remember_rejection(self, key: str) -> None:
-        others = tuple(other for other in self._rejected if other != key)
-        self._rejected = (*others, key)[-_REMEMBERED_REJECTIONS:]
 
     def _flight_around(self) -> Flight[Lease[T]] | None:
         return next((flight for flight in flights_around() if flight.owner is self), None)
@@ -404,6 +464,13 @@ class Lifecycle(Generic[T]):
         return {**vars(self), "_same_again": ("", 0.0), "_refresh_not_before": 0.0}
 
 
+def _remembering(key: str, keys: tuple[str, ...]) -> tuple[str, ...]:
+    """The latest few keys, this one as the last."""
+    return (*(other for other in keys if other != key), key)[-_REMEMBERED:]
+
+
 def _describe(error: Exception) -> str:
     """What may be logged of an error: messages that are not ours may hold anything."""
+    if isinstance(error, CallersOwnFailure):
+        error = error.error
     return str(error) if isinstance(error, ThingspaceAuthError) else type(error).__name__

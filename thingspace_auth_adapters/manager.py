@@ -9,18 +9,18 @@ from __future__ import annotations
 import copy
 import logging
 from abc import ABC, abstractmethod
-from collections.abc import Hashable, Mapping
+from collections.abc import Hashable, Mapping, MutableMapping
 from typing import Any, ClassVar, NamedTuple, TypeVar, cast
 
 from .access_tokens import AccessTokens
-from .blame import Blame, blame
+from .blame import Culprit, blame, can_matter
 from .clock import Clock
 from .credentials import Settings, TokenLike
 from .effects import CallersOwnFailure, HttpRequest, Reply, Steps, SyncIO, run
 from .errors import ThingspaceAuthError
 from .exchange import RetryPolicy
 from .flight import ios_around
-from .hosts import Origin
+from .hosts import SESSION_HEADERS, Origin, wants_bearer_alone
 from .lifecycle import Lease, Lifecycle
 from .tokens import OauthToken, as_token
 
@@ -34,8 +34,28 @@ _SAFE_TO_REPEAT = ("GET", "HEAD", "OPTIONS", "PUT", "DELETE")
 logger = logging.getLogger("thingspace_auth_adapters")
 
 
+class Carried(NamedTuple):
+    """A credential as one request carries it.
+
+    Attributes:
+        header: the name of the header.
+        lease: what the header holds.
+        source: where another is to be had.
+        may_renew: whether one may be, for this call of the user's: once it may.
+    """
+
+    header: str
+    lease: Lease[Any]
+    source: Lifecycle[Any]
+    may_renew: bool = True
+
+    @property
+    def culprit(self) -> Culprit:
+        return self.source.kind.culprit
+
+
 class Rejection(NamedTuple):
-    """An answer that may blame the bearer, and the request that it answers."""
+    """An answer that may blame what its request carried."""
 
     status: int
     headers: Mapping[str, str]
@@ -52,18 +72,21 @@ class TokenManager(ABC):
     _error_types: ClassVar[ErrorTypes]
     """The library's own subclass of each of our errors."""
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Settings, m2m: Any) -> None:
         self._settings = settings
         self._credentials = settings.credentials
         self._allowed_hosts = settings.allowed_hosts
         self._verdicts = settings.allowed_hosts.verdicts
         self._clock = Clock()
+        self._policy = RetryPolicy()
         self._tokens = AccessTokens(settings, self._clock)
         self._lifecycle: Lifecycle[OauthToken] = Lifecycle(
-            self._tokens, self, self._clock, RetryPolicy()
+            self._tokens, self, self._clock, self._policy
         )
+        self._sources: tuple[Lifecycle[Any], ...] = (self._lifecycle,)
         self._adopted: object = None
         self._adopt()
+        self.m2m = m2m
 
     @property
     def oauth_token(self) -> OauthToken | None:
@@ -83,6 +106,30 @@ class TokenManager(ABC):
     def oauth_token(self, oauth_token: TokenLike) -> None:
         self._adopt()
         self._lifecycle.assign(self._tokens.given(oauth_token, "oauth_token"))
+
+    @property
+    def m2m(self) -> Any:
+        """What was given for the M2M session: ``None`` where requests carry no session token.
+
+        Assignable, with a :class:`VzM2mCredentials`, a session token, an object with the getter
+        ``vz_m2m_token``, or ``None``. Takes effect on the next request, and begins anew to count
+        failed logins.
+
+        Raises:
+            TypeError, ValueError: the assigned value is nothing of the kind.
+        """
+        return self._m2m
+
+    @m2m.setter
+    def m2m(self, m2m: Any) -> None:
+        sessions = [] if m2m is None else [self._sessions_of(m2m)]
+        for each in sessions:
+            for previous in self._sources[1:]:
+                each.succeed(previous)
+        self._m2m = m2m
+        # In this order: whoever has found the new memory finds the new sources, too.
+        self._sources = (self._lifecycle, *sessions)
+        self._remembered: dict[tuple[str, ...], tuple[Carried, ...]] = {}
 
     def is_token_expired(self, oauth_token: TokenLike = None) -> bool:
         """Whether a token is past its ``expiry - oauth_clock_skew``, as in the official SDK.
@@ -119,7 +166,8 @@ class TokenManager(ABC):
             InvalidTokenResponseError: it answered something that is no usable token.
             Exception: the HTTP library's own, where no answer came.
         """
-        return self._run_for_user(self._lifecycle.fetch(additional_params), "afetch_token").value
+        fetch = self._lifecycle.fetch(additional_params)
+        return self._run_for_user(fetch, "afetch_token", self._lifecycle).value
 
     def revoke_token(self) -> None:
         """Revoke the current token at the server and forget it (RFC 7009).
@@ -131,17 +179,46 @@ class TokenManager(ABC):
             OauthProviderError: the endpoint refused.
             Exception: the HTTP library's own, where no answer came.
         """
-        self._run_for_user(self._revocation(), "arevoke_token")
+        self._run_for_user(self._revoked(self._lifecycle), "arevoke_token", self._lifecycle)
+
+    def fetch_vz_m2m_token(self) -> str:
+        """Log in to ThingSpace's M2M session service now. Installs nothing: the caller decides.
+
+        Returns:
+            The session token.
+
+        Raises:
+            M2mLoginError: the login was refused, or is not risked after such a refusal.
+            OauthProviderError, InvalidTokenResponseError: there is no bearer to log in with.
+            ValueError: there is no ``m2m``.
+            Exception: the HTTP library's own, where no answer came.
+        """
+        sessions = self._sessions()
+        return self._run_for_user(sessions.fetch(), "afetch_vz_m2m_token", sessions).value
+
+    def end_m2m_session(self) -> None:
+        """Log out and forget the session. Without one this does nothing.
+
+        Where the logout fails the session is kept.
+
+        Raises:
+            M2mLoginError: the logout was refused.
+            Exception: the HTTP library's own, where no answer came.
+        """
+        for sessions in self._sources[1:]:
+            self._run_for_user(self._revoked(sessions), "aend_m2m_session", sessions)
 
     def __copy__(self: M) -> M:
         """A copy with a life of its own, that shares what the user gave."""
         copied = type(self).__new__(type(self))
         vars(copied).update(self.__getstate__())
-        copied._lifecycle = self._lifecycle.copied_for(copied)
+        bearers = copied._lifecycle = self._lifecycle.copied_for(copied)
+        others = [source.copied_for(copied, bearers) for source in self._sources[1:]]
+        copied._sources = (bearers, *others)
         return copied
 
     def __getstate__(self) -> dict[str, Any]:
-        return dict(vars(self))
+        return {**vars(self), "_remembered": {}}
 
     def __deepcopy__(self: M, memo: object) -> M:
         return copy.copy(self)
@@ -156,57 +233,138 @@ class TokenManager(ABC):
         """Send a token request with the adapter's library, blocking."""
 
     @abstractmethod
-    def _endpoint_request(self) -> object:
-        """A request of the library's that stands for a call of the token endpoint in errors."""
+    def _endpoint_request(self, path: str) -> object:
+        """A request of the library's that stands for a call of this endpoint in errors."""
 
     def _attach_request(self, error: Any, request: Any) -> None:
         """Tell the library's own error which request it is about."""
         error.request = request
 
-    def _may_carry(self, target: Origin | None, key: Hashable, request: object) -> bool:
-        """Whether ``request``, to ``target``, gets the token.
+    def _header_names(
+        self, target: Origin | None, key: Hashable, request: object
+    ) -> tuple[str, ...]:
+        """The headers in which ``request``, to ``target``, carries credentials.
 
-        The verdict is remembered under ``key``, unless that is ``None``.
+        They are remembered under ``key``, unless that is ``None``.
 
         Raises:
             InsecureTransportError: it would go to an allowed host over plain http.
         """
         try:
-            verdict = self._allowed_hosts.check(target)
+            names = self._allowed_hosts.header_names(target)
         except ThingspaceAuthError as error:
             failure = error
         else:
-            return verdict if key is None else self._allowed_hosts.remember(key, verdict)
+            return names if key is None else self._allowed_hosts.remember(key, names)
         raise self._native(failure, request)
 
-    def _fresh(self) -> Lease[OauthToken] | None:
-        """The lease, where nothing needs to be done about it: the warm path."""
+    def _free_names(
+        self, names: tuple[str, ...], location: str, headers: MutableMapping[str, Any]
+    ) -> tuple[str, ...]:
+        """Those of the header names that are ours to set, on a request to this URL or path.
+
+        A session token of the request's own is left alone; one of ours that came along with a
+        request which was made from another is taken off where it does not belong.
+        """
+        sessions = self._sources[-1]
+        if len(names) > 1 and not wants_bearer_alone(location):
+            name = names[1]
+            is_free = name not in headers or sessions.knows(headers[name])
+            return names if is_free else names[:1]
+        for name in SESSION_HEADERS:
+            if name in headers and sessions.knows(headers[name]):
+                del headers[name]
+        return names[:1]
+
+    def _names_after_redirect(self, target: Origin | None, location: str) -> tuple[str, ...]:
+        """The headers in which credentials may be taken along to a redirect's target."""
+        if not self._allowed_hosts.allow(target):
+            return ()
+        names = self._allowed_hosts.header_names(target)
+        return names[:1] if wants_bearer_alone(location) else names
+
+    def _fresh(self, names: tuple[str, ...]) -> tuple[Carried, ...]:
+        """What goes into these headers, where nothing needs to be done first: the warm path."""
         if getattr(self._credentials, "oauth_token", None) is not self._adopted:
             self._adopt()
-        return self._lifecycle.fresh()
+        carried = self._remembered.get(names, ())
+        for one in carried:
+            if one.source.fresh() is not one.lease:
+                return ()
+        return carried
 
-    def _acquired(self) -> Steps[Lease[OauthToken]]:
-        return self._lifecycle.acquire()
+    def _acquired(self, names: tuple[str, ...]) -> Steps[tuple[Carried, ...]]:
+        """What goes into these headers, renewed first if need be."""
+        remembered = self._remembered
+        carried: list[Carried] = []
+        # The bearer last: a login may have renewed it.
+        for name, source in reversed([*zip(names, self._sources)]):
+            lease = yield from source.acquire()
+            carried.insert(0, Carried(name, lease, source))
+        remembered[names] = tuple(carried)
+        return remembered[names]
 
     def _reconsidered(
-        self, rejection: Rejection, lease: Lease[OauthToken], can_resend: bool
-    ) -> Steps[Lease[OauthToken] | None]:
-        """The lease with which to repeat a request that carried ``lease``, or ``None``."""
+        self, rejection: Rejection, carried: tuple[Carried, ...], can_resend: bool
+    ) -> Steps[tuple[Carried, ...]]:
+        """What to repeat a request with that carried this, or nothing."""
         verdict = blame(rejection.status, rejection.headers, rejection.body)
-        if verdict is Blame.INNOCENT:
-            return None
-        logger.info("an access token was rejected (%s)", verdict.value)
-        other = yield from self._lifecycle.replace(lease.key)
-        is_safe = verdict is Blame.REFUSED or rejection.method.upper() in _SAFE_TO_REPEAT
-        return other if is_safe and can_resend else None
+        suspects = (one for one in carried if one.may_renew)
+        blamed = next((one for one in suspects if one.culprit is verdict.culprit), None)
+        if blamed is None:
+            return ()
+        certainty = "certain" if verdict.is_certain else "suspected"
+        logger.info("the %s was rejected (%s)", blamed.source.kind.name, certainty)
+        other = yield from blamed.source.replace(blamed.lease.key)
+        is_safe = verdict.is_certain or rejection.method.upper() in _SAFE_TO_REPEAT
+        if other is None or not is_safe or not can_resend:
+            return ()
+        renewed = blamed._replace(lease=other, may_renew=False)
+        return (yield from self._up_to_date(carried, blamed, renewed))
 
-    def _revocation(self) -> Steps[None]:
+    def _up_to_date(
+        self, carried: tuple[Carried, ...], blamed: Carried, renewed: Carried
+    ) -> Steps[tuple[Carried, ...]]:
+        """The same with ``renewed``; renewing that one may have renewed the others."""
+        for one in carried:
+            yield from one.source.tell()
+        return tuple(
+            renewed if one is blamed else one._replace(lease=one.source.latest(one.lease))
+            for one in carried
+        )
+
+    def _recalled(self, strayed: Carried, host: str) -> Steps[None]:
+        """Renew a credential that a redirect took to a host that is not allowed."""
+        logger.warning(
+            "a redirect took the %s to %s, which is not allowed: renewing it; do not follow"
+            " redirects with m2m (follow_redirects=False)",
+            strayed.source.kind.name,
+            host,
+        )
+        yield from strayed.source.replace(strayed.lease.key)
+
+    def _sessions_of(self, m2m: Any) -> Lifecycle[str]:
+        # Imported here so that those who use no session need not wait for it.
+        from .m2m import as_m2m_credentials
+        from .session_tokens import SessionTokens
+
+        credentials = as_m2m_credentials(m2m)
+        kind = SessionTokens(credentials, self._settings, self._lifecycle, self._clock)
+        sessions: Lifecycle[str] = Lifecycle(kind, self, self._clock, self._policy)
+        sessions.assign(kind.given(credentials.vz_m2m_token, "vz_m2m_token"))
+        return sessions
+
+    def _sessions(self) -> Lifecycle[str]:
+        for sessions in self._sources[1:]:
+            return sessions
+        raise ValueError("m2m is not set: ThingspaceAuth(…, m2m=VzM2mCredentials(…))")
+
+    def _revoked(self, source: Lifecycle[T]) -> Steps[None]:
         self._adopt()
-        lease = self._lifecycle.lease
+        lease = source.lease
         if lease is not None:
-            budget = self._lifecycle.policy.budget(self._clock)
-            yield from self._tokens.revoke(lease.key, budget)
-            self._lifecycle.revoked(lease.key)
+            yield from source.kind.revoke(lease, self._policy.budget(self._clock))
+            source.revoked(lease.key)
 
     def _run(self, steps: Steps[T], io: SyncIO, request: object) -> T:
         try:
@@ -227,11 +385,11 @@ class TokenManager(ABC):
         self._attach_request(native, request)
         return native
 
-    def _run_for_user(self, steps: Steps[T], async_name: str) -> T:
+    def _run_for_user(self, steps: Steps[T], async_name: str, source: Lifecycle[Any]) -> T:
         """Run steps that the user's own code asked for; ``async_name`` is the awaitable way."""
         io = self._io_around()
         io = io if isinstance(io, SyncIO) else self._sync_io()
-        return self._run(steps, io, self._endpoint_request())
+        return self._run(steps, io, self._endpoint_request(source.kind.fetch_path))
 
     def _sync_io(self) -> SyncIO:
         return SyncIO(self, self._send, self._clock)
@@ -246,3 +404,16 @@ class TokenManager(ABC):
         if given is not self._adopted:
             self._lifecycle.adopt(self._tokens.given(given, "credentials.oauth_token"))
             self._adopted = given
+
+
+def borne(carried: tuple[Carried, ...], headers: Mapping[str, Any]) -> tuple[Carried, ...]:
+    """The same, in the knowledge of what a request really had: redirects take some off."""
+    return tuple(
+        one if headers.get(one.header) == one.lease.header else one._replace(may_renew=False)
+        for one in carried
+    )
+
+
+def may_blame(status: int, carried: tuple[Carried, ...]) -> bool:
+    """Whether an answer with this status may blame what can still be renewed of this."""
+    return can_matter(status, [one.culprit for one in carried if one.may_renew])

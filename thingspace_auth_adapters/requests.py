@@ -7,18 +7,16 @@ import time
 from collections.abc import Iterable
 from contextlib import suppress
 from datetime import timedelta
-from typing import Any, ClassVar
+from typing import Any, Callable, ClassVar
+from urllib.parse import urljoin
 
 from . import errors
-from .blame import BODY_LIMIT, can_matter
+from .blame import BODY_LIMIT
 from .credentials import OauthOnTokenUpdate, OauthTokenProvider, TokenLike, checked_settings
 from .effects import HttpAnswer, HttpRequest, Reply, Undelivered
 from .flight import twin
-from .grant import TOKEN_PATH
 from .hosts import is_plain_prefix, origin_of
-from .lifecycle import Lease
-from .manager import ErrorTypes, Rejection, TokenManager
-from .tokens import OauthToken
+from .manager import Carried, ErrorTypes, Rejection, TokenManager, borne, may_blame
 
 try:
     from requests import PreparedRequest, Request, Response, Session
@@ -26,24 +24,37 @@ try:
     from requests.auth import AuthBase
     from requests.cookies import extract_cookies_to_jar
     from requests.hooks import default_hooks, dispatch_hook
-    from requests.utils import default_headers, rewind_body
+    from requests.sessions import SessionRedirectMixin
+    from requests.structures import CaseInsensitiveDict
+    from requests.utils import default_headers, requote_uri, rewind_body
 except ImportError as error:
     raise ImportError(
         "thingspace_auth_adapters.requests needs requests:"
         " pip install 'thingspace-auth-adapters[requests]'"
     ) from error
 
+from urllib3.exceptions import ConnectTimeoutError, NewConnectionError
+
 from ._replay import peek
 
 __all__ = [
     "InsecureTransportError",
     "InvalidTokenResponseError",
+    "M2mLoginError",
     "OauthProviderError",
     "ReentrantRequestError",
     "ThingspaceAuth",
 ]
 
 _ANSWER_LIMIT = 1024 * 1024
+_NOT_SENT = (
+    library.ConnectTimeout,
+    library.InvalidURL,
+    library.InvalidSchema,
+    library.InvalidProxyURL,
+    library.InvalidHeader,
+    library.MissingSchema,
+)
 _TRANSIENT = (library.ConnectionError, library.Timeout, library.ChunkedEncodingError)
 
 
@@ -63,8 +74,12 @@ class ReentrantRequestError(errors.ReentrantRequestError, library.RequestExcepti
     __doc__ = errors.ReentrantRequestError.__doc__
 
 
+class M2mLoginError(errors.M2mLoginError, library.RequestException):
+    __doc__ = errors.M2mLoginError.__doc__
+
+
 class ThingspaceAuth(TokenManager, AuthBase):
-    """ThingSpace's OAuth token on every request of a session, fetched and renewed as needed.
+    """ThingSpace's tokens on every request of a session, acquired and renewed as needed.
 
     Give either a credentials object or its fields by name. One object may serve any number of
     sessions and threads.
@@ -81,6 +96,9 @@ class ThingspaceAuth(TokenManager, AuthBase):
         session (requests.Session | None): calls the token endpoint, with its proxies, CA bundle
             and mounted adapters; its ``auth``, headers, cookies and hooks do not apply. By
             default a private one for each call.
+        m2m (VzM2mCredentials | str | None): what M2M sessions are opened with, for requests that
+            need a session token beside the bearer. A session token, or an object with the getter
+            ``vz_m2m_token`` such as the official SDK's, is sent and never renewed.
 
     Raises:
         TypeError, ValueError: an argument is bad; the message names it.
@@ -91,6 +109,7 @@ class ThingspaceAuth(TokenManager, AuthBase):
         errors.InvalidTokenResponseError: InvalidTokenResponseError,
         errors.InsecureTransportError: InsecureTransportError,
         errors.ReentrantRequestError: ReentrantRequestError,
+        errors.M2mLoginError: M2mLoginError,
     }
 
     def __init__(
@@ -108,6 +127,7 @@ class ThingspaceAuth(TokenManager, AuthBase):
         allowed_hosts: Iterable[str] | None = None,
         timeout: float = 30.0,
         session: Session | None = None,
+        m2m: Any = None,
     ) -> None:
         fields = {
             "oauth_client_id": oauth_client_id,
@@ -123,30 +143,32 @@ class ThingspaceAuth(TokenManager, AuthBase):
         self._session = session
         self._watch: _Watch | None = None
         super().__init__(
-            checked_settings(thingspace_oauth_credentials, fields, base_url, allowed_hosts, timeout)
+            checked_settings(
+                thingspace_oauth_credentials, fields, base_url, allowed_hosts, timeout
+            ),
+            m2m,
         )
 
     def __call__(self, r: PreparedRequest) -> PreparedRequest:
-        """Put the token on a prepared request, if it goes to an allowed host.
+        """Put the tokens on a prepared request, if it goes to an allowed host.
 
         Raises:
             InsecureTransportError: it would go to an allowed host over plain http.
             OauthProviderError, InvalidTokenResponseError: no token is to be had.
-            requests.RequestException: the token endpoint cannot be reached.
+            M2mLoginError: no session is.
+            requests.RequestException: an endpoint cannot be reached.
         """
-        url = r.url or ""
-        end = url.find("/", 8)
-        prefix = url if end < 0 else url[:end]
-        may_carry = self._verdicts.get(prefix)
-        if may_carry is None:
-            key = prefix if is_plain_prefix(prefix) else None
-            may_carry = self._may_carry(origin_of(url), key, r)
-        if may_carry:
-            lease = self._fresh() or self._run(self._acquired(), self._sync_io(), r)
-            r.headers["Authorization"] = lease.header
+        url, headers = r.url or "", r.headers
+        names = self._names_at(url, r)
+        if len(self._sources) > 1:
+            names = self._free_names(names, url, headers)
+        if names:
+            carried = self._fresh(names) or self._run(self._acquired(names), self._sync_io(), r)
+            for one in carried:
+                headers[one.header] = one.lease.header
             watch = self._watch
-            if watch is None or watch.lease is not lease:
-                watch = self._watch = _Watch(self, lease)
+            if watch is None or watch.carried is not carried:
+                watch = self._watch = _Watch(self, carried)
             hooks: Any = r.hooks.get("response")
             if hooks == []:
                 hooks.append(watch)
@@ -157,20 +179,39 @@ class ThingspaceAuth(TokenManager, AuthBase):
     def __getstate__(self) -> dict[str, Any]:
         return {**super().__getstate__(), "_watch": None}
 
-    def _renewed_after(self, response: Response, lease: Lease[OauthToken]) -> Any:
-        """The lease with which to repeat the request that ``response`` rejected, or ``None``."""
+    def _names_at(self, url: str, request: PreparedRequest) -> tuple[str, ...]:
+        end = url.find("/", 8)
+        prefix = url if end < 0 else url[:end]
+        names = self._verdicts.get(prefix)
+        if names is None:
+            key = prefix if is_plain_prefix(prefix) else None
+            names = self._header_names(origin_of(url), key, request)
+        return names
+
+    def _renewed_after(
+        self, response: Response, carried: tuple[Carried, ...]
+    ) -> tuple[Carried, ...]:
+        """What to repeat the request with that ``response`` rejected, or nothing."""
+        if not may_blame(response.status_code, carried):
+            return ()
         request = response.request
-        carried = request.headers.get("Authorization") == lease.header
-        if not carried or not self._allowed_hosts.allow(origin_of(request.url or "")):
-            return None
+        carried = borne(carried, request.headers)
+        if not self._allowed_hosts.allow(origin_of(request.url or "")):
+            return ()
         headers = {name.lower(): value for name, value in response.headers.items()}
         body = b"" if request.method == "HEAD" else peek(response, BODY_LIMIT)
         rejection = Rejection(response.status_code, headers, body, request.method or "")
-        steps = self._reconsidered(rejection, lease, _can_rewind(request))
+        steps = self._reconsidered(rejection, carried, _can_rewind(request))
         return self._run(steps, self._sync_io(), request)
 
-    def _endpoint_request(self) -> PreparedRequest:
-        return Request("POST", self._settings.base_url + TOKEN_PATH).prepare()
+    def _taken_along(self, response: Response, carried: tuple[Carried, ...]) -> tuple[Carried, ...]:
+        """What of this may go to where ``response`` redirects, in the headers that fit there."""
+        url = _redirect_url(response)
+        names = self._names_after_redirect(origin_of(url), url)
+        return tuple(one._replace(header=name) for one, name in zip(carried, names))
+
+    def _endpoint_request(self, path: str) -> PreparedRequest:
+        return Request("POST", self._settings.base_url + path).prepare()
 
     def _send(self, request: HttpRequest) -> Reply:
         if self._session is not None:
@@ -181,18 +222,18 @@ class ThingspaceAuth(TokenManager, AuthBase):
 
 
 class _Watch:
-    """A response hook that renews and repeats where the platform rejected a lease's token.
+    """A response hook that renews and repeats where the platform rejected what a request carried.
 
     It outlives redirects, since ``requests`` shares a request's hooks with those that follow it.
-    What is known of one call of the user's, that it was repeated, is therefore kept there, by
-    putting another hook in this one's place.
+    What is known of one call of the user's is therefore kept there, by putting another watch in
+    this one's place until the call has ended.
     """
 
-    __slots__ = ("_auth", "lease")
+    __slots__ = ("_auth", "carried")
 
-    def __init__(self, auth: ThingspaceAuth, lease: Lease[OauthToken]) -> None:
+    def __init__(self, auth: ThingspaceAuth, carried: tuple[Carried, ...]) -> None:
         self._auth = auth
-        self.lease = lease
+        self.carried = carried
 
     def over(self, request: PreparedRequest) -> None:
         """Watch a request, in the place of any other watch."""
@@ -203,20 +244,33 @@ class _Watch:
         request.hooks["response"] = [self, *others]
 
     def __call__(self, response: Response, **kwargs: Any) -> Response | None:
-        if not can_matter(response.status_code):
+        if response.status_code < 300:
             return None
-        request = response.request
-        lease = self._auth._renewed_after(response, self.lease)
-        has_connection = getattr(response, "connection", None) is not None
-        if lease is None or not has_connection or not _rewind(request):
-            return None
-        repeated = _repeat(response, lease.header, kwargs)
-        watch = _Watch(self._auth, lease)
-        if repeated.is_redirect:
-            _Repeated(watch).over(request)
-        else:
-            watch.over(request)
-        return repeated
+        answer, carried = self._settled(response, kwargs)
+        first = _Watch(self._auth, tuple(one._replace(may_renew=True) for one in carried))
+        if answer.is_redirect:
+            first.follow(answer, carried)
+        elif answer is not response:
+            first.over(answer.request)
+        return None if answer is response else answer
+
+    def follow(self, response: Response, carried: tuple[Carried, ...]) -> None:
+        """Watch the request to which ``response`` redirects, and come back after it."""
+        onward = self._auth._taken_along(response, carried)
+        left = _rewrite_headers(response, carried, onward)
+        _RedirectWatch(self._auth, onward, self, left).over(response.request)
+
+    def _settled(
+        self, response: Response, kwargs: dict[str, Any]
+    ) -> tuple[Response, tuple[Carried, ...]]:
+        """The answer after what repeats there are, and what its request carried."""
+        carried = self.carried
+        while True:
+            renewed = self._auth._renewed_after(response, carried)
+            has_connection = getattr(response, "connection", None) is not None
+            if not renewed or not has_connection or not _rewind(response.request):
+                return response, carried
+            response, carried = _repeat(response, renewed, kwargs), renewed
 
     def __reduce__(self) -> tuple[Any, ...]:
         # A pickled request takes no credentials along, and can be read where this package is
@@ -224,36 +278,83 @@ class _Watch:
         return functools.partial, (dispatch_hook, "response", None)
 
 
-class _Repeated(_Watch):
-    """The hook while a call that was repeated follows redirects: it is not repeated again."""
+class _RedirectWatch(_Watch):
+    """The hook while a call follows redirects: what it renewed once is not renewed again."""
 
-    __slots__ = ("_next_call",)
+    __slots__ = ("_first", "_left")
 
-    def __init__(self, next_call: _Watch) -> None:
-        super().__init__(next_call._auth, next_call.lease)
-        self._next_call = next_call
+    def __init__(
+        self,
+        auth: ThingspaceAuth,
+        carried: tuple[Carried, ...],
+        first: _Watch,
+        left: Callable[[], object],
+    ) -> None:
+        super().__init__(auth, carried)
+        self._first = first
+        self._left = left
 
     def __call__(self, response: Response, **kwargs: Any) -> Response | None:
-        if not response.is_redirect:
-            self._next_call.over(response.request)
-        return None
+        self._left()
+        answer, carried = self._settled(response, kwargs)
+        if answer.is_redirect:
+            self._first.follow(answer, carried)
+        else:
+            self._first.over(answer.request)
+        return None if answer is response else answer
 
 
-def _repeat(response: Response, header: str, kwargs: dict[str, Any]) -> Response:
+def _rewrite_headers(
+    response: Response, carried: tuple[Carried, ...], onward: tuple[Carried, ...]
+) -> Callable[[], object]:
+    """Leave on the request, which ``requests`` copies for the redirect, what may go onward.
+
+    Returns what gives the request its own headers back, for whoever sends it again.
+    """
+    request = response.request
+    own = request.headers.copy()
+    left = own.copy()
+    taken = [one for one in carried if own.get(one.header) == one.lease.header]
+    for one in taken:
+        del left[one.header]
+    for one, moved in zip(carried, onward):
+        if one in taken:
+            left[moved.header] = moved.lease.header
+    if left != own:
+        # The response keeps a copy of what it answered.
+        response.request = request.copy()
+        _replace(request.headers, left)
+    return functools.partial(_replace, request.headers, own)
+
+
+def _replace(headers: CaseInsensitiveDict[Any], by: CaseInsensitiveDict[Any]) -> None:
+    headers.clear()
+    headers.update(by)
+
+
+def _redirect_url(response: Response) -> str:
+    """Where ``requests`` goes from here, by its own functions."""
+    target = SessionRedirectMixin().get_redirect_target(response) or ""
+    return requote_uri(urljoin(response.url, target))
+
+
+def _repeat(response: Response, carried: tuple[Carried, ...], kwargs: dict[str, Any]) -> Response:
     """Send the rejected request again, as ``requests``' own digest authentication does."""
     request = response.request
     # The request itself is sent again, so that redirects which follow carry the new token; the
     # rejected response keeps a copy of what it answered.
     response.request = request.copy()
     _drain(response)
-    request.headers["Authorization"] = header
+    for one in carried:
+        if one.header in request.headers:
+            request.headers[one.header] = one.lease.header
     jar: Any = request._cookies
     extract_cookies_to_jar(jar, response.request, response.raw)
     request.prepare_cookies(jar)
     started = time.perf_counter()
     repeated: Response = response.connection.send(request, **kwargs)
     repeated.elapsed = timedelta(seconds=time.perf_counter() - started)
-    repeated.history.append(response)
+    repeated.history = [*response.history, response]
     return repeated
 
 
@@ -336,5 +437,20 @@ def _undelivered(error: library.RequestException, prepared: PreparedRequest) -> 
     clean = twin(error)
     clean.args = (str(error),)
     vars(clean).update(request=shown, response=None)
-    is_transient = isinstance(error, _TRANSIENT) and "CERTIFICATE_VERIFY_FAILED" not in str(error)
-    return Undelivered(clean, is_transient)
+    is_transient = isinstance(error, _TRANSIENT) and not _is_bad_certificate(error)
+    return Undelivered(clean, is_transient, may_have_arrived=not _is_connect_failure(error))
+
+
+def _is_bad_certificate(error: library.RequestException) -> bool:
+    return "CERTIFICATE_VERIFY_FAILED" in str(error)
+
+
+def _is_connect_failure(error: library.RequestException) -> bool:
+    """Whether there never was a connection, as far as the error tells."""
+    if isinstance(error, _NOT_SENT) or _is_bad_certificate(error):
+        return True
+    # requests' ConnectionError stands for much; what it is made from tells.
+    cause: Any = error.args[0] if error.args else None
+    reason = getattr(cause, "reason", cause)
+    original = getattr(reason, "original_error", reason)
+    return isinstance(original, (NewConnectionError, ConnectTimeoutError))

@@ -9,11 +9,13 @@ import requests
 
 import thingspace_auth_adapters
 from thingspace_auth_adapters import (
+    M2mLoginError,
     OauthProviderError,
     OauthScopeThingspaceOauthEnum,
     OauthToken,
     ThingspaceAuthError,
     ThingspaceOauthCredentials,
+    VzM2mCredentials,
 )
 from thingspace_auth_adapters import httpx as httpx_adapter
 from thingspace_auth_adapters import requests as requests_adapter
@@ -99,3 +101,30 @@ def use_simulator() -> None:
         url: str = simulator.url
         simulator.fail("token", 503, times=2)
         print(url, simulator.requests)
+
+
+def session_provider(last: str | None, auth_manager: Any) -> str | None:
+    return last
+
+
+async def use_sessions(credentials: ThingspaceOauthCredentials) -> None:
+    m2m = VzM2mCredentials(
+        "user",
+        "password",
+        vz_m2m_token="token",
+        vz_m2m_token_provider=session_provider,
+        vz_m2m_on_token_update=print,
+        idle_timeout=600,
+    )
+    auth = requests_adapter.ThingspaceAuth(credentials, m2m=m2m)
+    other = httpx_adapter.ThingspaceAuth(credentials, m2m="a session token")
+    other.m2m = VzM2mCredentials.from_environment()
+    try:
+        token: str = auth.fetch_vz_m2m_token()
+        same: str = await other.afetch_vz_m2m_token()
+    except M2mLoginError as error:
+        print(error.status_code, error.error_code, error.error_message)
+    else:
+        print(token == same)
+    auth.end_m2m_session()
+    await other.aend_m2m_session()

@@ -1,0 +1,1226 @@
+"""The contract, Part 2: the M2M session token. For every client kind."""
+
+from __future__ import annotations
+
+import copy
+import json
+import logging
+import pickle
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from thingspace_auth_adapters import (
+    M2mLoginError,
+    OauthProviderError,
+    ReentrantRequestError,
+    VzM2mCredentials,
+)
+
+from .kinds import PASSWORD, Kind
+from .test_contract_requests import frames_of_ours, redirect
+from .virtual import (
+    API,
+    BASE,
+    GATEWAY_REFUSAL,
+    LOGIN_PATH,
+    LOGIN_REFUSED,
+    SESSION_EXPIRED,
+    Answer,
+    Platform,
+    VirtualClock,
+    login_refusal,
+    refusal,
+    session_refusal,
+    token_answer,
+)
+
+EDGE = "https://5gedge.verizon.com/api/mec/eds"
+VEHICLE = "https://imp.thingspace.verizon.com/api/vehicle/v1"
+ELSEWHERE = "https://evil.example/api"
+
+
+@pytest.fixture(autouse=True)
+def _virtual_time(clock: VirtualClock) -> None:
+    pass
+
+
+def credentials(**options: Any) -> VzM2mCredentials:
+    return VzM2mCredentials("the-user", PASSWORD, **options)
+
+
+@pytest.fixture
+def auth(kind: Kind, platform: Platform) -> Any:
+    return kind.auth(platform, m2m=credentials())
+
+
+def headers_sent(platform: Platform) -> list[dict[str, str]]:
+    names = ("authorization", "vz-m2m-token", "sessiontoken")
+    return [
+        {name: call.headers[name] for name in names if name in call.headers}
+        for call in platform.api_calls
+    ]
+
+
+# Rule 1: which requests carry it, and in which header.
+
+
+def test_requests_carry_both_tokens(kind: Kind, platform: Platform, auth: Any) -> None:
+    for _ in range(3):
+        assert kind.get(auth, API, platform).status == 200
+    both = {"authorization": "Bearer token-1", "vz-m2m-token": "session-1"}
+    assert headers_sent(platform) == [both] * 3
+    assert platform.trail == ["token", "login", "api", "api", "api"]
+
+
+def test_login_is_the_platforms_own(kind: Kind, platform: Platform, auth: Any) -> None:
+    kind.get(auth, API, platform)
+    (login,) = platform.login_calls
+    assert (login.method, login.url) == ("POST", BASE + LOGIN_PATH)
+    assert json.loads(login.body) == {"username": "the-user", "password": PASSWORD}
+    assert login.headers["content-type"] == "application/json"
+    assert login.authorization == "Bearer token-1"
+    assert login.session is None
+
+
+def test_nothing_is_fetched_before_a_request_needs_it(platform: Platform, auth: Any) -> None:
+    assert repr(auth)
+    assert platform.calls == []
+
+
+@pytest.mark.parametrize(
+    ("url", "header"),
+    [
+        (API, "vz-m2m-token"),
+        ("https://staging.thingspace.verizon.com/api/m2m/v1/x", "vz-m2m-token"),
+        (VEHICLE, "sessiontoken"),
+        ("https://IMP.thingspace.verizon.com.:443/api", "sessiontoken"),
+        ("https://imp-staging.thingspace.verizon.com/api", "sessiontoken"),
+        ("https://x.imp.thingspace.verizon.com/api", "sessiontoken"),
+        ("https://simp.thingspace.verizon.com/api", "vz-m2m-token"),
+        (f"{BASE}/api/m2m/v1/sessions?path=/session/login", "vz-m2m-token"),
+        (f"{BASE}/api/m2m/v1/devices?next=/oauth2/token", "vz-m2m-token"),
+    ],
+)
+def test_header_is_the_hosts(
+    kind: Kind, platform: Platform, auth: Any, url: str, header: str
+) -> None:
+    for _ in range(2):
+        kind.get(auth, url, platform)
+    expected = {"authorization": "Bearer token-1", header: "session-1"}
+    assert headers_sent(platform) == [expected] * 2
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        EDGE,
+        BASE + LOGIN_PATH,
+        BASE + LOGIN_PATH + "?x=1",
+        f"{BASE}/api/ts/v1/oauth2/token",
+        f"{BASE}/api/ts/v1/oauth2/revoke",
+    ],
+)
+def test_session_is_kept_from_5g_edge_and_the_endpoints_for_credentials(
+    kind: Kind, platform: Platform, auth: Any, url: str
+) -> None:
+    kind.send(auth, "POST", url, platform)
+    assert platform.calls[-1].url == url
+    assert platform.calls[-1].authorization == "Bearer token-1"
+    assert [call.session for call in platform.calls] == [None, None]
+
+
+def test_staging_of_5g_edge_gets_the_bearer_alone(kind: Kind, platform: Platform) -> None:
+    auth = kind.auth(platform, m2m=credentials(), allowed_hosts=["*.5gedge.verizon.com"])
+    kind.get(auth, "https://staging.5gedge.verizon.com/api/mec/eds", platform)
+    assert headers_sent(platform) == [{"authorization": "Bearer token-1"}]
+
+
+def test_other_hosts_get_neither(kind: Kind, platform: Platform, auth: Any) -> None:
+    kind.get(auth, ELSEWHERE, platform, headers={"VZ-M2M-Token": "theirs"})
+    assert headers_sent(platform) == [{"vz-m2m-token": "theirs"}]
+    assert platform.trail == ["api"]
+
+
+def test_requests_own_session_header_is_kept_and_none_of_ours(
+    kind: Kind, platform: Platform, auth: Any
+) -> None:
+    platform.api = [session_refusal()]
+    seen = kind.get(auth, API, platform, headers={"vz-m2m-token": "their-own"})
+    assert (seen.status, json.loads(seen.body)) == (400, SESSION_EXPIRED)
+    assert platform.sessions == ["their-own"]
+    assert platform.trail == ["token", "api"]
+
+
+def test_own_session_header_does_not_keep_the_bearer_from_being_renewed(
+    kind: Kind, platform: Platform, auth: Any
+) -> None:
+    platform.api = [refusal()]
+    assert kind.get(auth, API, platform, headers={"VZ-M2M-Token": "their-own"}).status == 200
+    assert platform.sessions == ["their-own"] * 2
+    assert platform.bearers == ["token-1", "token-2"]
+
+
+def test_header_of_another_family_does_not_stand_for_the_hosts(
+    kind: Kind, platform: Platform, auth: Any
+) -> None:
+    kind.get(auth, VEHICLE, platform, headers={"VZ-M2M-Token": "their-own"})
+    (sent,) = headers_sent(platform)
+    assert (sent["vz-m2m-token"], sent["sessiontoken"]) == ("their-own", "session-1")
+
+
+def test_without_m2m_there_is_no_session(kind: Kind, platform: Platform) -> None:
+    auth = kind.auth(platform, m2m=None)
+    assert auth.m2m is None
+    platform.api = [session_refusal()]
+    assert kind.get(auth, API, platform).status == 400
+    kind.end_session(auth)
+    assert platform.trail == ["token", "api"]
+    with pytest.raises(ValueError, match="m2m is not set"):
+        kind.fetch_session(auth)
+
+
+def test_a_client_that_sends_one_request_twice_sends_the_newer_session(
+    httpx_kind: Kind, platform: Platform
+) -> None:
+    """A request that was sent holds our header: it is ours all the same, not its own."""
+    library = httpx_kind.library
+    auth = httpx_kind.auth(platform, m2m=credentials())
+    request = library.Request("GET", API, extensions={"timeout": {}})
+
+    async def asend() -> None:
+        async with library.AsyncClient(
+            auth=auth, transport=httpx_kind.transport(platform)
+        ) as client:
+            await client.send(request)
+
+    for session in ("session-1", "a", "b"):
+        if httpx_kind.is_async:
+            httpx_kind.run(asend)
+        else:
+            with library.Client(auth=auth, transport=httpx_kind.transport(platform)) as client:
+                client.send(request)
+        assert platform.sessions[-1] == session
+        auth.m2m = "a" if session == "session-1" else "b"
+
+
+# Rule 2: provider and update callback.
+
+
+def test_provider_is_asked_in_place_of_the_login(kind: Kind, platform: Platform) -> None:
+    asked: list[Any] = []
+
+    def provider(last: Any, manager: Any) -> str:
+        asked.append((last, manager))
+        return "provided"
+
+    auth = kind.auth(platform, m2m=credentials(vz_m2m_token_provider=kind.callback(provider)))
+    for _ in range(2):
+        kind.get(auth, API, platform)
+    assert asked == [(None, auth)]
+    assert platform.sessions == ["provided"] * 2
+    assert platform.login_calls == []
+
+
+def test_provider_that_has_none_leads_to_a_login(kind: Kind, platform: Platform) -> None:
+    auth = kind.auth(platform, m2m=credentials(vz_m2m_token_provider=lambda last, manager: None))
+    kind.get(auth, API, platform)
+    assert platform.sessions == ["session-1"]
+
+
+def test_provided_session_that_was_rejected_is_turned_down(kind: Kind, platform: Platform) -> None:
+    lasts: list[Any] = []
+
+    def provider(last: Any, manager: Any) -> str:
+        lasts.append(last)
+        return "stored"
+
+    auth = kind.auth(platform, m2m=credentials(vz_m2m_token_provider=provider))
+    platform.api = [session_refusal()]
+    assert kind.get(auth, API, platform).status == 200
+    assert platform.sessions == ["stored", "session-1"]
+    assert lasts == [None, "stored"]
+
+
+def test_provided_session_may_be_used_again_after_mere_idleness(
+    kind: Kind, platform: Platform, clock: VirtualClock
+) -> None:
+    told: list[str] = []
+    stored = "kept-alive-elsewhere"
+    m2m = credentials(
+        vz_m2m_token_provider=lambda last, manager: stored,
+        vz_m2m_on_token_update=told.append,
+    )
+    auth = kind.auth(platform, m2m=m2m)
+    kind.get(auth, API, platform)
+    clock.advance(1200)
+    kind.get(auth, API, platform)
+    assert platform.sessions == [stored] * 2
+    assert platform.login_calls == []
+    assert told == [stored]
+
+
+def test_provider_may_log_in_itself(kind: Kind, platform: Platform) -> None:
+    stored: list[str] = []
+
+    def provider(last: Any, manager: Any) -> Any:
+        stored.append(manager.fetch_vz_m2m_token())
+        return stored[-1]
+
+    auth = kind.auth(platform, m2m=credentials(vz_m2m_token_provider=provider))
+    assert kind.get(auth, API, platform).status == 200
+    assert platform.sessions == stored == ["session-1"]
+    assert len(platform.login_calls) == 1
+
+
+def test_async_provider_may_log_in_itself(async_kind: Kind, platform: Platform) -> None:
+    async def provider(last: Any, manager: Any) -> Any:
+        return await manager.afetch_vz_m2m_token()
+
+    auth = async_kind.auth(platform, m2m=credentials(vz_m2m_token_provider=provider))
+    assert async_kind.get(auth, API, platform).status == 200
+    assert platform.sessions == ["session-1"]
+
+
+def test_refused_login_of_a_provider_is_a_strike_too(kind: Kind, platform: Platform) -> None:
+    m2m = credentials(vz_m2m_token_provider=lambda last, manager: manager.fetch_vz_m2m_token())
+    auth = kind.auth(platform, m2m=m2m)
+    platform.logins = [login_refusal()]
+    for _ in range(3):
+        with pytest.raises(M2mLoginError):
+            kind.get(auth, API, platform)
+    assert platform.trail == ["token", "login"]
+
+
+@pytest.mark.parametrize("value", [7, "", "with blank", "line\nbreak", b"bytes"])
+def test_provider_that_returns_no_session_token_is_told_so(
+    kind: Kind, platform: Platform, value: Any
+) -> None:
+    auth = kind.auth(platform, m2m=credentials(vz_m2m_token_provider=lambda last, manager: value))
+    with pytest.raises((TypeError, ValueError), match="vz_m2m_token_provider"):
+        kind.get(auth, API, platform)
+    assert platform.login_calls == []
+
+
+def test_error_of_a_provider_reaches_the_caller(kind: Kind, platform: Platform) -> None:
+    def provider(last: Any, manager: Any) -> Any:
+        raise LookupError("no row")
+
+    auth = kind.auth(platform, m2m=credentials(vz_m2m_token_provider=provider))
+    with pytest.raises(LookupError, match="no row"):
+        kind.get(auth, API, platform)
+
+
+def test_provider_that_needs_its_own_session_gets_a_clear_error(
+    sync_kind: Kind, platform: Platform
+) -> None:
+    def provider(last: Any, manager: Any) -> Any:
+        return sync_kind.get(manager, API, platform)
+
+    auth = sync_kind.auth(platform, m2m=credentials(vz_m2m_token_provider=provider))
+    with pytest.raises(ReentrantRequestError, match="fetch_vz_m2m_token"):
+        sync_kind.get(auth, API, platform)
+
+
+def test_provider_may_use_what_needs_the_bearer_alone(sync_kind: Kind, platform: Platform) -> None:
+    def provider(last: Any, manager: Any) -> Any:
+        assert sync_kind.get(manager, EDGE, platform).status == 200
+        return "provided"
+
+    auth = sync_kind.auth(platform, m2m=credentials(vz_m2m_token_provider=provider))
+    assert sync_kind.get(auth, API, platform).status == 200
+    assert platform.sessions == [None, "provided"]
+
+
+def test_update_callback_is_told_of_each_session_once(kind: Kind, platform: Platform) -> None:
+    told: list[str] = []
+    m2m = credentials(vz_m2m_on_token_update=kind.callback(told.append))
+    auth = kind.auth(platform, m2m=m2m)
+    for _ in range(2):
+        kind.get(auth, API, platform)
+    platform.api = [session_refusal()]
+    kind.get(auth, API, platform)
+    assert told == ["session-1", "session-2"]
+
+
+def test_given_session_is_used_first_and_not_told(kind: Kind, platform: Platform) -> None:
+    told: list[str] = []
+    m2m = credentials(vz_m2m_token="given", vz_m2m_on_token_update=told.append)
+    auth = kind.auth(platform, m2m=m2m)
+    kind.get(auth, API, platform)
+    assert (platform.sessions, told) == (["given"], [])
+    platform.api = [session_refusal()]
+    kind.get(auth, API, platform)
+    assert (platform.sessions[-1], told) == ("session-1", ["session-1"])
+
+
+def test_update_callback_may_use_the_object_and_its_error_reaches_the_caller(
+    sync_kind: Kind, platform: Platform
+) -> None:
+    def tell(session: str) -> None:
+        assert sync_kind.get(auth, API, platform).status == 200
+        raise LookupError("disk full")
+
+    auth = sync_kind.auth(platform, m2m=credentials(vz_m2m_on_token_update=tell))
+    with pytest.raises(LookupError, match="disk full"):
+        sync_kind.get(auth, API, platform)
+    assert sync_kind.get(auth, API, platform).status == 200
+    assert platform.trail == ["token", "login", "api", "api"]
+
+
+def test_awaitable_callbacks_under_a_synchronous_client_are_an_error(
+    sync_kind: Kind, platform: Platform
+) -> None:
+    async def provider(last: Any, manager: Any) -> Any:
+        raise AssertionError("never awaited")
+
+    auth = sync_kind.auth(platform, m2m=credentials(vz_m2m_token_provider=provider))
+    with pytest.raises(TypeError, match="vz_m2m_token_provider returned an awaitable"):
+        sync_kind.get(auth, API, platform)
+
+
+def test_fetch_logs_in_and_installs_nothing(kind: Kind, platform: Platform, auth: Any) -> None:
+    assert kind.fetch_session(auth) == "session-1"
+    assert kind.fetch_session(auth) == "session-2"
+    kind.get(auth, API, platform)
+    assert platform.sessions == ["session-3"]
+
+
+def test_blocking_fetch_on_an_event_loop_names_the_awaitable_one(
+    async_kind: Kind, platform: Platform
+) -> None:
+    auth = async_kind.auth(platform, m2m=credentials())
+
+    async def block() -> None:
+        with pytest.raises(RuntimeError, match="afetch_vz_m2m_token"):
+            auth.fetch_vz_m2m_token()
+        with pytest.raises(RuntimeError, match="aend_m2m_session"):
+            auth.end_m2m_session()
+
+    async_kind.get(auth, API, platform)
+    async_kind.run(block)
+
+
+# Rule 3: idleness.
+
+
+def test_idle_session_is_renewed_before_the_request(
+    kind: Kind, platform: Platform, auth: Any, clock: VirtualClock
+) -> None:
+    kind.get(auth, API, platform)
+    clock.advance(1200)
+    kind.get(auth, API, platform)
+    assert platform.sessions == ["session-1", "session-2"]
+    assert platform.trail == ["token", "login", "api", "login", "api"]
+
+
+def test_use_keeps_a_session_alive(
+    kind: Kind, platform: Platform, auth: Any, clock: VirtualClock
+) -> None:
+    for _ in range(4):
+        kind.get(auth, API, platform)
+        clock.advance(899)
+    assert platform.sessions == ["session-1"] * 4
+
+
+def test_use_of_what_the_bearer_opens_alone_is_no_use_of_the_session(
+    kind: Kind, platform: Platform, auth: Any, clock: VirtualClock
+) -> None:
+    kind.get(auth, API, platform)
+    clock.advance(800)
+    kind.get(auth, EDGE, platform)
+    kind.get(auth, API, platform, headers={"VZ-M2M-Token": "their-own"})
+    clock.advance(400)
+    kind.get(auth, API, platform)
+    assert len(platform.login_calls) == 2
+
+
+def test_use_while_the_bearer_was_renewed_counts(
+    kind: Kind, platform: Platform, auth: Any, clock: VirtualClock
+) -> None:
+    platform.tokens = [token_answer("short", 600)]
+    kind.get(auth, API, platform)
+    clock.advance(600)
+    kind.get(auth, API, platform)
+    clock.advance(1199)
+    kind.get(auth, API, platform)
+    assert platform.sessions == ["session-1"] * 3
+    assert platform.bearers == ["short", "token-1", "token-1"]
+
+
+def test_idle_timeout_is_the_users(kind: Kind, platform: Platform, clock: VirtualClock) -> None:
+    auth = kind.auth(platform, m2m=credentials(idle_timeout=60))
+    for pause in (59, 60):
+        kind.get(auth, API, platform)
+        clock.advance(pause)
+    kind.get(auth, API, platform)
+    assert platform.sessions == ["session-1", "session-1", "session-2"]
+
+
+def test_session_is_idle_as_soon_as_either_clock_says_so(
+    kind: Kind, platform: Platform, auth: Any, clock: VirtualClock
+) -> None:
+    kind.get(auth, API, platform)
+    clock.wall += 1200
+    kind.get(auth, API, platform)
+    clock.wall -= 86400
+    clock.steady += 1200
+    kind.get(auth, API, platform)
+    assert platform.sessions == ["session-1", "session-2", "session-3"]
+
+
+# Rule 4: an answer that blames the session.
+
+BLAMING: dict[str, Answer] = {
+    "expired": session_refusal(),
+    "invalid": session_refusal(
+        {"errorCode": "UnifiedWebService.INPUT_INVALID.SessionToken.Invalid"}
+    ),
+    "format": session_refusal({"errorCode": "REQUEST_FAILED.SessionToken.Format"}),
+    "other service": session_refusal(
+        {"errorCode": "DeviceService.REQUEST_FAILED.SessionToken.Expired"}
+    ),
+    "location": session_refusal(
+        {
+            "errorCode": "INVALID_PARAMETER",
+            "errorMessage": "UWS verification failure (The Session has expired.)",
+        }
+    ),
+    "cloud connector": Answer(
+        401,
+        {
+            "error": "unauthorized",
+            "error_description": "Failure response received for UWS V1 REST accounts: [400]",
+            "cause": "Requested service is unauthorized for given token",
+        },
+    ),
+}
+
+
+@pytest.mark.parametrize("name", list(BLAMING))
+@pytest.mark.parametrize("method", ["GET", "POST", "PATCH", "DELETE"])
+def test_blamed_session_leads_to_one_login_and_one_repeat(
+    kind: Kind, platform: Platform, auth: Any, method: str, name: str
+) -> None:
+    kind.get(auth, API, platform)
+    platform.api = [BLAMING[name]]
+    assert kind.send(auth, method, API, platform, content=b"payload").status == 200
+    assert platform.sessions == ["session-1", "session-1", "session-2"]
+    assert [call.body for call in platform.api_calls[1:]] == [b"payload"] * 2
+    assert platform.trail == ["token", "login", "api", "api", "login", "api"]
+
+
+NOT_BLAMING: dict[str, Answer] = {
+    "account": session_refusal(
+        {
+            "errorCode": "INVALID_PARAMETER",
+            "errorMessage": "UWS verification failure (Could not find account 0000123456-00001)",
+        }
+    ),
+    "other field": session_refusal(
+        {"errorMessage": "UnifiedWebService.REQUEST_FAILED.SessionToken.Expired"}
+    ),
+    "server error": Answer(500, SESSION_EXPIRED),
+    "success": Answer(200, SESSION_EXPIRED),
+    "throttled": Answer(429, {"fault": {"code": "900800"}}),
+    "large": Answer(400, b" " * 70_000 + json.dumps(SESSION_EXPIRED).encode()),
+}
+
+
+@pytest.mark.parametrize("name", list(NOT_BLAMING))
+def test_other_answers_are_returned_as_they_came(
+    kind: Kind, platform: Platform, auth: Any, name: str
+) -> None:
+    answer = NOT_BLAMING[name]
+    platform.api = [answer]
+    seen = kind.get(auth, API, platform)
+    assert (seen.status, seen.body) == (answer.status, answer.body)
+    assert platform.trail == ["token", "login", "api"]
+
+
+def test_second_blame_is_returned_as_it_came(kind: Kind, platform: Platform, auth: Any) -> None:
+    platform.api = [session_refusal(), session_refusal()]
+    seen = kind.get(auth, API, platform)
+    assert (seen.status, json.loads(seen.body)) == (400, SESSION_EXPIRED)
+    assert platform.trail == ["token", "login", "api", "login", "api"]
+
+
+def test_bearer_and_session_are_each_renewed_once_for_one_request(
+    kind: Kind, platform: Platform, auth: Any
+) -> None:
+    platform.api = [refusal(), session_refusal(), refusal(), session_refusal()]
+    seen = kind.get(auth, API, platform)
+    assert seen.status == 401
+    assert platform.trail == ["token", "login", "api", "token", "api", "login", "api"]
+    platform.api = [session_refusal(), refusal()]
+    assert kind.get(auth, API, platform).status == 200
+
+
+def test_history_is_what_a_hand_set_header_would_have_seen(
+    kind: Kind, platform: Platform, auth: Any
+) -> None:
+    platform.api = [
+        redirect("/api/m2m/v1/2"),
+        refusal(),
+        redirect("/api/m2m/v1/3"),
+        session_refusal(),
+        redirect("/api/m2m/v1/4"),
+    ]
+    seen = kind.get(auth, API, platform)
+    assert seen.status == 200
+    expected = [302, 302, 302] if kind.is_requests else [302, 401, 302, 400, 302]
+    assert seen.history == expected
+    assert platform.sessions == ["session-1"] * 4 + ["session-2"] * 2
+    assert platform.bearers == ["token-1"] * 2 + ["token-2"] * 4
+
+
+def test_history_holds_both_rejected_responses(kind: Kind, platform: Platform, auth: Any) -> None:
+    platform.api = [refusal(), session_refusal()]
+    seen = kind.get(auth, API, platform)
+    assert (seen.status, seen.history) == (200, [401, 400])
+    blamed = seen.response.history[1].request.headers
+    assert (blamed["VZ-M2M-Token"], blamed["Authorization"]) == ("session-1", "Bearer token-2")
+
+
+def test_body_that_cannot_be_sent_again_renews_for_the_next_request(
+    kind: Kind, platform: Platform, auth: Any
+) -> None:
+    platform.api = [session_refusal()]
+
+    def parts() -> Any:
+        yield b"part"
+
+    async def aparts() -> Any:
+        yield b"part"
+
+    seen = kind.send(auth, "POST", API, platform, content=(aparts if kind.is_async else parts)())
+    assert (seen.status, json.loads(seen.body)) == (400, SESSION_EXPIRED)
+    kind.get(auth, API, platform)
+    assert platform.trail == ["token", "login", "api", "login", "api"]
+
+
+@pytest.mark.parametrize("size", [100, 70_000, 300_000])
+def test_error_body_that_was_judged_is_complete_for_the_caller(
+    kind: Kind, platform: Platform, auth: Any, size: int
+) -> None:
+    body = json.dumps({"errorCode": "X", "padding": "x" * size}).encode()
+    platform.api = [Answer(400, body)]
+    assert kind.get(auth, API, platform).body == body
+
+
+def test_late_rejection_of_an_older_session_causes_no_login(
+    kind: Kind, platform: Platform, auth: Any
+) -> None:
+    def renew_meanwhile(call: Any, answer: Any = platform.handle) -> Answer:
+        if call.url == API and not platform.api_calls:
+            platform.calls.append(call)
+            auth._sources[-1].assign(auth._sources[-1].kind.given("newer", "test"))
+            return session_refusal()
+        return answer(call)  # type: ignore[no-any-return]
+
+    platform.handle = renew_meanwhile  # type: ignore[method-assign]
+    assert kind.get(auth, API, platform).status == 200
+    assert platform.sessions == ["session-1", "newer"]
+    assert len(platform.login_calls) == 1
+
+
+def test_failed_login_after_a_blame_returns_the_answer_and_then_raises(
+    kind: Kind, platform: Platform, auth: Any, caplog: pytest.LogCaptureFixture
+) -> None:
+    platform.logins = [platform.new_session(), login_refusal()]
+    platform.api = [session_refusal()]
+    seen = kind.get(auth, API, platform)
+    assert (seen.status, json.loads(seen.body)) == (400, SESSION_EXPIRED)
+    assert "renewing the rejected session token failed" in caplog.text
+    with pytest.raises(M2mLoginError):
+        kind.get(auth, API, platform)
+    assert platform.trail == ["token", "login", "api", "login"]
+
+
+# The least possible number of calls.
+
+
+def test_calls_where_both_tokens_were_ended_elsewhere(
+    kind: Kind, platform: Platform, auth: Any
+) -> None:
+    kind.get(auth, API, platform)
+    platform.calls.clear()
+    platform.api = [refusal(), session_refusal()]
+    assert kind.get(auth, API, platform).status == 200
+    assert platform.trail == ["api", "token", "api", "login", "api"]
+
+
+def test_calls_where_both_tokens_are_known_to_be_over(
+    kind: Kind, platform: Platform, auth: Any, clock: VirtualClock
+) -> None:
+    kind.get(auth, API, platform)
+    platform.calls.clear()
+    clock.advance(3600)
+    assert kind.get(auth, API, platform).status == 200
+    assert platform.trail == ["token", "login", "api"]
+
+
+def test_calls_where_somebody_elses_login_ended_the_session(
+    kind: Kind, platform: Platform, auth: Any
+) -> None:
+    kind.get(auth, API, platform)
+    platform.calls.clear()
+    platform.api = [session_refusal()]
+    assert kind.get(auth, API, platform).status == 200
+    assert platform.trail == ["api", "login", "api"]
+
+
+def test_calls_where_the_session_was_idle_for_too_long(
+    kind: Kind, platform: Platform, auth: Any, clock: VirtualClock
+) -> None:
+    kind.get(auth, API, platform)
+    platform.calls.clear()
+    clock.advance(1200)
+    assert kind.get(auth, API, platform).status == 200
+    assert platform.trail == ["login", "api"]
+
+
+def test_calls_where_a_login_meets_an_expired_bearer(
+    kind: Kind, platform: Platform, auth: Any, clock: VirtualClock
+) -> None:
+    kind.get(auth, API, platform)
+    platform.calls.clear()
+    clock.advance(1200)
+    platform.logins = [refusal()]
+    assert kind.get(auth, API, platform).status == 200
+    assert platform.trail == ["login", "token", "login", "api"]
+    assert platform.bearers == ["token-2"]
+
+
+def test_calls_where_the_session_and_then_the_logins_bearer_are_rejected(
+    kind: Kind, platform: Platform, auth: Any
+) -> None:
+    told: list[Any] = []
+    auth = kind.auth(platform, m2m=credentials(), oauth_on_token_update=told.append)
+    kind.get(auth, API, platform)
+    platform.calls.clear()
+    platform.api = [session_refusal()]
+    platform.logins = [refusal()]
+    assert kind.get(auth, API, platform).status == 200
+    assert platform.trail == ["api", "login", "token", "login", "api"]
+    assert platform.bearers == ["token-1", "token-2"]
+    assert [token.access_token for token in told] == ["token-1", "token-2"]
+
+
+# Rule 5: the five strikes.
+
+
+def test_refused_login_is_never_repeated(kind: Kind, platform: Platform, auth: Any) -> None:
+    platform.logins = [login_refusal()]
+    for _ in range(5):
+        with pytest.raises(M2mLoginError) as caught:
+            kind.get(auth, API, platform)
+        error = caught.value
+        assert isinstance(error, kind.request_error)
+        assert (error.status_code, error.error_code, error.error_message) == (
+            400,
+            LOGIN_REFUSED["errorCode"],
+            LOGIN_REFUSED["errorMessage"],
+        )
+        assert str(error.request.url) == API  # type: ignore[attr-defined]
+    with pytest.raises(M2mLoginError):
+        kind.fetch_session(auth)
+    assert platform.trail == ["token", "login"]
+
+
+def test_refused_login_calls_the_platform_for_nothing_more_even_when_the_bearer_is_over(
+    kind: Kind, platform: Platform, auth: Any, clock: VirtualClock
+) -> None:
+    platform.logins = [login_refusal()]
+    for _ in range(3):
+        with pytest.raises(M2mLoginError):
+            kind.get(auth, API, platform)
+        clock.advance(7200)
+    assert platform.trail == ["token", "login"]
+
+
+def test_refused_login_leaves_requests_that_need_no_session_alone(
+    kind: Kind, platform: Platform, auth: Any
+) -> None:
+    platform.logins = [login_refusal()]
+    with pytest.raises(M2mLoginError):
+        kind.get(auth, API, platform)
+    assert kind.get(auth, EDGE, platform).status == 200
+    assert kind.get(auth, API, platform, headers={"VZ-M2M-Token": "their-own"}).status == 200
+
+
+def test_new_credentials_begin_anew(kind: Kind, platform: Platform, auth: Any) -> None:
+    platform.logins = [login_refusal()]
+    with pytest.raises(M2mLoginError):
+        kind.get(auth, API, platform)
+    auth.m2m = corrected = VzM2mCredentials("the-user", "another password")
+    assert auth.m2m is corrected
+    assert kind.get(auth, API, platform).status == 200
+    assert json.loads(platform.login_calls[-1].body)["password"] == "another password"
+
+
+REFUSALS = {
+    "wrong password": login_refusal(),
+    "empty 401": Answer(401),
+    "401 of its own": Answer(401, {"errorCode": "X"}),
+    "forbidden": Answer(403, b"<html>no</html>"),
+    "not found": Answer(404, {"error": "x"}),
+    "session to blame": session_refusal(),
+}
+
+
+@pytest.mark.parametrize("name", list(REFUSALS))
+def test_any_4xx_of_the_login_itself_is_a_refusal(
+    kind: Kind, platform: Platform, auth: Any, name: str
+) -> None:
+    platform.logins = [REFUSALS[name]]
+    for _ in range(2):
+        with pytest.raises(M2mLoginError) as caught:
+            kind.get(auth, API, platform)
+        assert caught.value.status_code == REFUSALS[name].status
+    assert len(platform.login_calls) == 1
+
+
+GATEWAYS = {
+    "429": Answer(429, b"slow down"),
+    "429 fault": Answer(429, {"fault": {"code": "900800", "message": "throttled"}}),
+    "503 fault": Answer(503, {"fault": {"code": "900800"}}),
+    "connect": Answer(failure="connect timeout"),
+}
+
+
+@pytest.mark.parametrize("name", list(GATEWAYS))
+def test_what_never_was_a_login_attempt_is_tried_again_and_not_counted(
+    kind: Kind, platform: Platform, auth: Any, name: str
+) -> None:
+    for _ in range(3):
+        platform.logins = [GATEWAYS[name]] * 3
+        assert kind.get(auth, API, platform).status == 200
+        auth._sources[-1].assign(None)
+    platform.logins = [GATEWAYS[name]] * 4
+    with pytest.raises(kind.request_error):
+        kind.get(auth, API, platform)
+    assert kind.get(auth, API, platform).status == 200
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        Answer(403, {"fault": {"code": "900908", "message": "Resource forbidden"}}),
+        Answer(400, {"fault": {"code": "900906", "message": "No matching resource"}}),
+        Answer(403, b'<?xml version="1.0"?>\n<am:fault xmlns:am="x"><am:code>900908</am:code>'),
+    ],
+    ids=["forbidden", "no resource", "xml"],
+)
+def test_gateways_refusal_of_the_login_is_raised_and_no_strike(
+    kind: Kind, platform: Platform, auth: Any, answer: Answer
+) -> None:
+    platform.logins = [answer] * 3
+    for _ in range(3):
+        with pytest.raises(M2mLoginError) as caught:
+            kind.get(auth, API, platform)
+        assert caught.value.status_code == answer.status
+    assert kind.get(auth, API, platform).status == 200
+    assert len(platform.login_calls) == 4
+
+
+def test_gateways_401_renews_the_bearer_once_for_a_login(
+    kind: Kind, platform: Platform, auth: Any
+) -> None:
+    platform.logins = [refusal(), refusal()]
+    with pytest.raises(M2mLoginError) as caught:
+        kind.get(auth, API, platform)
+    assert (caught.value.status_code, caught.value.error_code) == (401, "900901")
+    assert platform.trail == ["token", "login", "token", "login"]
+    assert kind.get(auth, API, platform).status == 200
+
+
+def test_login_whose_bearer_comes_back_the_same_is_not_sent_again(
+    kind: Kind, platform: Platform, auth: Any
+) -> None:
+    platform.tokens = [token_answer("same"), token_answer("same")]
+    platform.logins = [refusal(), refusal()]
+    for _ in range(2):
+        with pytest.raises(M2mLoginError):
+            kind.get(auth, API, platform)
+    assert platform.trail == ["token", "login", "token", "login"]
+
+
+def test_token_endpoint_that_fails_a_login_is_what_the_caller_learns_of(
+    kind: Kind, platform: Platform, auth: Any
+) -> None:
+    platform.logins = [refusal()]
+    platform.tokens = [token_answer("first"), Answer(401, {"error": "invalid_client"})]
+    with pytest.raises(OauthProviderError):
+        kind.get(auth, API, platform)
+    assert kind.get(auth, API, platform).status == 200
+
+
+UNKNOWNS = {
+    "timeout": Answer(failure="read timeout"),
+    "lost": Answer(failure="protocol"),
+    "500": Answer(500, b"oops"),
+    "502": Answer(502, {"errorCode": "X"}),
+    "no token": Answer(200, {"ok": True}),
+    "empty token": Answer(200, {"sessionToken": ""}),
+    "odd token": Answer(200, {"sessionToken": "a\nb"}),
+    "no text": Answer(200, {"sessionToken": 5}),
+    "html": Answer(200, b"<html>welcome</html>"),
+    "redirect": Answer(302, b"", {"Location": ELSEWHERE}),
+}
+
+
+@pytest.mark.parametrize("name", list(UNKNOWNS))
+def test_two_logins_of_unknown_outcome_are_the_last(
+    kind: Kind, platform: Platform, auth: Any, name: str
+) -> None:
+    platform.logins = [UNKNOWNS[name]] * 9
+    for _ in range(4):
+        with pytest.raises(kind.request_error):
+            kind.get(auth, API, platform)
+    with pytest.raises(M2mLoginError) as caught:
+        kind.get(auth, API, platform)
+    assert (caught.value.status_code, caught.value.error_code) == (None, None)
+    assert platform.trail == ["token", "login", "login"]
+    auth.m2m = credentials()
+    platform.logins = []
+    assert kind.get(auth, API, platform).status == 200
+
+
+@pytest.mark.parametrize("name", list(UNKNOWNS))
+def test_success_resets_the_count_of_unknown_outcomes(
+    kind: Kind, platform: Platform, auth: Any, name: str, clock: VirtualClock
+) -> None:
+    for _ in range(4):
+        platform.logins = [UNKNOWNS[name]]
+        assert kind.get(auth, API, platform).status == 200
+        clock.advance(1200)
+    assert len(platform.login_calls) == 8
+
+
+def test_unknown_outcome_is_followed_by_one_more_login_and_no_strike_is_forgotten(
+    kind: Kind, platform: Platform, auth: Any
+) -> None:
+    platform.logins = [UNKNOWNS["timeout"], login_refusal()]
+    for _ in range(2):
+        with pytest.raises(M2mLoginError) as caught:
+            kind.get(auth, API, platform)
+        assert caught.value.status_code == 400
+    assert len(platform.login_calls) == 2
+
+
+def test_logins_that_were_no_attempt_do_not_reset_the_count(
+    kind: Kind, platform: Platform, auth: Any
+) -> None:
+    platform.logins = [UNKNOWNS["500"], GATEWAYS["429"], UNKNOWNS["500"], GATEWAYS["429"]]
+    with pytest.raises(M2mLoginError) as caught:
+        kind.get(auth, API, platform)
+    assert caught.value.status_code is None
+    assert len(platform.login_calls) == 3
+
+
+@pytest.mark.parametrize("copying", [copy.copy, copy.deepcopy])
+def test_copies_inherit_a_refusal_and_go_their_own_way(
+    kind: Kind, platform: Platform, auth: Any, copying: Callable[[Any], Any]
+) -> None:
+    platform.logins = [login_refusal()]
+    with pytest.raises(M2mLoginError):
+        kind.get(auth, API, platform)
+    twin = copying(auth)
+    with pytest.raises(M2mLoginError) as caught:
+        kind.get(twin, API, platform)
+    assert caught.value.status_code == 400
+    assert platform.trail == ["token", "login"]
+    twin.m2m = credentials()
+    assert kind.get(twin, API, platform).status == 200
+    with pytest.raises(M2mLoginError):
+        kind.get(auth, API, platform)
+
+
+def test_copies_inherit_a_count_of_one(kind: Kind, platform: Platform, auth: Any) -> None:
+    auth._sources[-1].kind._strikes.lose()
+    twin = copy.copy(auth)
+    platform.logins = [UNKNOWNS["500"]] * 9
+    for each in (twin, auth):
+        before = len(platform.login_calls)
+        with pytest.raises(M2mLoginError):
+            kind.get(each, API, platform)
+        assert len(platform.login_calls) == before + 1
+
+
+def test_copies_begin_with_the_same_session(kind: Kind, platform: Platform, auth: Any) -> None:
+    kind.get(auth, API, platform)
+    twin = copy.copy(auth)
+    kind.get(twin, API, platform)
+    platform.api = [session_refusal()]
+    kind.get(twin, API, platform)
+    kind.get(auth, API, platform)
+    assert platform.sessions == ["session-1", "session-1", "session-1", "session-2", "session-1"]
+
+
+def test_pickles_inherit_session_and_strikes(
+    kind: Kind, platform: Platform, clock: VirtualClock
+) -> None:
+    auth = kind.auth(m2m=credentials(vz_m2m_token="given"))
+    auth._sources[-1].kind._strikes.lose()
+    revived = pickle.loads(pickle.dumps(auth))
+    sessions = revived._sources[-1]
+    assert sessions.fresh().value == "given"
+    assert sessions.kind._bearers is revived._lifecycle
+    sessions.kind._strikes.lose()
+    with pytest.raises(M2mLoginError):
+        sessions.kind._strikes.check()
+    auth._sources[-1].kind._strikes.check()
+    assert PASSWORD.encode() in pickle.dumps(auth)
+
+
+def test_unpickled_session_is_idle_by_the_wall_clock(kind: Kind, clock: VirtualClock) -> None:
+    auth = kind.auth(m2m=credentials(vz_m2m_token="given"))
+    pickled = pickle.dumps(auth)
+    clock.wall += 1199
+    assert pickle.loads(pickled)._sources[-1].lease.is_fresh(clock)
+    clock.wall += 1
+    assert not pickle.loads(pickled)._sources[-1].lease.is_fresh(clock)
+
+
+def test_login_under_way_counts_in_what_is_forked_or_copied_meanwhile(
+    kind: Kind, platform: Platform, auth: Any
+) -> None:
+    twins: list[Any] = []
+
+    def copy_meanwhile(call: Any, answer: Any = platform.handle) -> Answer:
+        if call.path == LOGIN_PATH:
+            twins.append(copy.copy(auth))
+        return answer(call)  # type: ignore[no-any-return]
+
+    platform.handle = copy_meanwhile  # type: ignore[method-assign]
+    kind.get(auth, API, platform)
+    before = len(platform.login_calls)
+    platform.logins = [UNKNOWNS["500"]] * 9
+    with pytest.raises(M2mLoginError):
+        kind.get(twins[0], API, platform)
+    assert len(platform.login_calls) == before + 1
+
+
+# Rule 6: redirects.
+
+
+def test_redirect_within_the_host_keeps_the_session(
+    kind: Kind, platform: Platform, auth: Any
+) -> None:
+    platform.api = [redirect("/api/m2m/v1/elsewhere")]
+    seen = kind.get(auth, API, platform)
+    assert (seen.status, platform.sessions) == (200, ["session-1"] * 2)
+    assert len(platform.login_calls) == 1
+
+
+# Rule 7: logging out.
+
+
+def test_end_logs_out_and_forgets(kind: Kind, platform: Platform, auth: Any) -> None:
+    kind.end_session(auth)
+    assert platform.calls == []
+    kind.get(auth, API, platform)
+    kind.end_session(auth)
+    (logout,) = platform.logout_calls
+    assert (logout.method, logout.session) == ("POST", "session-1")
+    assert logout.authorization == "Bearer token-1"
+    kind.end_session(auth)
+    kind.get(auth, API, platform)
+    assert platform.trail == ["token", "login", "api", "logout", "login", "api"]
+    assert platform.sessions == ["session-1", "session-2"]
+
+
+def test_ended_session_counts_as_rejected_for_providers(kind: Kind, platform: Platform) -> None:
+    m2m = credentials(vz_m2m_token_provider=lambda last, manager: "stored")
+    auth = kind.auth(platform, m2m=m2m)
+    kind.get(auth, API, platform)
+    kind.end_session(auth)
+    kind.get(auth, API, platform)
+    assert platform.sessions == ["stored", "session-1"]
+
+
+def test_session_that_is_gone_already_is_forgotten(
+    kind: Kind, platform: Platform, auth: Any
+) -> None:
+    kind.get(auth, API, platform)
+    platform.logouts = [session_refusal()]
+    kind.end_session(auth)
+    kind.get(auth, API, platform)
+    assert platform.sessions == ["session-1", "session-2"]
+
+
+def test_logout_renews_a_rejected_bearer(kind: Kind, platform: Platform, auth: Any) -> None:
+    kind.get(auth, API, platform)
+    platform.logouts = [refusal()]
+    kind.end_session(auth)
+    assert platform.trail == ["token", "login", "api", "logout", "token", "logout"]
+
+
+@pytest.mark.parametrize(
+    "answers",
+    [[Answer(400, {"errorCode": "X"})], [Answer(503)] * 9, [refusal(), refusal()]],
+    ids=["refused", "down", "bearer"],
+)
+def test_failed_logout_keeps_the_session_and_raises(
+    kind: Kind, platform: Platform, auth: Any, answers: list[Answer]
+) -> None:
+    kind.get(auth, API, platform)
+    platform.logouts = list(answers)
+    with pytest.raises(M2mLoginError) as caught:
+        kind.end_session(auth)
+    assert isinstance(caught.value, kind.request_error)
+    assert caught.value.status_code == answers[0].status
+    kind.get(auth, API, platform)
+    assert platform.sessions == ["session-1"] * 2
+
+
+# Tokens that are sent and never renewed.
+
+
+class SdkCredentials:
+    """As the official SDK's VZM2mTokenCredentials."""
+
+    vz_m2m_token = "fixed"
+
+
+FIXED: dict[str, Callable[[], Any]] = {
+    "text": lambda: "fixed",
+    "sdk": SdkCredentials,
+    "credentials": lambda: VzM2mCredentials(None, None, vz_m2m_token="fixed"),
+}
+
+
+@pytest.mark.parametrize("name", list(FIXED))
+def test_session_token_alone_is_sent_and_never_renewed(
+    kind: Kind, platform: Platform, clock: VirtualClock, name: str
+) -> None:
+    auth = kind.auth(platform, m2m=FIXED[name]())
+    for _ in range(3):
+        platform.api = [session_refusal()]
+        assert kind.get(auth, API, platform).status == 400
+        clock.advance(1201)
+    assert platform.sessions == ["fixed"] * 3
+    assert platform.login_calls == []
+    with pytest.raises(M2mLoginError, match="username and password"):
+        kind.fetch_session(auth)
+
+
+def test_ended_token_alone_leaves_none(kind: Kind, platform: Platform) -> None:
+    auth = kind.auth(platform, m2m="fixed")
+    kind.end_session(auth)
+    with pytest.raises(M2mLoginError, match="assign"):
+        kind.get(auth, API, platform)
+    auth.m2m = "another"
+    kind.get(auth, API, platform)
+    assert platform.sessions == ["another"]
+
+
+@pytest.mark.parametrize("m2m", [7, object(), b"token", {"username": "x"}])
+def test_what_is_no_m2m_is_a_type_error(kind: Kind, m2m: Any) -> None:
+    with pytest.raises(TypeError, match="m2m must be"):
+        kind.auth(m2m=m2m)
+
+
+@pytest.mark.parametrize("m2m", ["", " ", "a b", "a\r\nX: y"])
+def test_what_is_no_session_token_is_a_value_error(kind: Kind, m2m: Any) -> None:
+    with pytest.raises(ValueError, match="m2m"):
+        kind.auth(m2m=m2m)
+
+
+def test_bad_assignment_changes_nothing(kind: Kind, platform: Platform, auth: Any) -> None:
+    with pytest.raises(TypeError):
+        auth.m2m = 7
+    assert kind.get(auth, API, platform).status == 200
+
+
+def test_assigning_none_ends_the_second_header(kind: Kind, platform: Platform, auth: Any) -> None:
+    kind.get(auth, API, platform)
+    auth.m2m = None
+    kind.get(auth, API, platform)
+    assert platform.sessions == ["session-1", None]
+
+
+# Secrets.
+
+HIDDEN = (PASSWORD, "p4ssw0rd%26more", "session-1", "session-2", "token-1")
+TELLTALE = f"{PASSWORD} p4ssw0rd%26more token-1 \r\nforged"
+
+
+@pytest.mark.parametrize(
+    "logins",
+    [
+        [Answer(400, {"errorCode": TELLTALE, "errorMessage": TELLTALE})],
+        [Answer(400, {"fault": {"code": TELLTALE, "message": TELLTALE}})],
+        [Answer(503, {"errorCode": TELLTALE})] * 2,
+        [Answer(200, {"sessionToken": "session-1\n"})] * 2,
+        [Answer(failure="read timeout")] * 2,
+        [Answer(failure="connect timeout")] * 4,
+        [Answer(failure="certificate")],
+        [refusal(), refusal()],
+    ],
+    ids=range(8),
+)
+def test_no_failed_login_shows_a_secret(
+    kind: Kind, platform: Platform, auth: Any, logins: Any, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.DEBUG)
+    platform.logins = list(logins)
+    with pytest.raises(kind.request_error) as caught:
+        kind.get(auth, API, platform)
+    error = caught.value
+    shown = str(error) + repr(error) + repr(vars(error)) + caplog.text + repr(auth)
+    for secret in HIDDEN:
+        assert secret not in shown
+        assert secret not in frames_of_ours(error)
+        assert secret not in repr(error.__cause__) + repr(error.__context__)
+    assert "\n" not in str(error)
+
+
+def test_no_failed_logout_shows_a_secret(kind: Kind, platform: Platform, auth: Any) -> None:
+    kind.get(auth, API, platform)
+    platform.logouts = [Answer(400, {"errorMessage": f"session-1 {TELLTALE}"})]
+    with pytest.raises(M2mLoginError) as caught:
+        kind.end_session(auth)
+    shown = str(caught.value) + repr(vars(caught.value)) + frames_of_ours(caught.value)
+    for secret in HIDDEN:
+        assert secret not in shown
+
+
+def test_logs_say_what_happened_and_no_secret(
+    kind: Kind, platform: Platform, auth: Any, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.DEBUG)
+    platform.api = [session_refusal()]
+    kind.get(auth, API, platform)
+    texts = [r.getMessage() for r in caplog.records if r.name == "thingspace_auth_adapters"]
+    assert "a new session token is in use" in texts
+    assert "the session token was rejected (certain)" in texts
+    for secret in HIDDEN:
+        assert secret not in "\n".join(texts)
+
+
+def test_login_failure_knows_the_login_request_without_its_secrets(
+    kind: Kind, platform: Platform, auth: Any
+) -> None:
+    platform.logins = [Answer(failure="connect timeout")] * 4
+    with pytest.raises(kind.request_error) as caught:
+        kind.get(auth, API, platform)
+    request = caught.value.request  # type: ignore[attr-defined]
+    assert str(request.url) == BASE + LOGIN_PATH
+    assert "authorization" not in {name.lower() for name in request.headers}
+    assert PASSWORD not in str(getattr(request, "body", "") or getattr(request, "_content", ""))
+    with pytest.raises(M2mLoginError) as refused:
+        platform.logins = [login_refusal()]
+        kind.fetch_session(auth)
+    assert str(refused.value.request.url) == BASE + LOGIN_PATH  # type: ignore[attr-defined]
+
+
+def test_gateway_refusal_keeps_blaming_the_bearer_alone(
+    kind: Kind, platform: Platform, auth: Any
+) -> None:
+    platform.api = [refusal(), refusal()]
+    seen = kind.get(auth, API, platform)
+    assert (seen.status, json.loads(seen.body)) == (401, GATEWAY_REFUSAL)
+    assert len(platform.login_calls) == 1

@@ -1,0 +1,303 @@
+"""The M2M session token as a kind of credential: how it is acquired, kept and given back."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+from .blame import Culprit
+from .clock import Clock, Term
+from .credentials import Settings
+from .effects import HttpAnswer, HttpRequest, Reply, Steps, Undelivered, Wait, send
+from .errors import M2mLoginError
+from .exchange import Budget, exchange
+from .flight import Abandoned, Departure, Flight, SingleFlight
+from .grant import TransientFailure
+from .lifecycle import Lease, Lifecycle
+from .login import LOGIN_PATH, NoSession, Outcome, SessionEndpoints
+from .m2m import VzM2mCredentials, session_token
+
+_MOST_UNKNOWNS = 2
+
+
+class IdleLease(Lease[str]):
+    """A session token, which ends when it lies idle: each use puts that off.
+
+    Args:
+        token: the session token.
+        idle_timeout: seconds without use after which it is stale.
+        used: when it was last used, by both clocks.
+    """
+
+    __slots__ = ("_idle_timeout", "_used")
+
+    def __init__(self, token: str, idle_timeout: float, used: tuple[float, float]) -> None:
+        super().__init__(token, token, token, Term(), Term())
+        self._idle_timeout = idle_timeout
+        self._used = used
+
+    def is_fresh(self, clock: Clock) -> bool:
+        return self._is_awake(clock.time(), clock.monotonic())
+
+    is_usable = is_fresh
+
+    def use(self, clock: Clock) -> bool:
+        wall, monotonic = clock.time(), clock.monotonic()
+        if not self._is_awake(wall, monotonic):
+            return False
+        self._used = (wall, monotonic)
+        return True
+
+    def as_final(self) -> Lease[str]:
+        return self
+
+    def _is_awake(self, wall: float, monotonic: float) -> bool:
+        used_wall, used_monotonic = self._used
+        idle_timeout = self._idle_timeout
+        return wall - used_wall < idle_timeout and monotonic - used_monotonic < idle_timeout
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        # A monotonic reading means nothing in another process.
+        return IdleLease, (self.value, self._idle_timeout, (self._used[0], float("inf")))
+
+
+class _Refusal(NamedTuple):
+    """What a refused login was told."""
+
+    status_code: int | None
+    error_code: str | None
+    error_message: str | None
+
+    def error(self) -> M2mLoginError:
+        details = [text for text in (self.error_code, self.error_message) if text]
+        what = ": ".join([f"the login was refused (status {self.status_code})", *details])
+        return M2mLoginError(
+            f"{what}; none is tried again until auth.m2m is assigned, since five failed ones lock"
+            " the account",
+            **self._asdict(),
+        )
+
+
+class Strikes:
+    """How the logins so far went, and whether another may be risked.
+
+    Attributes:
+        refusal: what the platform said when it refused one.
+        unknowns: how many in a row were of unknown outcome.
+        pending: how many were begun whose end was not seen: one that is under way, or that was
+            under way in the process that this one was forked from.
+    """
+
+    def __init__(self) -> None:
+        self.refusal: _Refusal | None = None
+        self.unknowns = 0
+        self.pending = 0
+
+    def check(self) -> None:
+        """Raises :class:`M2mLoginError` where there is to be no login any more."""
+        if self.refusal is not None:
+            raise self.refusal.error()
+        if self.unknowns >= _MOST_UNKNOWNS:
+            raise M2mLoginError(
+                f"{_MOST_UNKNOWNS} logins in a row had no readable outcome; none is tried again"
+                " until auth.m2m is assigned, since five failed ones lock the account"
+            )
+
+    def begin(self) -> None:
+        """Count a login before it is sent, so that whatever becomes of its caller it is counted.
+
+        Raises:
+            M2mLoginError: it must not be risked.
+        """
+        self.unknowns = self.unknowns + self.pending
+        self.pending = 0
+        self.check()
+        self.pending = 1
+
+    def succeed(self) -> None:
+        self.unknowns = 0
+        self.pending = 0
+
+    def take_back(self) -> None:
+        """It was no login attempt after all."""
+        self.pending = 0
+
+    def lose(self) -> None:
+        """Nobody knows what became of it."""
+        self.unknowns += 1
+        self.pending = 0
+
+    def refuse(self, error: M2mLoginError) -> None:
+        self.refusal = _Refusal(error.status_code, error.error_code, error.error_message)
+        self.pending = 0
+
+
+class SessionTokens:
+    """The sessions of one M2M account: a ``Kind`` for the lifecycle.
+
+    Args:
+        credentials: the account's, or a session token alone, which is then not renewable.
+        settings: where the platform lives.
+        bearers: the access tokens, without one of which there is no login.
+        clock: the time.
+    """
+
+    name = "session token"
+    culprit = Culprit.SESSION
+    provider_name = "vz_m2m_token_provider"
+    on_update_name = "vz_m2m_on_token_update"
+    fetch_name = "fetch_vz_m2m_token()"
+    fetch_path = LOGIN_PATH
+    is_revivable = True
+
+    def __init__(
+        self,
+        credentials: VzM2mCredentials,
+        settings: Settings,
+        bearers: Lifecycle[Any],
+        clock: Clock,
+    ) -> None:
+        self.provider = credentials.vz_m2m_token_provider
+        self.on_update = credentials.vz_m2m_on_token_update
+        self.is_renewable = credentials.username is not None
+        self._idle_timeout = credentials.idle_timeout
+        self._endpoints = SessionEndpoints(
+            credentials.username or "",
+            credentials.password or "",
+            settings.base_url,
+            settings.timeout,
+        )
+        self._bearers = bearers
+        self._clock = clock
+        self._strikes = Strikes()
+        self._logins: SingleFlight[None] = SingleFlight()
+
+    def copied_for(self, bearers: Lifecycle[Any]) -> SessionTokens:
+        """A copy that goes on with the count of this one's logins."""
+        copied = copy.copy(self)
+        copied._bearers = bearers
+        copied._strikes = copy.copy(self._strikes)
+        copied._logins = SingleFlight()
+        return copied
+
+    def given(self, value: object, source: str) -> Lease[str] | None:
+        """The lease on a session token that the user handed over."""
+        token = session_token(value, source)
+        return None if token is None else self._lease(token)
+
+    def prepare(self) -> Steps[None]:
+        """Get the bearer that a login needs.
+
+        Raises:
+            M2mLoginError: there is to be no login.
+        """
+        self._check()
+        yield from self._bearers.acquire()
+
+    def fetch(
+        self, budget: Budget, additional_params: Mapping[str, str] | None = None
+    ) -> Steps[Lease[str]]:
+        """Log in; where the gateway turns the bearer down, renew it and log in once more."""
+        self._check()
+        bearer = yield from self._bearers.acquire(tell=False)
+        session = yield from self._logged_in(bearer, budget)
+        if isinstance(session, M2mLoginError) and self._bearers.reject(bearer.key):
+            other = yield from self._bearers.acquire(tell=False)
+            if other.key != bearer.key:
+                session = yield from self._logged_in(other, budget)
+        if isinstance(session, M2mLoginError):
+            raise session
+        return session
+
+    def revoke(self, lease: Lease[str], budget: Budget) -> Steps[None]:
+        """Log out; where the gateway turns the bearer down, renew it and log out once more.
+
+        Raises:
+            M2mLoginError: the logout was refused.
+        """
+        bearer = yield from self._bearers.acquire()
+        error = yield from self._logged_out(bearer, lease, budget)
+        if error is not None and error.status_code == 401 and self._bearers.reject(bearer.key):
+            bearer = yield from self._bearers.acquire()
+            error = yield from self._logged_out(bearer, lease, budget)
+        if error is not None:
+            raise error
+
+    def _lease(self, token: str) -> Lease[str]:
+        if not self.is_renewable:
+            return Lease(token, token, token, Term(), Term())
+        return IdleLease(token, self._idle_timeout, (self._clock.time(), self._clock.monotonic()))
+
+    def _check(self) -> None:
+        if not self.is_renewable:
+            raise M2mLoginError(
+                "there are no username and password to log in with: assign auth.m2m a"
+                " VzM2mCredentials that has them, or another session token"
+            )
+        self._strikes.check()
+
+    def _logged_in(self, bearer: Lease[Any], budget: Budget) -> Steps[Lease[str] | M2mLoginError]:
+        """A session, or what to raise where the gateway turned the bearer down."""
+
+        def read(answer: HttpAnswer) -> Lease[str] | M2mLoginError | TransientFailure:
+            session = self._endpoints.read_login(answer, self._clock.time(), bearer)
+            if isinstance(session, str):
+                self._strikes.succeed()
+                return self._lease(session)
+            return self._without_session(session)
+
+        request = self._endpoints.login_request(bearer)
+        turn = yield from self._turn()
+        login: Steps[Lease[str] | M2mLoginError]
+        login = exchange(request, read, budget, self._attempted)
+        try:
+            return (yield from login)
+        finally:
+            turn.settle(Abandoned())
+
+    def _turn(self) -> Steps[Flight[None]]:
+        """Wait until no login is under way: two at once might be two strikes."""
+        while True:
+            mine: Flight[None] = Flight(self, None, False, Departure(0, ()))
+            flight, is_mine = self._logins.board(mine)
+            if is_mine:
+                return flight
+            yield Wait(flight)
+
+    def _attempted(self, request: HttpRequest) -> Steps[Reply]:
+        self._strikes.begin()
+        try:
+            reply = yield from send(request)
+        except BaseException:
+            self._strikes.lose()
+            raise
+        if isinstance(reply, Undelivered) and not reply.may_have_arrived:
+            self._strikes.take_back()
+        elif isinstance(reply, Undelivered):
+            self._strikes.lose()
+            self._strikes.check()
+        return reply
+
+    def _without_session(self, answer: NoSession) -> M2mLoginError | TransientFailure:
+        if answer.outcome is Outcome.REFUSED:
+            self._strikes.refuse(answer.error)
+        elif answer.outcome is Outcome.UNKNOWN:
+            self._strikes.lose()
+        else:
+            self._strikes.take_back()
+        self._strikes.check()
+        if answer.is_transient:
+            return TransientFailure(answer.error, answer.retry_after)
+        if answer.outcome is Outcome.BEARER_REFUSED:
+            return answer.error
+        raise answer.error
+
+    def _logged_out(
+        self, bearer: Lease[Any], lease: Lease[str], budget: Budget
+    ) -> Steps[M2mLoginError | None]:
+        def read(answer: HttpAnswer) -> M2mLoginError | TransientFailure | None:
+            return self._endpoints.read_logout(answer, self._clock.time(), bearer, lease)
+
+        request = self._endpoints.logout_request(bearer, lease)
+        return (yield from exchange(request, read, budget))
