@@ -15,13 +15,14 @@ from importlib import metadata
 
 import thingspace_auth_adapters
 
-from . import alone, cold, expiry, imports, threads, whole
+from . import alone, both, cold, expiry, imports, threads, whole
 from .simulated import Simulated, simulated
 
 Section = Callable[[Simulated, float], str]
 
 _SECTIONS: dict[str, Section] = {
     "alone": alone.run,
+    "both": both.run,
     "threads": threads.run,
     "whole": whole.run,
     "expiry": expiry.run,

@@ -15,8 +15,8 @@ from .subjects import Endpoint, Step, Subject, by_hand_on_httpx, by_hand_on_requ
 from .table import NONE, Notes, render, verdict
 
 TARGETS = {"requests": 1.5, "httpx": 4.0, "httpx2": 4.0}
-_ROUNDS = 25
-_CALLS = 2000
+ROUNDS = 25
+CALLS = 2000
 _REWRITES = "builds a new request for each one that it authenticates."
 
 
@@ -31,7 +31,7 @@ class Cost(NamedTuple):
 def run(simulated: Simulated, scale: float) -> str:
     simulated.reset()
     endpoint = simulated.endpoint
-    costs = _costs(endpoint, max(3, round(_ROUNDS * scale)), max(100, round(_CALLS * scale)))
+    costs = _costs(endpoint, max(3, round(ROUNDS * scale)), max(100, round(CALLS * scale)))
     notes = Notes()
     rows = [_row(cost, costs, notes) for cost in costs]
     introduction = (
@@ -45,7 +45,7 @@ def run(simulated: Simulated, scale: float) -> str:
 
 def _costs(endpoint: Endpoint, rounds: int, calls: int) -> list[Cost]:
     contenders = [*ALL, *MINIMAL]
-    steps = {contender: _warmed(contender.prepare(endpoint)) for contender in contenders}
+    steps = {contender: warmed(contender.prepare(endpoint)) for contender in contenders}
     floors = {
         "requests": by_hand_on_requests(endpoint),
         "httpx": by_hand_on_httpx(httpx, endpoint),
@@ -53,7 +53,7 @@ def _costs(endpoint: Endpoint, rounds: int, calls: int) -> list[Cost]:
         "SDK": by_hand_on_sdk(endpoint),
     }
     everyone: list[Step] = [*steps.values(), *floors.values()]
-    best = dict(zip(everyone, _best_of_rounds(everyone, rounds, calls), strict=True))
+    best = dict(zip(everyone, best_of_rounds(everyone, rounds, calls), strict=True))
     costs = [
         Cost(contender, best[step], best[step] - best[floors[_floor_of(contender)]])
         for contender, step in steps.items()
@@ -61,20 +61,27 @@ def _costs(endpoint: Endpoint, rounds: int, calls: int) -> list[Cost]:
     return sorted(costs, key=lambda cost: (cost.contender.library, cost.above))
 
 
-def _warmed(subject: Subject) -> Step:
-    # A whole request first, since singleflight-auth fetches its token on a 401 only.
-    if subject.caller()() != 200:
-        raise RuntimeError(f"{subject.auth!r} did not get a token")
+def warmed(subject: Subject) -> Step:
+    """A step of a subject that has its token."""
+    warm_up(subject)
     step = subject.step()
     step()
     return step
+
+
+def warm_up(subject: Subject) -> None:
+    """Let a subject get its token, by a whole request."""
+    # Not by a step, since singleflight-auth fetches its token on a 401 only.
+    if subject.caller()() != 200:
+        raise RuntimeError(f"{subject.auth!r} did not get a token")
 
 
 def _floor_of(contender: Contender) -> str:
     return "SDK" if on_sdk(contender) else contender.library
 
 
-def _best_of_rounds(steps: Sequence[Step], rounds: int, calls: int) -> list[float]:
+def best_of_rounds(steps: Sequence[Step], rounds: int, calls: int) -> list[float]:
+    """The microseconds that each step takes at best, in rounds of so many calls of each."""
     timers = [timeit.Timer(step) for step in steps]
     best = [float("inf")] * len(timers)
     for _ in range(rounds):

@@ -44,8 +44,8 @@ class Simulated:
 
     def __init__(self, line: Connection) -> None:
         self._line = line
-        url, client_id, client_secret = line.recv()
-        self.endpoint = Endpoint(f"{url}/api/m2m/v1/devices", url, client_id, client_secret)
+        url, *secrets = line.recv()
+        self.endpoint = Endpoint(f"{url}/api/m2m/v1/devices", url, *secrets)
 
     def reset(self, token_lifetime: float = 3600, token_latency: float = 0) -> None:
         """Revoke every token, forget what was counted, and set how the token endpoint is."""
@@ -77,7 +77,8 @@ def simulated() -> Iterator[Simulated]:
 def _serve(line: Connection) -> None:
     with ThingspaceSimulator() as simulator:
         desk = _Desk(simulator)
-        line.send((simulator.url, simulator.client_id, simulator.client_secret))
+        key = (simulator.client_id, simulator.client_secret)
+        line.send((simulator.url, *key, simulator.username, simulator.password))
         while (message := line.recv()) is not None:
             method, args = message
             line.send(getattr(desk, method)(*args))

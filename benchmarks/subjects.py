@@ -22,6 +22,8 @@ class Endpoint(NamedTuple):
     base_url: str
     client_id: str
     client_secret: str
+    username: str
+    password: str
 
     @property
     def token_url(self) -> str:
@@ -65,6 +67,14 @@ class Subject:
 
     def step(self) -> Step:
         """Puts the token on one request, that it always uses again, and sends nothing."""
+        return self.step_on(self.request())
+
+    def request(self) -> Any:
+        """A request of the library's, prepared."""
+        raise NotImplementedError
+
+    def step_on(self, request: Any) -> Step:
+        """Puts the token on this request, and sends nothing."""
         raise NotImplementedError
 
     def caller(self) -> Caller:
@@ -84,14 +94,16 @@ class Subject:
 class OnRequests(Subject):
     """An auth object of requests; each caller has a session of its own."""
 
-    def step(self) -> Step:
-        prepared: Any = requests.Request("GET", self.url).prepare()
-        hooks, auth = prepared.hooks["response"], self.auth
+    def request(self) -> Any:
+        return requests.Request("GET", self.url).prepare()
+
+    def step_on(self, request: Any) -> Step:
+        hooks, auth = request.hooks["response"], self.auth
 
         def step() -> None:
             # Each request that requests prepares comes without hooks.
             hooks.clear()
-            auth(prepared)
+            auth(request)
 
         return step
 
@@ -111,8 +123,10 @@ class OnHttpx(Subject):
         if client is None:
             self._client.auth = auth
 
-    def step(self) -> Step:
-        request = self._library.Request("GET", self.url)
+    def request(self) -> Any:
+        return self._library.Request("GET", self.url)
+
+    def step_on(self, request: Any) -> Step:
         response = self._library.Response(200, request=request)
         auth = self.auth
 
@@ -140,8 +154,8 @@ class OnAuthlibHttpx(OnHttpx):
     def __init__(self, client: Any, url: str) -> None:
         super().__init__(httpx2, client.token_auth, url, client)
 
-    def step(self) -> Step:
-        client, run_flow = self._client, super().step()
+    def step_on(self, request: Any) -> Step:
+        client, run_flow = self._client, super().step_on(request)
 
         def step() -> None:
             client.ensure_active_token(client.token)
@@ -153,8 +167,11 @@ class OnAuthlibHttpx(OnHttpx):
 class OnSdk(Subject):
     """The SDK's auth handler, driven as the SDK's request builder does, on its own request."""
 
-    def step(self) -> Step:
-        auth, request = self.auth, sdk_request(self.url)
+    def request(self) -> Any:
+        return sdk_request(self.url)
+
+    def step_on(self, request: Any) -> Step:
+        auth = self.auth
 
         def step() -> None:
             auth.is_valid()

@@ -40,11 +40,11 @@ def _parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
     demo = commands.add_parser(
         "demo",
-        help="show the life of a token with each installed HTTP library",
-        description="Show the life of a token with each installed HTTP library: against the"
-        " embedded simulator; or, with THINGSPACE_OAUTH_OAUTH_CLIENT_ID and"
+        help="show the life of a token and of a session with each installed HTTP library",
+        description="Show the life of a token and of an M2M session with each installed HTTP"
+        " library: against the embedded simulator; or, with THINGSPACE_OAUTH_OAUTH_CLIENT_ID and"
         " THINGSPACE_OAUTH_OAUTH_CLIENT_SECRET in the environment, a harmless round with"
-        " ThingSpace itself (THINGSPACE_BASE_URL names another base URL).",
+        " ThingSpace itself, without a login (THINGSPACE_BASE_URL names another base URL).",
     )
     demo.set_defaults(run=_demo)
     simulate = commands.add_parser(
@@ -55,6 +55,9 @@ def _parser() -> argparse.ArgumentParser:
     simulate.add_argument("--port", type=int, default=0, help="by default any free one")
     simulate.add_argument(
         "--token-lifetime", type=float, default=3600, metavar="SECONDS", help="default: 3600"
+    )
+    simulate.add_argument(
+        "--sessions-required", action="store_true", help="refuse requests without an M2M session"
     )
     simulate.set_defaults(run=_simulate)
     return parser
@@ -69,10 +72,16 @@ def _demo(options: argparse.Namespace) -> None:
 def _simulate(options: argparse.Namespace) -> None:
     from .simulator import ThingspaceSimulator
 
-    with ThingspaceSimulator(port=options.port, token_lifetime=options.token_lifetime) as simulator:
+    with ThingspaceSimulator(
+        port=options.port,
+        token_lifetime=options.token_lifetime,
+        sessions_required=options.sessions_required,
+    ) as simulator:
         print(f"THINGSPACE_BASE_URL={simulator.url}")
         print(f"THINGSPACE_OAUTH_OAUTH_CLIENT_ID={simulator.client_id}")
-        print(f"THINGSPACE_OAUTH_OAUTH_CLIENT_SECRET={simulator.client_secret}", flush=True)
+        print(f"THINGSPACE_OAUTH_OAUTH_CLIENT_SECRET={simulator.client_secret}")
+        print(f"VZ_M2M_USERNAME={simulator.username}")
+        print(f"VZ_M2M_PASSWORD={simulator.password}", flush=True)
         threading.Event().wait()
 
 

@@ -1,4 +1,4 @@
-"""The main job: a plain script's worth of requests through the life of a token."""
+"""The main job: a plain script's worth of requests through the life of a token and a session."""
 
 from __future__ import annotations
 
@@ -6,12 +6,14 @@ import importlib
 import importlib.util
 import os
 import time
+from abc import ABC, abstractmethod
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from .credentials import ThingspaceOauthCredentials
 from .errors import ThingspaceAuthError
+from .m2m import VzM2mCredentials
 
 if TYPE_CHECKING:
     from .simulator import ThingspaceSimulator
@@ -19,6 +21,7 @@ if TYPE_CHECKING:
 CROWD = 20
 _VARIABLES = ("THINGSPACE_OAUTH_OAUTH_CLIENT_ID", "THINGSPACE_OAUTH_OAUTH_CLIENT_SECRET")
 _SHORT_LIFETIME = 1
+_SHORT_IDLE_TIMEOUT = 0.1
 
 
 class Client(NamedTuple):
@@ -74,14 +77,23 @@ def _run_on_simulator(clients: list[Client]) -> None:
             f"No credentials in the environment: a simulated ThingSpace runs on {simulator.url}\n"
         )
         for client in clients:
-            _Story(simulator, client).tell()
+            print(client.name)
+            _TokenScene(simulator, client).play()
+            print(f"{client.name} and m2m=VzM2mCredentials(…)")
+            _SessionScene(simulator, client).play()
     print("No line of the requests' own code knows of tokens: session.auth = ThingspaceAuth(…)")
 
 
-class _Story:
-    """One client kind's way through the life of a token, told step by step with counts."""
+def _nothing() -> None:
+    pass
 
-    def __init__(self, simulator: ThingspaceSimulator, client: Client) -> None:
+
+class _Scene(ABC):
+    """One client kind's requests with one auth object, told step by step with counts."""
+
+    def __init__(
+        self, simulator: ThingspaceSimulator, client: Client, m2m: VzM2mCredentials | None
+    ) -> None:
         self._simulator = simulator
         self._client = client
         self._url = simulator.url + "/api/m2m/v1/devices"
@@ -89,36 +101,51 @@ class _Story:
             oauth_client_id=simulator.client_id,
             oauth_client_secret=simulator.client_secret,
             base_url=simulator.url,
+            m2m=m2m,
         )
 
-    def tell(self) -> None:
+    def play(self) -> None:
+        self._simulator.sessions_required = self._auth.m2m is not None
         self._simulator.revoke()
-        print(f"{self._client.name}")
-        self._step("first request", "a request needs a token: fetched")
-        self._step("five more", "reused", requests=5)
-        self._step(
-            "token revoked elsewhere", "401: renewed, repeated; the caller sees 200", "revoke"
-        )
-        self._step("token expired", "renewed before the request", "expire")
-        self._step(f"{CROWD} at once, no token", "one asks, the others share", "forget", CROWD)
+        self._tell()
         print()
 
-    def _step(self, what: str, why: str, event: str = "nothing", requests: int = 1) -> None:
-        getattr(self, f"_{event}")()
+    @abstractmethod
+    def _tell(self) -> None:
+        """Take the steps, in order."""
+
+    def _step(
+        self, what: str, why: str, event: Callable[[], None] = _nothing, requests: int = 1
+    ) -> None:
+        event()
         self._simulator.clear()
         statuses = self._client.get(self._auth, self._url, requests)
         outcome = f"{len(statuses)} x {'/'.join(str(status) for status in sorted(set(statuses)))}"
         sent = _count(len(self._simulator.api_requests), "API request")
         asked = _count(len(self._simulator.token_requests), "token request")
-        print(f"  {what:24} {outcome:9} {sent:16} {asked:17} {why}")
+        opened = _count(len(self._simulator.login_requests), "login")
+        print(f"  {what:24} {outcome:9} {sent:16} {asked:17} {opened:9} {why}")
         if set(statuses) != {200}:
             raise ThingspaceAuthError("the simulator did not answer every request with 200")
 
-    def _nothing(self) -> None:
-        pass
-
     def _revoke(self) -> None:
         self._simulator.revoke()
+
+
+class _TokenScene(_Scene):
+    """The life of a token."""
+
+    def __init__(self, simulator: ThingspaceSimulator, client: Client) -> None:
+        super().__init__(simulator, client, None)
+
+    def _tell(self) -> None:
+        self._step("first request", "a request needs a token: fetched")
+        self._step("five more", "reused", requests=5)
+        self._step(
+            "token revoked elsewhere", "401: renewed, repeated; the caller sees 200", self._revoke
+        )
+        self._step("token expired", "renewed before the request", self._expire)
+        self._step(f"{CROWD} at once, no token", "one asks, the others share", self._forget, CROWD)
 
     def _expire(self) -> None:
         self._forget()
@@ -131,6 +158,48 @@ class _Story:
     def _forget(self) -> None:
         self._simulator.revoke()
         self._auth.oauth_token = None
+
+
+class _SessionScene(_Scene):
+    """The life of an M2M session, on a platform that answers no request without one."""
+
+    def __init__(self, simulator: ThingspaceSimulator, client: Client) -> None:
+        super().__init__(simulator, client, _account(simulator))
+
+    def _tell(self) -> None:
+        self._step("first request", "a login needs a token: both fetched")
+        self._step("five more", "both reused", requests=5)
+        self._step(
+            "session ended elsewhere", "400: renewed, repeated; the caller sees 200", self._end
+        )
+        self._step("token and session ended", "401, then 400: each renewed once", self._end_both)
+        self._step("session idle too long", "renewed before the request", self._idle)
+        self._step(
+            f"{CROWD} at once, no session", "one logs in, the others share", self._forget, CROWD
+        )
+
+    def _end(self) -> None:
+        self._simulator.end_sessions()
+
+    def _end_both(self) -> None:
+        self._revoke()
+        self._end()
+
+    def _idle(self) -> None:
+        self._auth.m2m = _account(self._simulator, idle_timeout=_SHORT_IDLE_TIMEOUT)
+        self._client.get(self._auth, self._url, 1)
+        usual = self._simulator.idle_timeout
+        self._simulator.idle_timeout = _SHORT_IDLE_TIMEOUT
+        time.sleep(2 * _SHORT_IDLE_TIMEOUT)
+        self._simulator.idle_timeout = usual
+
+    def _forget(self) -> None:
+        self._simulator.end_sessions()
+        self._auth.m2m = _account(self._simulator)
+
+
+def _account(simulator: ThingspaceSimulator, **options: Any) -> VzM2mCredentials:
+    return VzM2mCredentials(simulator.username, simulator.password, **options)
 
 
 def _count(number: int, noun: str) -> str:
