@@ -615,7 +615,7 @@ def test_late_rejection_of_an_older_session_causes_no_login(
     def renew_meanwhile(call: Any, answer: Any = platform.handle) -> Answer:
         if call.url == API and not platform.api_calls:
             platform.calls.append(call)
-            auth._sources[-1].assign(auth._sources[-1].kind.given("newer", "test"))
+            auth._sessions.assign(auth._sessions.kind.given("newer", "test"))
             return session_refusal()
         return answer(call)  # type: ignore[no-any-return]
 
@@ -797,7 +797,7 @@ def test_what_never_was_a_login_attempt_is_tried_again_and_not_counted(
     for _ in range(3):
         platform.logins = [GATEWAYS[name]] * 3
         assert kind.get(auth, API, platform).status == 200
-        auth._sources[-1].assign(None)
+        auth._sessions.assign(None)
     platform.logins = [GATEWAYS[name]] * 4
     with pytest.raises(kind.request_error):
         kind.get(auth, API, platform)
@@ -939,7 +939,7 @@ def test_copies_inherit_a_refusal_and_go_their_own_way(
 
 
 def test_copies_inherit_a_count_of_one(kind: Kind, platform: Platform, auth: Any) -> None:
-    auth._sources[-1].kind._strikes.lose()
+    auth._sessions.kind._strikes.lose()
     twin = copy.copy(auth)
     platform.logins = [UNKNOWNS["500"]] * 9
     for each in (twin, auth):
@@ -963,15 +963,15 @@ def test_pickles_inherit_session_and_strikes(
     kind: Kind, platform: Platform, clock: VirtualClock
 ) -> None:
     auth = kind.auth(m2m=credentials(vz_m2m_token="given"))
-    auth._sources[-1].kind._strikes.lose()
+    auth._sessions.kind._strikes.lose()
     revived = pickle.loads(pickle.dumps(auth))
-    sessions = revived._sources[-1]
-    assert sessions.fresh().value == "given"
+    sessions = revived._sessions
+    assert sessions.ready.value == "given"
     assert sessions.kind._bearers is revived._lifecycle
     sessions.kind._strikes.lose()
     with pytest.raises(M2mLoginError):
         sessions.kind._strikes.check()
-    auth._sources[-1].kind._strikes.check()
+    auth._sessions.kind._strikes.check()
     assert PASSWORD.encode() in pickle.dumps(auth)
 
 
@@ -979,9 +979,9 @@ def test_unpickled_session_is_idle_by_the_wall_clock(kind: Kind, clock: VirtualC
     auth = kind.auth(m2m=credentials(vz_m2m_token="given"))
     pickled = pickle.dumps(auth)
     clock.wall += 1199
-    assert pickle.loads(pickled)._sources[-1].lease.is_fresh(clock)
+    assert pickle.loads(pickled)._sessions.lease.is_fresh(clock)
     clock.wall += 1
-    assert not pickle.loads(pickled)._sources[-1].lease.is_fresh(clock)
+    assert not pickle.loads(pickled)._sessions.lease.is_fresh(clock)
 
 
 def test_login_under_way_counts_in_what_is_forked_or_copied_meanwhile(

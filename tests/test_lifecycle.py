@@ -207,12 +207,12 @@ def test_token_whose_announcement_was_cancelled_is_told_by_the_next_caller(
     first.send(answer("a"))
     first.close()
     assert lifecycle.lease.key == "a"
-    assert lifecycle.fresh() is None
+    assert not lifecycle.ready
     second = lifecycle.acquire()
     next(second).begin()
     assert end(second).key == "a"
     assert told == ["a"]
-    assert lifecycle.fresh().key == "a"
+    assert lifecycle.ready.key == "a"
 
 
 def test_token_that_was_never_told_is_not_told_after_its_successor(
@@ -230,7 +230,7 @@ def test_token_that_was_never_told_is_not_told_after_its_successor(
     second.send(answer("b")).begin()
     assert end(second).key == "b"
     assert told == ["b"]
-    assert lifecycle.fresh().key == "b"
+    assert lifecycle.ready.key == "b"
 
 
 def test_token_of_the_credentials_is_adopted_once(lifecycle: Any) -> None:

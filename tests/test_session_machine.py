@@ -144,7 +144,7 @@ class SessionMachine(Scheduler):
         self.start(Caller(self.fetched()))
 
     def fetched(self) -> Any:
-        yield from self.manager._sessions().fetch()
+        yield from self.manager._demanded_sessions().fetch()
 
     @rule()
     def another_process_revokes_the_token(self) -> None:

@@ -136,8 +136,8 @@ def test_login_endpoint_that_cannot_be_connected_to_is_no_unknown(
     for _ in range(2):
         with pytest.raises(sync_kind.connect_error):
             auth.fetch_vz_m2m_token()
-    auth._sources[-1].kind._strikes.check()
-    assert auth._sources[-1].kind._strikes.unknowns == 0
+    auth._sessions.kind._strikes.check()
+    assert auth._sessions.kind._strikes.unknowns == 0
 
 
 def test_logins_by_hand_are_strikes_like_any_other(
@@ -241,7 +241,7 @@ def test_cancelled_leader_of_a_login_is_followed_by_one_waiter(
 
 
 def login_waiters(auth: Any) -> int:
-    flight = auth._sources[-1]._flights._runway.flight
+    flight = auth._sessions._flights._runway.flight
     return 0 if flight is None else len(flight._wakers)
 
 

@@ -157,13 +157,13 @@ class HttpxTokenManager(TokenManager):
 
     async def afetch_vz_m2m_token(self) -> str:
         """As :meth:`fetch_vz_m2m_token`, without blocking the event loop."""
-        sessions = self._sessions()
+        sessions = self._demanded_sessions()
         return (await self._arun_for_user(sessions.fetch(), sessions)).value
 
     async def aend_m2m_session(self) -> None:
         """As :meth:`end_m2m_session`, without blocking the event loop."""
-        for sessions in self._sources[1:]:
-            await self._arun_for_user(self._revoked(sessions), sessions)
+        if self._sessions is not None:
+            await self._arun_for_user(self._revoked(self._sessions), self._sessions)
 
     def _names_on(self, request: Any) -> tuple[str, ...]:
         url = request.url
@@ -171,8 +171,9 @@ class HttpxTokenManager(TokenManager):
         names = self._verdicts.get(key)
         if names is None:
             names = self._header_names(_origin_of(url), key, request)
-        if len(self._sources) > 1:
-            names = self._free_names(names, url.path, request.headers)
+        sessions = self._sessions
+        if sessions is not None:
+            names = self._free_names(names, url.path, request.headers, sessions)
         return names
 
     def _suspects(self, response: Any, carried: tuple[Carried, ...]) -> tuple[Carried, ...]:
@@ -296,8 +297,9 @@ class HttpxTokenManager(TokenManager):
 
 
 def _with(request: Any, carried: tuple[Carried, ...]) -> Any:
+    headers = request.headers
     for one in carried:
-        request.headers[one.header] = one.lease.header
+        headers[one.header] = one.lease.header
     return request
 
 

@@ -63,13 +63,14 @@ class Lease(Generic[T]):
         self.expired = expired
         self.rejected = rejected
 
-    def is_fresh(self, clock: Clock) -> bool:
+    def use(self, wall: float, monotonic: float) -> bool:
+        """Whether a request may carry it at this time; where that matters, note that one does."""
         # Spelled out, since every request comes by here: not self.stale.has_ended(clock).
-        wall, monotonic = self.stale
-        return clock.time() < wall and clock.monotonic() < monotonic
+        stale_wall, stale_monotonic = self.stale
+        return wall < stale_wall and monotonic < stale_monotonic
 
-    use = is_fresh
-    """Whether a request may carry it now: for kinds to which it matters, that is a use."""
+    def is_fresh(self, clock: Clock) -> bool:
+        return not self.stale.has_ended(clock)
 
     def is_usable(self, clock: Clock) -> bool:
         return not self.expired.has_ended(clock)
@@ -141,6 +142,10 @@ class Lifecycle(Generic[T]):
         manager: what the provider gets as ``auth_manager``.
         clock: the time.
         policy: how often a transient failure is tried again.
+
+    Attributes:
+        lease: the latest lease, usable or not.
+        ready: the same, unless something is still to be told of it.
     """
 
     def __init__(self, kind: Kind[T], manager: object, clock: Clock, policy: RetryPolicy) -> None:
@@ -149,31 +154,18 @@ class Lifecycle(Generic[T]):
         self.policy = policy
         self._manager = manager
         self._flights: SingleFlight[Lease[T]] = SingleFlight()
-        self._lease: Lease[T] | None = None
+        self._publish(None)
         self._generation = 0
         self._known: tuple[str, ...] = ()
         self._rejected: tuple[str, ...] = ()
         self._same_again: tuple[str, float] = ("", 0.0)
         self._refresh_not_before = 0.0
         self._adopted: T | None = None
-        self._untold: T | None = None
-
-    @property
-    def lease(self) -> Lease[T] | None:
-        """The latest lease, usable or not."""
-        return self._lease
 
     def latest(self, known: Lease[T]) -> Lease[T]:
         """The latest lease where it is usable, or else the known one."""
-        lease = self._lease
+        lease = self.lease
         return lease if lease is not None and lease.is_usable(self.clock) else known
-
-    def fresh(self) -> Lease[T] | None:
-        """The lease where nothing needs to be done about it: the warm path."""
-        lease = self._lease
-        if lease is None or self._untold is not None:
-            return None
-        return lease if lease.use(self.clock) else None
 
     def knows(self, key: str) -> bool:
         """Whether this is one that was in use here lately."""
@@ -211,19 +203,20 @@ class Lifecycle(Generic[T]):
     def reject(self, key: str) -> bool:
         """Note that the platform turned this one down; whether asking for another may help."""
         with self._flights.lock:
-            lease = self._lease
+            lease = self.lease
             is_current = lease is not None and lease.key == key
             if is_current and (self._is_same_again(key) or not self.kind.is_renewable):
                 return False
             self._rejected = _remembering(key, self._rejected)
             if lease is not None and is_current:
-                self._lease = lease.as_rejected()
+                self._publish(lease.as_rejected(), self._untold)
             return True
 
     def tell(self) -> Steps[None]:
         """Call the update callback with what is still to be told, if anything is."""
         with self._flights.lock:
-            news, self._untold = self._untold, None
+            news = self._untold
+            self._publish(self.lease)
         if news is not None:
             yield from self._tell(news)
 
@@ -250,8 +243,7 @@ class Lifecycle(Generic[T]):
         """Put a lease in the current one's place, or with ``None`` forget it."""
         with self._flights.lock:
             self._generation += 1
-            self._untold = None
-            self._lease = lease
+            self._publish(lease)
             self._same_again = ("", 0.0)
             self._refresh_not_before = 0.0
             if lease is not None:
@@ -262,10 +254,9 @@ class Lifecycle(Generic[T]):
         """Forget what was revoked; from now on it counts as rejected."""
         with self._flights.lock:
             self._rejected = _remembering(key, self._rejected)
-            if self._lease is not None and self._lease.key == key:
+            if self.lease is not None and self.lease.key == key:
                 self._generation += 1
-                self._untold = None
-                self._lease = None
+                self._publish(None)
 
     def succeed(self, other: Lifecycle[T]) -> None:
         """Take another's place: what was in use there is known here."""
@@ -282,10 +273,15 @@ class Lifecycle(Generic[T]):
         copied._flights = SingleFlight()
         return copied
 
+    def _publish(self, lease: Lease[T] | None, untold: T | None = None) -> None:
+        self.lease = lease
+        self._untold = untold
+        self.ready = lease if untold is None else None
+
     def _obtain(self) -> Steps[_Obtained]:
         heritage: Budget | None = None
         while True:
-            lease = self._lease
+            lease = self.lease
             if lease is not None and not self._is_due(lease):
                 return _Obtained(lease)
             yield from self.kind.prepare()
@@ -302,7 +298,7 @@ class Lifecycle(Generic[T]):
             heritage = None if flight.is_refresh else flight.budget
 
     def _is_due(self, lease: Lease[T]) -> bool:
-        if lease.use(self.clock):
+        if lease.use(self.clock.time(), self.clock.monotonic()):
             return False
         may_refresh = self.clock.monotonic() >= self._refresh_not_before
         return may_refresh or not lease.is_usable(self.clock)
@@ -329,7 +325,7 @@ class Lifecycle(Generic[T]):
         return None
 
     def _lead(self, flight: Flight[Lease[T]], lease: Lease[T] | None) -> Steps[_Obtained | None]:
-        if self._lease is not lease:
+        if self.lease is not lease:
             flight.settle(Abandoned())
             return None
         try:
@@ -408,7 +404,7 @@ class Lifecycle(Generic[T]):
 
     def _install(self, flight: Flight[Lease[T]], lease: Lease[T]) -> _Obtained | None:
         with self._flights.lock:
-            previous, departure = self._lease, flight.departure
+            previous, departure = self.lease, flight.departure
             was_rejected = lease.key in self._rejected
             if was_rejected and lease.key not in departure.rejected:
                 # Rejected while the flight was under way: the answer may be older than that.
@@ -418,9 +414,8 @@ class Lifecycle(Generic[T]):
                 return _Obtained(lease)
             if was_rejected:
                 self._same_again = (lease.key, self.clock.monotonic() + SAME_AGAIN_SECONDS)
-            self._lease = lease
+            self._publish(lease)
             self._known = _remembering(lease.key, self._known)
-            self._untold = None
             self._refresh_not_before = 0.0
         return _Obtained(lease, is_news=previous is None or previous.key != lease.key)
 
@@ -448,9 +443,9 @@ class Lifecycle(Generic[T]):
     def _put_off_telling(self, news: T) -> None:
         """Let the next caller tell it, unless it is no news by then."""
         with self._flights.lock:
-            is_current = self._lease is not None and self._lease.value is news
+            is_current = self.lease is not None and self.lease.value is news
             if is_current and self.kind.on_update is not None:
-                self._untold = news
+                self._publish(self.lease, untold=news)
 
     def _is_same_again(self, key: str) -> bool:
         given_again, until = self._same_again

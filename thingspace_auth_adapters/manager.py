@@ -34,8 +34,8 @@ _SAFE_TO_REPEAT = ("GET", "HEAD", "OPTIONS", "PUT", "DELETE")
 logger = logging.getLogger("thingspace_auth_adapters")
 
 
-class Carried(NamedTuple):
-    """A credential as one request carries it.
+class Carried:
+    """A credential as one request carries it. Never changed, only replaced.
 
     Attributes:
         header: the name of the header.
@@ -44,10 +44,20 @@ class Carried(NamedTuple):
         may_renew: whether one may be, for this call of the user's: once it may.
     """
 
-    header: str
-    lease: Lease[Any]
-    source: Lifecycle[Any]
-    may_renew: bool = True
+    # Slots rather than a named tuple's fields: every request reads them.
+    __slots__ = ("header", "lease", "may_renew", "source")
+
+    def __init__(
+        self, header: str, lease: Lease[Any], source: Lifecycle[Any], may_renew: bool = True
+    ) -> None:
+        self.header = header
+        self.lease = lease
+        self.source = source
+        self.may_renew = may_renew
+
+    def but(self, **changes: Any) -> Carried:
+        """The same with some attributes changed."""
+        return Carried(**{name: changes.get(name, getattr(self, name)) for name in self.__slots__})
 
     @property
     def culprit(self) -> Culprit:
@@ -83,7 +93,7 @@ class TokenManager(ABC):
         self._lifecycle: Lifecycle[OauthToken] = Lifecycle(
             self._tokens, self, self._clock, self._policy
         )
-        self._sources: tuple[Lifecycle[Any], ...] = (self._lifecycle,)
+        self._sessions: Lifecycle[str] | None = None
         self._adopted: object = None
         self._adopt()
         self.m2m = m2m
@@ -122,13 +132,12 @@ class TokenManager(ABC):
 
     @m2m.setter
     def m2m(self, m2m: Any) -> None:
-        sessions = [] if m2m is None else [self._sessions_of(m2m)]
-        for each in sessions:
-            for previous in self._sources[1:]:
-                each.succeed(previous)
+        sessions = None if m2m is None else self._sessions_of(m2m)
+        if sessions is not None and self._sessions is not None:
+            sessions.succeed(self._sessions)
         self._m2m = m2m
-        # In this order: whoever has found the new memory finds the new sources, too.
-        self._sources = (self._lifecycle, *sessions)
+        # In this order: whoever has found the new memory finds the new sessions, too.
+        self._sessions = sessions
         self._remembered: dict[tuple[str, ...], tuple[Carried, ...]] = {}
 
     def is_token_expired(self, oauth_token: TokenLike = None) -> bool:
@@ -193,7 +202,7 @@ class TokenManager(ABC):
             ValueError: there is no ``m2m``.
             Exception: the HTTP library's own, where no answer came.
         """
-        sessions = self._sessions()
+        sessions = self._demanded_sessions()
         return self._run_for_user(sessions.fetch(), "afetch_vz_m2m_token", sessions).value
 
     def end_m2m_session(self) -> None:
@@ -205,16 +214,17 @@ class TokenManager(ABC):
             M2mLoginError: the logout was refused.
             Exception: the HTTP library's own, where no answer came.
         """
-        for sessions in self._sources[1:]:
-            self._run_for_user(self._revoked(sessions), "aend_m2m_session", sessions)
+        if self._sessions is not None:
+            steps = self._revoked(self._sessions)
+            self._run_for_user(steps, "aend_m2m_session", self._sessions)
 
     def __copy__(self: M) -> M:
         """A copy with a life of its own, that shares what the user gave."""
         copied = type(self).__new__(type(self))
         vars(copied).update(self.__getstate__())
         bearers = copied._lifecycle = self._lifecycle.copied_for(copied)
-        others = [source.copied_for(copied, bearers) for source in self._sources[1:]]
-        copied._sources = (bearers, *others)
+        if self._sessions is not None:
+            copied._sessions = self._sessions.copied_for(copied, bearers)
         return copied
 
     def __getstate__(self) -> dict[str, Any]:
@@ -259,18 +269,20 @@ class TokenManager(ABC):
         raise self._native(failure, request)
 
     def _free_names(
-        self, names: tuple[str, ...], location: str, headers: MutableMapping[str, Any]
+        self,
+        names: tuple[str, ...],
+        location: str,
+        headers: MutableMapping[str, Any],
+        sessions: Lifecycle[str],
     ) -> tuple[str, ...]:
         """Those of the header names that are ours to set, on a request to this URL or path.
 
         A session token of the request's own is left alone; one of ours that came along with a
         request which was made from another is taken off where it does not belong.
         """
-        sessions = self._sources[-1]
         if len(names) > 1 and not wants_bearer_alone(location):
             name = names[1]
-            is_free = name not in headers or sessions.knows(headers[name])
-            return names if is_free else names[:1]
+            return names if name not in headers or sessions.knows(headers[name]) else names[:1]
         for name in SESSION_HEADERS:
             if name in headers and sessions.knows(headers[name]):
                 del headers[name]
@@ -284,21 +296,31 @@ class TokenManager(ABC):
         return names[:1] if wants_bearer_alone(location) else names
 
     def _fresh(self, names: tuple[str, ...]) -> tuple[Carried, ...]:
-        """What goes into these headers, where nothing needs to be done first: the warm path."""
+        """What goes into these headers, where nothing needs to be done first."""
+        carried = self._remembered.get(names, ())
+        return carried if self._are_fresh(carried) else ()
+
+    def _are_fresh(self, carried: tuple[Carried, ...]) -> bool:
+        """Whether nothing needs to be done before this is sent again: the warm path."""
         if getattr(self._credentials, "oauth_token", None) is not self._adopted:
             self._adopt()
-        carried = self._remembered.get(names, ())
+        clock = self._clock
+        wall, monotonic = clock.time(), clock.monotonic()
         for one in carried:
-            if one.source.fresh() is not one.lease:
-                return ()
-        return carried
+            lease = one.lease
+            if one.source.ready is not lease or not lease.use(wall, monotonic):
+                return False
+        return True
 
     def _acquired(self, names: tuple[str, ...]) -> Steps[tuple[Carried, ...]]:
         """What goes into these headers, renewed first if need be."""
-        remembered = self._remembered
+        remembered, sessions = self._remembered, self._sessions
+        sources: list[Lifecycle[Any]] = [self._lifecycle]
+        if sessions is not None:
+            sources.append(sessions)
         carried: list[Carried] = []
         # The bearer last: a login may have renewed it.
-        for name, source in reversed([*zip(names, self._sources)]):
+        for name, source in reversed([*zip(names, sources)]):
             lease = yield from source.acquire()
             carried.insert(0, Carried(name, lease, source))
         remembered[names] = tuple(carried)
@@ -319,7 +341,7 @@ class TokenManager(ABC):
         is_safe = verdict.is_certain or rejection.method.upper() in _SAFE_TO_REPEAT
         if other is None or not is_safe or not can_resend:
             return ()
-        renewed = blamed._replace(lease=other, may_renew=False)
+        renewed = blamed.but(lease=other, may_renew=False)
         return (yield from self._up_to_date(carried, blamed, renewed))
 
     def _up_to_date(
@@ -329,7 +351,7 @@ class TokenManager(ABC):
         for one in carried:
             yield from one.source.tell()
         return tuple(
-            renewed if one is blamed else one._replace(lease=one.source.latest(one.lease))
+            renewed if one is blamed else one.but(lease=one.source.latest(one.lease))
             for one in carried
         )
 
@@ -354,10 +376,10 @@ class TokenManager(ABC):
         sessions.assign(kind.given(credentials.vz_m2m_token, "vz_m2m_token"))
         return sessions
 
-    def _sessions(self) -> Lifecycle[str]:
-        for sessions in self._sources[1:]:
-            return sessions
-        raise ValueError("m2m is not set: ThingspaceAuth(…, m2m=VzM2mCredentials(…))")
+    def _demanded_sessions(self) -> Lifecycle[str]:
+        if self._sessions is None:
+            raise ValueError("m2m is not set: ThingspaceAuth(…, m2m=VzM2mCredentials(…))")
+        return self._sessions
 
     def _revoked(self, source: Lifecycle[T]) -> Steps[None]:
         self._adopt()
@@ -409,7 +431,7 @@ class TokenManager(ABC):
 def borne(carried: tuple[Carried, ...], headers: Mapping[str, Any]) -> tuple[Carried, ...]:
     """The same, in the knowledge of what a request really had: redirects take some off."""
     return tuple(
-        one if headers.get(one.header) == one.lease.header else one._replace(may_renew=False)
+        one if headers.get(one.header) == one.lease.header else one.but(may_renew=False)
         for one in carried
     )
 

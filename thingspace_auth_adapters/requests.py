@@ -16,6 +16,7 @@ from .credentials import OauthOnTokenUpdate, OauthTokenProvider, TokenLike, chec
 from .effects import HttpAnswer, HttpRequest, Reply, Undelivered
 from .flight import twin
 from .hosts import is_plain_prefix, origin_of
+from .lifecycle import Lifecycle
 from .manager import Carried, ErrorTypes, Rejection, TokenManager, borne, may_blame
 
 try:
@@ -158,35 +159,49 @@ class ThingspaceAuth(TokenManager, AuthBase):
             M2mLoginError: no session is.
             requests.RequestException: an endpoint cannot be reached.
         """
-        url, headers = r.url or "", r.headers
-        names = self._names_at(url, r)
-        if len(self._sources) > 1:
-            names = self._free_names(names, url, headers)
-        if names:
-            carried = self._fresh(names) or self._run(self._acquired(names), self._sync_io(), r)
-            for one in carried:
-                headers[one.header] = one.lease.header
-            watch = self._watch
-            if watch is None or watch.carried is not carried:
-                watch = self._watch = _Watch(self, carried)
-            hooks: Any = r.hooks.get("response")
-            if hooks == []:
-                hooks.append(watch)
-            else:
-                watch.over(r)
+        url, headers, sessions, watch = r.url or "", r.headers, self._sessions, self._watch
+        # Most requests go where the last one went.
+        if (
+            watch is None
+            or watch.sessions is not sessions
+            or not url.startswith(watch.origin)
+            or (sessions and watch.names != self._free_names(watch.names, url, headers, sessions))
+            or not self._are_fresh(watch.carried)
+        ):
+            watch = self._watch_for(r, url, sessions)
+            if watch is None:
+                return r
+        for one in watch.carried:
+            headers[one.header] = one.lease.header
+        hooks: Any = r.hooks.get("response")
+        if hooks == []:
+            hooks.append(watch)
+        else:
+            watch.over(r)
         return r
 
-    def __getstate__(self) -> dict[str, Any]:
-        return {**super().__getstate__(), "_watch": None}
-
-    def _names_at(self, url: str, request: PreparedRequest) -> tuple[str, ...]:
+    def _watch_for(
+        self, request: PreparedRequest, url: str, sessions: Lifecycle[str] | None
+    ) -> _Watch | None:
+        """What watches over a request that has been given its tokens; ``None``: it gets none."""
         end = url.find("/", 8)
         prefix = url if end < 0 else url[:end]
         names = self._verdicts.get(prefix)
         if names is None:
             key = prefix if is_plain_prefix(prefix) else None
             names = self._header_names(origin_of(url), key, request)
-        return names
+        free = self._free_names(names, url, request.headers, sessions) if sessions else names
+        if not free:
+            return None
+        io = self._sync_io()
+        carried = self._fresh(free) or self._run(self._acquired(free), io, request)
+        watch = _Watch(self, carried, prefix + "/", names, sessions)
+        if free == names and prefix in self._verdicts:
+            self._watch = watch
+        return watch
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**super().__getstate__(), "_watch": None}
 
     def _renewed_after(
         self, response: Response, carried: tuple[Carried, ...]
@@ -208,7 +223,7 @@ class ThingspaceAuth(TokenManager, AuthBase):
         """What of this may go to where ``response`` redirects, in the headers that fit there."""
         url = _redirect_url(response)
         names = self._names_after_redirect(origin_of(url), url)
-        return tuple(one._replace(header=name) for one, name in zip(carried, names))
+        return tuple(one.but(header=name) for one, name in zip(carried, names))
 
     def _endpoint_request(self, path: str) -> PreparedRequest:
         return Request("POST", self._settings.base_url + path).prepare()
@@ -229,11 +244,21 @@ class _Watch:
     this one's place until the call has ended.
     """
 
-    __slots__ = ("_auth", "carried")
+    __slots__ = ("_auth", "carried", "names", "origin", "sessions")
 
-    def __init__(self, auth: ThingspaceAuth, carried: tuple[Carried, ...]) -> None:
+    def __init__(
+        self,
+        auth: ThingspaceAuth,
+        carried: tuple[Carried, ...],
+        origin: str = "",
+        names: tuple[str, ...] = (),
+        sessions: Lifecycle[str] | None = None,
+    ) -> None:
         self._auth = auth
         self.carried = carried
+        self.origin = origin
+        self.names = names
+        self.sessions = sessions
 
     def over(self, request: PreparedRequest) -> None:
         """Watch a request, in the place of any other watch."""
@@ -247,7 +272,7 @@ class _Watch:
         if response.status_code < 300:
             return None
         answer, carried = self._settled(response, kwargs)
-        first = _Watch(self._auth, tuple(one._replace(may_renew=True) for one in carried))
+        first = _Watch(self._auth, tuple(one.but(may_renew=True) for one in carried))
         if answer.is_redirect:
             first.follow(answer, carried)
         elif answer is not response:

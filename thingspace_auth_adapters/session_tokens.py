@@ -42,8 +42,7 @@ class IdleLease(Lease[str]):
 
     is_usable = is_fresh
 
-    def use(self, clock: Clock) -> bool:
-        wall, monotonic = clock.time(), clock.monotonic()
+    def use(self, wall: float, monotonic: float) -> bool:
         if not self._is_awake(wall, monotonic):
             return False
         self._used = (wall, monotonic)
