@@ -380,6 +380,19 @@ def test_awaitable_callbacks_under_a_synchronous_client_are_an_error(
         sync_kind.get(auth, API, platform)
 
 
+def test_failure_of_a_renewal_after_a_blame_is_logged_by_its_kind(
+    sync_kind: Kind, platform: Platform, caplog: pytest.LogCaptureFixture
+) -> None:
+    async def provider(last: Any, manager: Any) -> Any:
+        raise AssertionError("never awaited")
+
+    m2m = credentials(vz_m2m_token="given", vz_m2m_token_provider=provider)
+    auth = sync_kind.auth(platform, m2m=m2m)
+    platform.api = [session_refusal()]
+    assert sync_kind.get(auth, API, platform).status == 400
+    assert "renewing the rejected session token failed: TypeError" in caplog.text
+
+
 def test_fetch_logs_in_and_installs_nothing(kind: Kind, platform: Platform, auth: Any) -> None:
     assert kind.fetch_session(auth) == "session-1"
     assert kind.fetch_session(auth) == "session-2"

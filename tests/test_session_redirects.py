@@ -179,6 +179,20 @@ def test_each_token_is_renewed_once_redirects_included(
     assert requests_kind.get(auth, API, platform).status == 200
 
 
+def test_prepared_request_that_was_turned_elsewhere_by_hand_is_not_repeated(
+    requests_kind: Kind, platform: Platform
+) -> None:
+    import requests
+
+    auth = requests_kind.auth(platform, m2m=credentials())
+    with requests_kind.session(platform) as session:
+        prepared = session.prepare_request(requests.Request("GET", API, auth=auth))
+        prepared.url = ELSEWHERE
+        platform.api = [session_refusal()]
+        assert session.send(prepared).status_code == 400
+    assert len(platform.login_calls) == 1
+
+
 def test_own_session_header_goes_where_requests_takes_it(
     requests_kind: Kind, platform: Platform
 ) -> None:
@@ -246,6 +260,18 @@ def test_redirects_that_stay_are_no_stray(
     assert followed(httpx_kind, platform, auth, ["/x", VEHICLE, EDGE], 302).status == 200
     assert "redirect took" not in caplog.text
     assert len(platform.login_calls) == 1
+
+
+def test_session_that_is_renewed_after_a_redirect_puts_no_bearer_back(
+    httpx_kind: Kind, platform: Platform
+) -> None:
+    auth = httpx_kind.auth(platform, m2m=credentials())
+    platform.api = [redirect("https://staging.thingspace.verizon.com/x"), session_refusal()]
+    assert httpx_kind.get(auth, API, platform).status == 200
+    assert headers_sent(platform)[1:] == [
+        {"vz-m2m-token": "session-1"},
+        {"vz-m2m-token": "session-2"},
+    ]
 
 
 def test_token_that_cannot_be_renewed_is_warned_of(

@@ -358,8 +358,8 @@ class TokenManager(ABC):
     def _recalled(self, strayed: Carried, host: str) -> Steps[None]:
         """Renew a credential that a redirect took to a host that is not allowed."""
         logger.warning(
-            "a redirect took the %s to %s, which is not allowed: renewing it; do not follow"
-            " redirects with m2m (follow_redirects=False)",
+            "a redirect took the %s to %s, which is not allowed: do not follow redirects with m2m"
+            " (follow_redirects=False)",
             strayed.source.kind.name,
             host,
         )

@@ -207,11 +207,10 @@ class ThingspaceAuth(TokenManager, AuthBase):
         self, response: Response, carried: tuple[Carried, ...]
     ) -> tuple[Carried, ...]:
         """What to repeat the request with that ``response`` rejected, or nothing."""
-        if not may_blame(response.status_code, carried):
-            return ()
         request = response.request
         carried = borne(carried, request.headers)
-        if not self._allowed_hosts.allow(origin_of(request.url or "")):
+        is_suspect = may_blame(response.status_code, carried)
+        if not is_suspect or not self._allowed_hosts.allow(origin_of(request.url or "")):
             return ()
         headers = {name.lower(): value for name, value in response.headers.items()}
         body = b"" if request.method == "HEAD" else peek(response, BODY_LIMIT)
