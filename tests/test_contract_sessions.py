@@ -952,7 +952,7 @@ def test_copies_inherit_a_refusal_and_go_their_own_way(
 
 
 def test_copies_inherit_a_count_of_one(kind: Kind, platform: Platform, auth: Any) -> None:
-    auth._sessions.kind._strikes.lose()
+    auth._sessions.kind.strikes.lose()
     twin = copy.copy(auth)
     platform.logins = [UNKNOWNS["500"]] * 9
     for each in (twin, auth):
@@ -976,15 +976,15 @@ def test_pickles_inherit_session_and_strikes(
     kind: Kind, platform: Platform, clock: VirtualClock
 ) -> None:
     auth = kind.auth(m2m=credentials(vz_m2m_token="given"))
-    auth._sessions.kind._strikes.lose()
+    auth._sessions.kind.strikes.lose()
     revived = pickle.loads(pickle.dumps(auth))
     sessions = revived._sessions
     assert sessions.ready.value == "given"
     assert sessions.kind._bearers is revived._lifecycle
-    sessions.kind._strikes.lose()
+    sessions.kind.strikes.lose()
     with pytest.raises(M2mLoginError):
-        sessions.kind._strikes.check()
-    auth._sessions.kind._strikes.check()
+        sessions.kind.strikes.check()
+    auth._sessions.kind.strikes.check()
     assert PASSWORD.encode() in pickle.dumps(auth)
 
 

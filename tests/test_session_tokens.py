@@ -21,7 +21,7 @@ ENDPOINTS = SessionEndpoints("user", "the-password", BASE, 30.0)
 
 
 def idle_lease(clock: VirtualClock) -> IdleLease:
-    return IdleLease("token", 100.0, (clock.time(), clock.monotonic()))
+    return IdleLease("token", 100.0, (clock.time(), clock.monotonic()), Term())
 
 
 def test_use_puts_idleness_off_and_a_look_does_not() -> None:

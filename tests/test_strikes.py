@@ -136,8 +136,8 @@ def test_login_endpoint_that_cannot_be_connected_to_is_no_unknown(
     for _ in range(2):
         with pytest.raises(sync_kind.connect_error):
             auth.fetch_vz_m2m_token()
-    auth._sessions.kind._strikes.check()
-    assert auth._sessions.kind._strikes.unknowns == 0
+    auth._sessions.kind.strikes.check()
+    assert auth._sessions.kind.strikes.unknowns == 0
 
 
 def test_logins_by_hand_are_strikes_like_any_other(

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from .credentials import OauthScopeThingspaceOauthEnum, ThingspaceOauthCredentials
 from .errors import (
+    InsecureStoreError,
     InsecureTransportError,
     InvalidTokenResponseError,
     M2mLoginError,
@@ -29,6 +30,7 @@ __version__ = "0.1.0"
 
 # Without ThingspaceAuth, which needs requests: a star import must not.
 __all__ = [
+    "InsecureStoreError",
     "InsecureTransportError",
     "InvalidTokenResponseError",
     "M2mLoginError",

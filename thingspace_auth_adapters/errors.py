@@ -74,3 +74,7 @@ class M2mLoginError(ThingspaceAuthError):
         self.status_code = status_code
         self.error_code = error_code
         self.error_message = error_message
+
+
+class InsecureStoreError(ThingspaceAuthError):
+    """A store's file can be read or changed by others: nothing was read from it."""

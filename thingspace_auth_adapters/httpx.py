@@ -21,6 +21,7 @@ from ._httpx_streams import AsyncReplayedStream, ReplayedStream
 from .manager import ErrorTypes
 
 __all__ = [
+    "InsecureStoreError",
     "InsecureTransportError",
     "InvalidTokenResponseError",
     "M2mLoginError",
@@ -50,6 +51,10 @@ class M2mLoginError(errors.M2mLoginError, library.RequestError):
     __doc__ = errors.M2mLoginError.__doc__
 
 
+class InsecureStoreError(errors.InsecureStoreError, library.RequestError):
+    __doc__ = errors.InsecureStoreError.__doc__
+
+
 class _ReplayedStream(ReplayedStream, library.SyncByteStream):
     pass
 
@@ -70,4 +75,5 @@ class ThingspaceAuth(HttpxTokenManager, library.Auth):
         errors.InsecureTransportError: InsecureTransportError,
         errors.ReentrantRequestError: ReentrantRequestError,
         errors.M2mLoginError: M2mLoginError,
+        errors.InsecureStoreError: InsecureStoreError,
     }

@@ -167,6 +167,16 @@ class Lifecycle(Generic[T]):
         lease = self.lease
         return lease if lease is not None and lease.is_usable(self.clock) else known
 
+    def has_rejected(self, key: str) -> bool:
+        """Whether the platform turned this one down here."""
+        return key in self._rejected
+
+    def vouch(self, lease: Lease[T]) -> None:
+        """Have the provider that is running return this as if it had fetched it."""
+        flight = self._flight_around()
+        if flight is not None:
+            flight.fetched[lease.key] = lease
+
     def knows(self, key: str) -> bool:
         """Whether this is one that was in use here lately."""
         return key in self._known
@@ -226,8 +236,7 @@ class Lifecycle(Generic[T]):
         flight = self._flight_around()
         budget = self.policy.budget(self.clock) if flight is None else flight.budget
         lease = yield from self._fetched(flight, budget, additional_params)
-        if flight is not None:
-            flight.fetched[lease.key] = lease
+        self.vouch(lease)
         return lease
 
     def adopt(self, lease: Lease[T] | None) -> None:

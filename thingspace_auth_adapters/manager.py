@@ -20,7 +20,7 @@ from .effects import CallersOwnFailure, HttpRequest, Reply, Steps, SyncIO, run
 from .errors import ThingspaceAuthError
 from .exchange import RetryPolicy
 from .flight import ios_around
-from .hosts import SESSION_HEADERS, Origin, wants_bearer_alone
+from .hosts import AUTHORIZATION, SESSION_HEADERS, Origin, wants_bearer_alone
 from .lifecycle import Lease, Lifecycle
 from .tokens import OauthToken, as_token
 
@@ -235,6 +235,12 @@ class TokenManager(ABC):
 
     def __repr__(self) -> str:
         return f"<{type(self).__module__}.{type(self).__qualname__} for {self._settings.base_url}>"
+
+    def _headers(self, with_session: bool) -> dict[str, str]:
+        """What a request to the platform would carry now."""
+        names = (AUTHORIZATION, SESSION_HEADERS[0]) if with_session else (AUTHORIZATION,)
+        carried = self._run_for_user(self._acquired(names), "a request", self._lifecycle)
+        return {one.header: one.lease.header for one in carried}
 
     # What adapters build on.
 

@@ -39,6 +39,7 @@ from urllib3.exceptions import ConnectTimeoutError, NewConnectionError
 from ._replay import peek
 
 __all__ = [
+    "InsecureStoreError",
     "InsecureTransportError",
     "InvalidTokenResponseError",
     "M2mLoginError",
@@ -79,6 +80,10 @@ class M2mLoginError(errors.M2mLoginError, library.RequestException):
     __doc__ = errors.M2mLoginError.__doc__
 
 
+class InsecureStoreError(errors.InsecureStoreError, library.RequestException):
+    __doc__ = errors.InsecureStoreError.__doc__
+
+
 class ThingspaceAuth(TokenManager, AuthBase):
     """ThingSpace's tokens on every request of a session, acquired and renewed as needed.
 
@@ -111,6 +116,7 @@ class ThingspaceAuth(TokenManager, AuthBase):
         errors.InsecureTransportError: InsecureTransportError,
         errors.ReentrantRequestError: ReentrantRequestError,
         errors.M2mLoginError: M2mLoginError,
+        errors.InsecureStoreError: InsecureStoreError,
     }
 
     def __init__(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import math
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
@@ -26,24 +27,28 @@ class IdleLease(Lease[str]):
 
     Args:
         token: the session token.
-        idle_timeout: seconds without use after which it is stale.
+        idle_timeout: seconds without use after which it is of no use.
         used: when it was last used, by both clocks.
+        stale: from when on its provider is to be asked about it, although it is of use.
     """
 
     __slots__ = ("_idle_timeout", "_used")
 
-    def __init__(self, token: str, idle_timeout: float, used: tuple[float, float]) -> None:
-        super().__init__(token, token, token, Term(), Term())
+    def __init__(
+        self, token: str, idle_timeout: float, used: tuple[float, float], stale: Term
+    ) -> None:
+        super().__init__(token, token, token, stale, Term())
         self._idle_timeout = idle_timeout
         self._used = used
 
     def is_fresh(self, clock: Clock) -> bool:
+        return self.is_usable(clock) and super().is_fresh(clock)
+
+    def is_usable(self, clock: Clock) -> bool:
         return self._is_awake(clock.time(), clock.monotonic())
 
-    is_usable = is_fresh
-
     def use(self, wall: float, monotonic: float) -> bool:
-        if not self._is_awake(wall, monotonic):
+        if not self._is_awake(wall, monotonic) or not super().use(wall, monotonic):
             return False
         self._used = (wall, monotonic)
         return True
@@ -58,10 +63,11 @@ class IdleLease(Lease[str]):
 
     def __reduce__(self) -> tuple[Any, ...]:
         # A monotonic reading means nothing in another process.
-        return IdleLease, (self.value, self._idle_timeout, (self._used[0], float("inf")))
+        used = (self._used[0], math.inf)
+        return IdleLease, (self.value, self._idle_timeout, used, self.stale)
 
 
-class _Refusal(NamedTuple):
+class Refusal(NamedTuple):
     """What a refused login was told."""
 
     status_code: int | None
@@ -89,7 +95,7 @@ class Strikes:
     """
 
     def __init__(self) -> None:
-        self.refusal: _Refusal | None = None
+        self.refusal: Refusal | None = None
         self.unknowns = 0
         self.pending = 0
 
@@ -128,7 +134,7 @@ class Strikes:
         self.pending = 0
 
     def refuse(self, error: M2mLoginError) -> None:
-        self.refusal = _Refusal(error.status_code, error.error_code, error.error_message)
+        self.refusal = Refusal(error.status_code, error.error_code, error.error_message)
         self.pending = 0
 
 
@@ -169,21 +175,25 @@ class SessionTokens:
         )
         self._bearers = bearers
         self._clock = clock
-        self._strikes = Strikes()
+        self.strikes = Strikes()
         self._logins: SingleFlight[None] = SingleFlight()
 
     def copied_for(self, bearers: Lifecycle[Any]) -> SessionTokens:
         """A copy that goes on with the count of this one's logins."""
         copied = copy.copy(self)
         copied._bearers = bearers
-        copied._strikes = copy.copy(self._strikes)
+        copied.strikes = copy.copy(self.strikes)
         copied._logins = SingleFlight()
         return copied
 
     def given(self, value: object, source: str) -> Lease[str] | None:
-        """The lease on a session token that the user handed over."""
+        """The lease on a session token that the user handed over.
+
+        One with an attribute ``revisit_after`` is provided again after so many seconds of use.
+        """
         token = session_token(value, source)
-        return None if token is None else self._lease(token)
+        revisit_after = getattr(value, "revisit_after", math.inf)
+        return None if token is None else self._lease(str(token), revisit_after)
 
     def prepare(self) -> Steps[None]:
         """Get the bearer that a login needs.
@@ -223,10 +233,11 @@ class SessionTokens:
         if error is not None:
             raise error
 
-    def _lease(self, token: str) -> Lease[str]:
+    def _lease(self, token: str, revisit_after: float = math.inf) -> Lease[str]:
         if not self.is_renewable:
             return Lease(token, token, token, Term(), Term())
-        return IdleLease(token, self._idle_timeout, (self._clock.time(), self._clock.monotonic()))
+        now = Term(self._clock.time(), self._clock.monotonic())
+        return IdleLease(token, self._idle_timeout, now, now.earlier(-revisit_after))
 
     def _check(self) -> None:
         if not self.is_renewable:
@@ -234,7 +245,7 @@ class SessionTokens:
                 "there are no username and password to log in with: assign auth.m2m a"
                 " VzM2mCredentials that has them, or another session token"
             )
-        self._strikes.check()
+        self.strikes.check()
 
     def _logged_in(self, bearer: Lease[Any], budget: Budget) -> Steps[Lease[str] | M2mLoginError]:
         """A session, or what to raise where the gateway turned the bearer down."""
@@ -242,7 +253,7 @@ class SessionTokens:
         def read(answer: HttpAnswer) -> Lease[str] | M2mLoginError | TransientFailure:
             session = self._endpoints.read_login(answer, self._clock.time(), bearer)
             if isinstance(session, str):
-                self._strikes.succeed()
+                self.strikes.succeed()
                 return self._lease(session)
             return self._without_session(session)
 
@@ -265,27 +276,27 @@ class SessionTokens:
             yield Wait(flight)
 
     def _attempted(self, request: HttpRequest) -> Steps[Reply]:
-        self._strikes.begin()
+        self.strikes.begin()
         try:
             reply = yield from send(request)
         except BaseException:
-            self._strikes.lose()
+            self.strikes.lose()
             raise
         if isinstance(reply, Undelivered) and not reply.may_have_arrived:
-            self._strikes.take_back()
+            self.strikes.take_back()
         elif isinstance(reply, Undelivered):
-            self._strikes.lose()
-            self._strikes.check()
+            self.strikes.lose()
+            self.strikes.check()
         return reply
 
     def _without_session(self, answer: NoSession) -> M2mLoginError | TransientFailure:
         if answer.outcome is Outcome.REFUSED:
-            self._strikes.refuse(answer.error)
+            self.strikes.refuse(answer.error)
         elif answer.outcome is Outcome.UNKNOWN:
-            self._strikes.lose()
+            self.strikes.lose()
         else:
-            self._strikes.take_back()
-        self._strikes.check()
+            self.strikes.take_back()
+        self.strikes.check()
         if answer.is_transient:
             return TransientFailure(answer.error, answer.retry_after)
         if answer.outcome is Outcome.BEARER_REFUSED:

@@ -1,0 +1,40 @@
+"""Tasks for Celery: the workers on all machines share one token and one session through Redis::
+
+    celery --workdir examples --app celery_tasks worker
+
+Here the broker's Redis serves as the store, too; any other will do.
+"""
+
+# mypy: disable-error-code="import-not-found, import-untyped, untyped-decorator"
+
+from __future__ import annotations
+
+import os
+
+import requests
+from celery import Celery
+
+from thingspace_auth_adapters import ThingspaceOauthCredentials, VzM2mCredentials
+from thingspace_auth_adapters.requests import ThingspaceAuth
+from thingspace_auth_adapters.stores import RedisTokenStore
+
+BASE_URL = os.environ.get("THINGSPACE_BASE_URL", "https://thingspace.verizon.com")
+REDIS_URL = os.environ.get("REDIS_URL", "redis://localhost:6379/0")
+STORE = RedisTokenStore(REDIS_URL)
+AUTH = ThingspaceAuth(
+    ThingspaceOauthCredentials.from_environment().clone_with(oauth_token_provider=STORE),
+    base_url=BASE_URL,
+    m2m=VzM2mCredentials(
+        os.environ["VZ_M2M_USERNAME"],
+        os.environ["VZ_M2M_PASSWORD"],
+        vz_m2m_token_provider=STORE,
+    ),
+)
+
+app = Celery("celery_tasks", broker=REDIS_URL, backend=REDIS_URL)
+
+
+@app.task
+def device_status(number: int) -> int:
+    url = f"{BASE_URL}/api/m2m/v1/devices/{number}"
+    return requests.get(url, auth=AUTH, timeout=30).status_code

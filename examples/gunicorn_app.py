@@ -1,0 +1,41 @@
+"""A WSGI app for a pre-fork server, all of whose workers share one token and one session::
+
+    gunicorn --workers 8 --chdir examples gunicorn_app:app
+
+It works with ``--preload``, too. Workers on several machines share a ``RedisTokenStore`` instead.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable
+from typing import TYPE_CHECKING
+
+import requests
+
+from thingspace_auth_adapters import ThingspaceOauthCredentials, VzM2mCredentials
+from thingspace_auth_adapters.requests import ThingspaceAuth
+from thingspace_auth_adapters.stores import FileTokenStore
+
+if TYPE_CHECKING:
+    from _typeshed.wsgi import StartResponse, WSGIEnvironment
+
+BASE_URL = os.environ.get("THINGSPACE_BASE_URL", "https://thingspace.verizon.com")
+STORE = FileTokenStore()
+AUTH = ThingspaceAuth(
+    ThingspaceOauthCredentials.from_environment().clone_with(oauth_token_provider=STORE),
+    base_url=BASE_URL,
+    m2m=VzM2mCredentials(
+        os.environ["VZ_M2M_USERNAME"],
+        os.environ["VZ_M2M_PASSWORD"],
+        vz_m2m_token_provider=STORE,
+    ),
+)
+
+
+def app(environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
+    url = f"{BASE_URL}/api/m2m/v1/devices{environ['PATH_INFO']}"
+    response = requests.get(url, auth=AUTH, timeout=30)
+    headers = [("Content-Type", response.headers.get("Content-Type", "text/plain"))]
+    start_response(f"{response.status_code} {response.reason}", headers)
+    return [response.content]

@@ -1,0 +1,92 @@
+"""The fixture that comes with the package, in pytest runs of their own."""
+
+from __future__ import annotations
+
+from urllib.error import HTTPError
+from urllib.request import urlopen
+
+import pytest
+
+from thingspace_auth_adapters import pytest_plugin
+from thingspace_auth_adapters.simulator import ThingspaceSimulator
+
+from .test_imports import LIBRARIES, modules_after
+
+pytest_plugins = ["pytester"]
+
+thingspace_simulator = pytest_plugin.thingspace_simulator
+
+PLUGIN = pytest_plugin.__name__
+
+
+def options_that_load_the_plugin(config: pytest.Config) -> list[str]:
+    """None where it is installed with its entry point."""
+    return [] if config.pluginmanager.is_registered(pytest_plugin) else ["-p", PLUGIN]
+
+
+def result_of(pytester: pytest.Pytester, code: str, *options: str) -> pytest.RunResult:
+    pytester.makepyfile(code)
+    loading = options_that_load_the_plugin(pytester._request.config)
+    return pytester.runpytest_subprocess("-p", "no:cacheprovider", *loading, *options)
+
+
+def test_simulator_answers(thingspace_simulator: ThingspaceSimulator) -> None:
+    with pytest.raises(HTTPError) as refused:
+        urlopen(f"{thingspace_simulator.url}/api/m2m/v1/devices", timeout=30)
+    with refused.value as answer:
+        assert answer.code == 401
+    assert [request.status for request in thingspace_simulator.requests] == [401]
+
+
+def test_tests_need_no_import(pytester: pytest.Pytester) -> None:
+    code = """
+    def test_url(thingspace_simulator):
+        assert thingspace_simulator.url.startswith("http://127.0.0.1:")
+    """
+    result_of(pytester, code).assert_outcomes(passed=1)
+
+
+def test_each_test_has_a_simulator_of_its_own(pytester: pytest.Pytester) -> None:
+    code = """
+    import urllib.error
+    import urllib.request
+
+    import pytest
+
+    seen = []
+
+    def test_first(thingspace_simulator):
+        thingspace_simulator.token_lifetime = 1
+        seen.append(thingspace_simulator)
+
+    def test_second(thingspace_simulator):
+        assert thingspace_simulator.token_lifetime == 3600
+        assert thingspace_simulator is not seen[0]
+        with pytest.raises(urllib.error.URLError):
+            urllib.request.urlopen(seen[0].url + "/api/", timeout=30)
+    """
+    result_of(pytester, code, "-p", "no:randomly").assert_outcomes(passed=2)
+
+
+def test_fixture_without_werkzeug_names_the_extra(pytester: pytest.Pytester) -> None:
+    pytester.makeconftest("import sys; sys.modules['werkzeug'] = None")
+    code = """
+    def test_with_it(thingspace_simulator): ...
+
+    def test_without_it(): ...
+    """
+    result = result_of(pytester, code)
+    result.assert_outcomes(errors=1, passed=1)
+    result.stdout.fnmatch_lines(["*ImportError: *thingspace-auth-adapters?simulator?*"])
+
+
+def test_pytest_lists_the_fixture(pytester: pytest.Pytester) -> None:
+    result = result_of(pytester, "", "--fixtures")
+    result.stdout.fnmatch_lines(["thingspace_simulator -- *", "*ThingSpace on a free loopback*"])
+
+
+def test_plugin_imports_neither_the_simulator_nor_an_http_library() -> None:
+    before, after = (modules_after(f"import pytest, {name}") for name in ("json", PLUGIN))
+    assert PLUGIN in after
+    assert "thingspace_auth_adapters.simulator" not in after
+    assert (after - before).isdisjoint(LIBRARIES)

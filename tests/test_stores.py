@@ -1,0 +1,695 @@
+"""The contract, Part 3: what a store keeps, hands out, and refuses."""
+
+from __future__ import annotations
+
+import json
+import os
+import pickle
+import stat
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, Callable
+
+import pytest
+
+from thingspace_auth_adapters import InsecureStoreError, M2mLoginError, VzM2mCredentials
+
+from .kinds import IDENTITY, PASSWORD, Kind
+from .redis_server import RedisServer
+from .virtual import (
+    API,
+    Answer,
+    Platform,
+    VirtualClock,
+    login_refusal,
+    refusal,
+    session_refusal,
+    token_answer,
+)
+
+pytest.importorskip("filelock")
+pytest.importorskip("platformdirs")
+
+from thingspace_auth_adapters import stores
+from thingspace_auth_adapters.stores import FileTokenStore
+from thingspace_auth_adapters.stores import file as file_module
+from thingspace_auth_adapters.stores.records import (
+    CorruptRecord,
+    SessionRecord,
+    TokenRecord,
+)
+
+MakeStore = Callable[[], Any]
+
+
+@pytest.fixture(autouse=True)
+def _virtual_time(clock: VirtualClock) -> None:
+    pass
+
+
+@pytest.fixture(scope="session")
+def redis_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RedisServer]:
+    pytest.importorskip("redis")
+    server = RedisServer(tmp_path_factory.mktemp("redis"))
+    yield server
+    server.stop()
+
+
+@pytest.fixture
+def directory(tmp_path: Path) -> Path:
+    return tmp_path / "store"
+
+
+@pytest.fixture(params=["file", "redis"])
+def make_store(
+    request: pytest.FixtureRequest, directory: Path, tmp_path_factory: pytest.TempPathFactory
+) -> MakeStore:
+    """Makes what another process would make for itself: an object on the same store."""
+    if request.param == "file":
+        return lambda: FileTokenStore(directory)
+    server: RedisServer = request.getfixturevalue("redis_server")
+    prefix = f"{server.prefix}{directory}:"
+    return lambda: stores.RedisTokenStore(server.url, prefix=prefix)
+
+
+def process(kind: Kind, platform: Platform, store: Any, **options: Any) -> Any:
+    """The auth object of another process that shares the store."""
+    m2m = VzM2mCredentials("user", PASSWORD, vz_m2m_token_provider=store)
+    return kind.auth(platform, **{"oauth_token_provider": store, "m2m": m2m, **options})
+
+
+# One token, one session.
+
+
+def test_processes_share_one_token_and_one_session(
+    kind: Kind, platform: Platform, make_store: MakeStore
+) -> None:
+    for _ in range(3):
+        assert kind.get(process(kind, platform, make_store()), API, platform).status == 200
+    assert platform.bearers == ["token-1"] * 3
+    assert platform.sessions == ["session-1"] * 3
+    assert platform.trail == ["token", "login", "api", "api", "api"]
+
+
+def test_one_object_may_serve_both_hooks_or_either(
+    kind: Kind, platform: Platform, make_store: MakeStore
+) -> None:
+    kind.get(process(kind, platform, make_store()), API, platform)
+    m2m = VzM2mCredentials("user", PASSWORD, vz_m2m_token_provider=make_store())
+    auth = process(kind, platform, make_store(), m2m=m2m)
+    kind.get(auth, API, platform)
+    kind.get(process(kind, platform, None, m2m=m2m), API, platform)
+    assert platform.sessions == ["session-1"] * 3
+    assert platform.bearers == ["token-1", "token-1", "token-2"]
+
+
+def test_expired_token_is_renewed_for_all(
+    kind: Kind, platform: Platform, make_store: MakeStore, clock: VirtualClock
+) -> None:
+    auths = [process(kind, platform, make_store(), m2m=None) for _ in range(3)]
+    for _ in range(3):
+        for auth in auths:
+            assert kind.get(auth, API, platform).status == 200
+        clock.advance(3600)
+    assert len(platform.token_calls) == 3
+
+
+def test_rejected_token_is_renewed_for_all(
+    kind: Kind, platform: Platform, make_store: MakeStore
+) -> None:
+    auths = [process(kind, platform, make_store(), m2m=None) for _ in range(3)]
+    for auth in auths:
+        kind.get(auth, API, platform)
+    for auth in auths:
+        platform.api = [refusal()]
+        assert kind.get(auth, API, platform).status == 200
+    assert len(platform.token_calls) == 2
+
+
+def test_revoked_token_is_not_handed_out_again(
+    kind: Kind, platform: Platform, make_store: MakeStore
+) -> None:
+    auth = process(kind, platform, make_store(), m2m=None)
+    kind.get(auth, API, platform)
+    kind.revoke_token(auth)
+    kind.get(auth, API, platform)
+    kind.get(process(kind, platform, make_store(), m2m=None), API, platform)
+    assert platform.bearers == ["token-1", "token-2", "token-2"]
+
+
+def test_token_that_the_platform_repeats_is_asked_for_once_by_all(
+    kind: Kind, platform: Platform, make_store: MakeStore, clock: VirtualClock
+) -> None:
+    """A leeway on a platform that repeats a token until it expires."""
+    platform.tokens = [token_answer("same", 3600), token_answer("same", 50)]
+    auths = [process(kind, platform, make_store(), m2m=None, oauth_clock_skew=60) for _ in range(3)]
+    for auth in auths:
+        kind.get(auth, API, platform)
+    clock.advance(3550)
+    for _ in range(3):
+        for auth in auths:
+            assert kind.get(auth, API, platform).status == 200
+    newcomer = process(kind, platform, make_store(), m2m=None, oauth_clock_skew=60)
+    kind.get(newcomer, API, platform)
+    assert len(platform.token_calls) == 2
+    clock.advance(50)
+    for auth in [*auths, newcomer]:
+        assert kind.get(auth, API, platform).status == 200
+    assert len(platform.token_calls) == 3
+
+
+def test_session_that_was_ended_is_renewed_for_all(
+    kind: Kind, platform: Platform, make_store: MakeStore
+) -> None:
+    auths = [process(kind, platform, make_store()) for _ in range(3)]
+    for auth in auths:
+        kind.get(auth, API, platform)
+    for auth in auths:
+        platform.api = [session_refusal()]
+        assert kind.get(auth, API, platform).status == 200
+    assert len(platform.login_calls) == 2
+
+
+def test_sessions_idle_time_is_that_of_its_latest_use_by_any_process(
+    kind: Kind, platform: Platform, make_store: MakeStore, clock: VirtualClock
+) -> None:
+    busy, idle = (process(kind, platform, make_store()) for _ in range(2))
+    kind.get(idle, API, platform)
+    for _ in range(30):
+        kind.get(busy, API, platform)
+        clock.advance(100)
+    kind.get(idle, API, platform)
+    kind.get(process(kind, platform, make_store()), API, platform)
+    assert len(platform.login_calls) == 1
+    clock.advance(1200)
+    kind.get(idle, API, platform)
+    assert len(platform.login_calls) == 2
+
+
+def test_use_is_written_at_most_once_a_minute(
+    kind: Kind, platform: Platform, directory: Path, clock: VirtualClock
+) -> None:
+    written: list[str] = []
+
+    class Counting(FileTokenStore):
+        def write(self, name: str, content: bytes) -> None:
+            written.append(name)
+            super().write(name, content)
+
+    auth = process(kind, platform, Counting(directory))
+    kind.get(auth, API, platform)
+    written.clear()
+    for _ in range(600):
+        kind.get(auth, API, platform)
+        clock.advance(1)
+    assert 8 <= len(written) <= 10
+
+
+def test_update_callbacks_are_told_once(
+    kind: Kind, platform: Platform, make_store: MakeStore, clock: VirtualClock
+) -> None:
+    told: list[Any] = []
+    store = make_store()
+    m2m = VzM2mCredentials(
+        "user", PASSWORD, vz_m2m_token_provider=store, vz_m2m_on_token_update=told.append
+    )
+    auth = process(kind, platform, store, m2m=m2m)
+    for _ in range(5):
+        kind.get(auth, API, platform)
+        clock.advance(100)
+    assert told == ["session-1"]
+    assert type(told[0]) is str
+
+
+# Refused logins, and those of unknown outcome.
+
+
+def test_refused_login_is_remembered_for_every_process_until_the_credentials_change(
+    kind: Kind, platform: Platform, make_store: MakeStore
+) -> None:
+    platform.logins = [login_refusal()]
+    for _ in range(3):
+        for _ in range(2):
+            with pytest.raises(M2mLoginError) as caught:
+                kind.get(process(kind, platform, make_store()), API, platform)
+            assert caught.value.status_code == 400
+            assert caught.value.error_code == "UnifiedWebService.REQUEST_FAILED.InvalidCredentials"
+            assert isinstance(caught.value, kind.request_error)
+    assert len(platform.login_calls) == 1
+    store = make_store()
+    m2m = VzM2mCredentials("user", "corrected", vz_m2m_token_provider=store)
+    assert kind.get(process(kind, platform, store, m2m=m2m), API, platform).status == 200
+
+
+def test_unknown_outcomes_add_up_over_processes_for_an_hour(
+    kind: Kind, platform: Platform, make_store: MakeStore, clock: VirtualClock
+) -> None:
+    platform.logins = [Answer(500)] * 9
+    for _ in range(4):
+        with pytest.raises(M2mLoginError):
+            kind.get(process(kind, platform, make_store()), API, platform)
+    assert len(platform.login_calls) == 2
+    clock.advance(3600)
+    platform.logins = []
+    assert kind.get(process(kind, platform, make_store()), API, platform).status == 200
+
+
+def test_what_was_no_login_attempt_is_not_counted(
+    kind: Kind, platform: Platform, make_store: MakeStore
+) -> None:
+    platform.logins = [Answer(403, {"fault": {"code": "900908"}})] * 3
+    for _ in range(3):
+        with pytest.raises(M2mLoginError):
+            kind.get(process(kind, platform, make_store()), API, platform)
+    assert kind.get(process(kind, platform, make_store()), API, platform).status == 200
+
+
+def test_clear_forgets_token_session_and_refusal(
+    kind: Kind, platform: Platform, make_store: MakeStore
+) -> None:
+    platform.logins = [login_refusal()]
+    store = make_store()
+    auth = process(kind, platform, store)
+    with pytest.raises(M2mLoginError):
+        kind.get(auth, API, platform)
+    store.clear(auth)
+    assert kind.get(process(kind, platform, make_store()), API, platform).status == 200
+    assert platform.bearers == ["token-2"]
+    store.clear(kind.auth(platform))
+    assert kind.get(process(kind, platform, make_store()), API, platform).status == 200
+    assert platform.bearers[-1] == "token-3"
+
+
+# Tenants, and what is stored.
+
+TENANTS: list[dict[str, Any]] = [
+    {"oauth_client_id": "another"},
+    {"oauth_client_secret": "another"},
+    {"oauth_scopes": ["read"]},
+    {"base_url": "https://staging.thingspace.verizon.com"},
+]
+
+
+@pytest.mark.parametrize("other", TENANTS, ids=lambda other: next(iter(other)))
+def test_tenants_never_get_each_others_token_or_session(
+    kind: Kind, platform: Platform, make_store: MakeStore, other: dict[str, Any]
+) -> None:
+    for options in ({}, other):
+        kind.get(process(kind, platform, make_store(), **options), API, platform)
+    assert platform.bearers == ["token-1", "token-2"]
+    assert platform.sessions == ["session-1", "session-2"]
+
+
+@pytest.mark.parametrize("account", [("other", PASSWORD), ("user", "other")])
+def test_accounts_never_get_each_others_session(
+    kind: Kind, platform: Platform, make_store: MakeStore, account: tuple[str, str]
+) -> None:
+    kind.get(process(kind, platform, make_store()), API, platform)
+    store = make_store()
+    m2m = VzM2mCredentials(*account, vz_m2m_token_provider=store)
+    kind.get(process(kind, platform, store, m2m=m2m), API, platform)
+    assert platform.bearers == ["token-1"] * 2
+    assert platform.sessions == ["session-1", "session-2"]
+
+
+def test_order_of_scopes_does_not_matter(
+    kind: Kind, platform: Platform, make_store: MakeStore
+) -> None:
+    for scopes in (["read", "write"], ["write", "read"]):
+        auth = process(kind, platform, make_store(), m2m=None, oauth_scopes=scopes)
+        kind.get(auth, API, platform)
+    assert len(platform.token_calls) == 1
+
+
+def test_nothing_stored_holds_secret_password_or_user_name(
+    kind: Kind, platform: Platform, directory: Path
+) -> None:
+    kind.get(process(kind, platform, FileTokenStore(directory)), API, platform)
+    entries = sorted(directory.glob("*.json"))
+    assert len(entries) == 2
+    for entry in entries:
+        json.loads(entry.read_text())
+        shown = entry.name + entry.read_text()
+        for secret in (IDENTITY["oauth_client_secret"], IDENTITY["oauth_client_id"], PASSWORD):
+            assert secret not in shown
+
+
+@pytest.mark.skipif(os.name != "posix", reason="permissions are POSIX's")
+def test_files_are_for_the_user_alone(kind: Kind, platform: Platform, directory: Path) -> None:
+    previous = os.umask(0)
+    try:
+        kind.get(process(kind, platform, FileTokenStore(directory)), API, platform)
+    finally:
+        os.umask(previous)
+    assert stat.S_IMODE(directory.stat().st_mode) == 0o700
+    for file in directory.iterdir():
+        assert stat.S_IMODE(file.stat().st_mode) == 0o600
+
+
+# What a file store refuses.
+
+
+def entry_of(directory: Path) -> Path:
+    (entry,) = directory.glob("*.json")
+    return entry
+
+
+@pytest.fixture
+def stored(kind: Kind, platform: Platform, directory: Path) -> Path:
+    """The entry of a token that another process stored."""
+    kind.get(process(kind, platform, FileTokenStore(directory), m2m=None), API, platform)
+    return entry_of(directory)
+
+
+def refused(kind: Kind, platform: Platform, directory: Path) -> str:
+    auth = process(kind, platform, FileTokenStore(directory), m2m=None)
+    with pytest.raises(InsecureStoreError) as caught:
+        kind.get(auth, API, platform)
+    assert len(platform.token_calls) == 1
+    return str(caught.value)
+
+
+@pytest.mark.skipif(os.name != "posix", reason="permissions are POSIX's")
+@pytest.mark.parametrize("mode", [0o640, 0o604, 0o660, 0o610])
+def test_wider_permissions_are_refused(
+    kind: Kind, platform: Platform, directory: Path, stored: Path, mode: int
+) -> None:
+    stored.chmod(mode)
+    assert f"{stored} can be reached by other users: chmod 600" in refused(
+        kind, platform, directory
+    )
+
+
+@pytest.mark.skipif(os.name != "posix", reason="owners are POSIX's")
+def test_foreign_owner_is_refused(
+    kind: Kind, platform: Platform, directory: Path, stored: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(os, "geteuid", lambda: stored.stat().st_uid + 1)
+    assert "belongs to another user" in refused(kind, platform, directory)
+
+
+@pytest.mark.skipif(os.name != "posix", reason="links are POSIX's")
+def test_symbolic_link_is_refused(
+    kind: Kind, platform: Platform, directory: Path, stored: Path, tmp_path: Path
+) -> None:
+    stored.rename(tmp_path / "elsewhere")
+    stored.symlink_to(tmp_path / "elsewhere")
+    assert "symbolic link" in refused(kind, platform, directory)
+
+
+@pytest.mark.skipif(os.name != "posix", reason="permissions are POSIX's")
+def test_directory_of_others_is_refused(kind: Kind, platform: Platform, directory: Path) -> None:
+    directory.mkdir()
+    directory.chmod(0o755)
+    auth = process(kind, platform, FileTokenStore(directory), m2m=None)
+    with pytest.raises(InsecureStoreError, match="chmod 700"):
+        kind.get(auth, API, platform)
+
+
+@pytest.mark.skipif(os.name != "posix", reason="links are POSIX's")
+def test_link_to_a_directory_is_refused(
+    kind: Kind, platform: Platform, directory: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "elsewhere").mkdir(mode=0o700)
+    directory.symlink_to(tmp_path / "elsewhere")
+    auth = process(kind, platform, FileTokenStore(directory), m2m=None)
+    with pytest.raises(InsecureStoreError, match="symbolic link"):
+        kind.get(auth, API, platform)
+
+
+@pytest.mark.skipif(os.name != "posix", reason="links are POSIX's")
+def test_link_in_the_place_of_what_is_written_is_not_followed(
+    kind: Kind, platform: Platform, directory: Path, stored: Path, tmp_path: Path
+) -> None:
+    victim = tmp_path / "victim"
+    victim.write_text("untouched")
+    stored.unlink()
+    stored.with_suffix(".new").symlink_to(victim)
+    auth = process(kind, platform, FileTokenStore(directory), m2m=None)
+    assert kind.get(auth, API, platform).status == 200
+    assert victim.read_text() == "untouched"
+
+
+def test_where_there_are_no_owners_none_is_asked_for(
+    kind: Kind, platform: Platform, directory: Path, stored: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(file_module, "_HAS_OWNERS", False)
+    stored.chmod(0o644)
+    auth = process(kind, platform, FileTokenStore(directory), m2m=None)
+    assert kind.get(auth, API, platform).status == 200
+    assert len(platform.token_calls) == 1
+
+
+# What is corrupt, or out of reach.
+
+CORRUPT = [
+    b"",
+    b"{",
+    b"[]",
+    b'{"token": null, "renewed_at": 1}',
+    b'{"token": {"access_token": "a\\nb", "token_type": "Bearer"}, "renewed_at": 1}',
+    b'{"token": {"access_token": "a", "token_type": "Bearer"}}',
+    b'{"token": {"access_token": "a", "token_type": "Bearer"}, "renewed_at": null}',
+    b'{"token": ["a"], "renewed_at": 1}',
+    b"\x80\x04K\x01.",
+]
+
+
+@pytest.mark.parametrize("content", CORRUPT)
+def test_corrupt_entry_is_replaced_with_a_warning(
+    kind: Kind, platform: Platform, directory: Path, content: bytes, caplog: Any
+) -> None:
+    for _ in range(2):
+        kind.get(process(kind, platform, FileTokenStore(directory), m2m=None), API, platform)
+        entry = entry_of(directory)
+        if not caplog.text:
+            entry.write_bytes(content)
+    assert len(platform.token_calls) == 2
+    assert "corrupt" in caplog.text
+    TokenRecord.from_json(entry.read_bytes())
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"session_token": 7},
+        {"session_token": "a b"},
+        {"used_at": "soon"},
+        {"used_at": None},
+        {"unknowns": [1]},
+        {"refusal": {"status_code": "400", "error_code": None, "error_message": None}},
+        {"refusal": {"status_code": 400, "error_code": 7, "error_message": None}},
+        {"refusal": {"status_code": 400}},
+        {"refusal": 400},
+    ],
+)
+def test_session_entries_are_checked(fields: dict[str, Any]) -> None:
+    good = json.loads(SessionRecord("session", 1.0).to_json())
+    assert SessionRecord.from_json(json.dumps(good).encode()) == SessionRecord("session", 1.0)
+    with pytest.raises(CorruptRecord):
+        SessionRecord.from_json(json.dumps({**good, **fields}).encode())
+
+
+def test_records_show_no_token() -> None:
+    token = {"access_token": "hidden", "token_type": "Bearer"}
+    content = json.dumps({"token": token, "renewed_at": 1}).encode()
+    assert "hidden" not in repr(TokenRecord.from_json(content)) + repr(SessionRecord("hidden"))
+
+
+UNREACHABLE = Path("/proc/nowhere/store")
+
+
+@pytest.mark.skipif(not Path("/proc").is_dir(), reason="needs a directory nobody can write to")
+def test_file_store_that_cannot_be_reached_never_stops_a_request(
+    kind: Kind, platform: Platform, caplog: pytest.LogCaptureFixture, clock: VirtualClock
+) -> None:
+    auth = process(kind, platform, FileTokenStore(UNREACHABLE))
+    for _ in range(3):
+        assert kind.get(auth, API, platform).status == 200
+        clock.advance(100)
+    assert platform.sessions == ["session-1"] * 3
+    assert len(platform.token_calls) == 1
+    assert caplog.text.count("cannot be reached") >= 1
+    assert "going on without it" in caplog.text
+
+
+def test_full_disk_never_stops_a_request(
+    kind: Kind,
+    platform: Platform,
+    directory: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    def full(descriptor: int) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(os, "fsync", full)
+    auth = process(kind, platform, FileTokenStore(directory))
+    for _ in range(3):
+        assert kind.get(auth, API, platform).status == 200
+    assert platform.trail == ["token", "login", "api", "api", "api"]
+    assert "No space left on device" in caplog.text
+
+
+def test_no_home_directory_never_stops_a_request(
+    kind: Kind,
+    platform: Platform,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    monkeypatch.setattr(file_module, "_default_path", lambda: Path("~/.cache/thingspace-auth"))
+    auth = process(kind, platform, FileTokenStore())
+    assert kind.get(auth, API, platform).status == 200
+    assert "there is no home directory" in caplog.text
+    assert not Path("~").exists()
+
+
+def test_default_directory_is_in_the_users_cache() -> None:
+    path = FileTokenStore().path
+    assert path.is_absolute()
+    assert path.name == "thingspace-auth"
+
+
+def test_store_that_failed_is_left_alone_for_a_minute(
+    kind: Kind, platform: Platform, directory: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[str] = []
+
+    class Broken(FileTokenStore):
+        def read(self, name: str) -> bytes | None:
+            asked.append(name)
+            raise stores.store.StoreUnavailable("broken")  # type: ignore[attr-defined]
+
+    store = Broken(directory)
+    now = [1000.0]
+    monkeypatch.setattr("thingspace_auth_adapters.stores.store.time.monotonic", lambda: now[0])
+    auth = process(kind, platform, store, m2m=None)
+    for step in (0, 59, 1):
+        now[0] += step
+        auth.oauth_token = None
+        assert kind.get(auth, API, platform).status == 200
+    assert len(asked) == 2
+    assert platform.bearers == ["token-1", "token-2", "token-3"]
+
+
+def test_locked_out_process_goes_on_without_the_store(
+    kind: Kind,
+    platform: Platform,
+    directory: Path,
+    stored: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    from filelock import FileLock
+
+    monkeypatch.setattr(file_module, "LOCK_PATIENCE_SECONDS", 0.05)
+    stored.unlink()
+    with FileLock(stored.with_suffix(".lock")):
+        auth = process(kind, platform, FileTokenStore(directory), m2m=None)
+        assert kind.get(auth, API, platform).status == 200
+    assert "locked by another process" in caplog.text
+
+
+def test_redis_that_cannot_be_reached_never_stops_a_request(
+    kind: Kind, platform: Platform, caplog: pytest.LogCaptureFixture, clock: VirtualClock
+) -> None:
+    pytest.importorskip("redis")
+    auth = process(kind, platform, stores.RedisTokenStore("unix:///nowhere/redis.socket"))
+    for _ in range(3):
+        assert kind.get(auth, API, platform).status == 200
+        clock.advance(100)
+    assert platform.sessions == ["session-1"] * 3
+    assert "cannot be reached" in caplog.text
+
+
+def test_redis_lock_is_kept_while_it_is_needed_and_its_loss_is_survived(
+    redis_server: RedisServer, directory: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    from thingspace_auth_adapters.stores import redis as redis_module
+
+    from .real import eventually
+
+    store = stores.RedisTokenStore(redis_server.client(), prefix=f"{directory}:")
+    client = redis_server.client()
+    key = f"{directory}:entry:lock"
+    with store.locked("entry"):
+        client.pexpire(key, 1500)
+        eventually(lambda: client.pttl(key) > 1500)
+    assert client.get(key) is None
+    with store.locked("entry"):
+        client.delete(key)
+    assert "the lock of the store was lost" in caplog.text
+    with store.locked("entry"):
+        client.set(key, "somebody else's")
+        eventually(lambda: not lock_threads())
+    assert redis_module.LOCK_SECONDS <= 4
+    client.delete(key)
+
+
+def lock_threads() -> list[Any]:
+    import threading
+
+    return [thread for thread in threading.enumerate() if thread.name == "thingspace-auth-lock"]
+
+
+def test_redis_lock_of_another_is_waited_for_no_longer_than_patience(
+    redis_server: RedisServer, directory: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from thingspace_auth_adapters.stores import redis as redis_module
+
+    monkeypatch.setattr(redis_module, "LOCK_PATIENCE_SECONDS", 0.05)
+    store = stores.RedisTokenStore(redis_server.url, prefix=f"{directory}:")
+    with store.locked("x"), pytest.raises(redis_module.StoreUnavailable, match="locked"):
+        with store.locked("x"):
+            raise AssertionError("locked twice")
+
+
+def test_redis_may_decode_its_answers(
+    kind: Kind, platform: Platform, redis_server: RedisServer, directory: Path
+) -> None:
+    redis = pytest.importorskip("redis")
+    client = redis.Redis.from_url(redis_server.url, decode_responses=True)
+    for _ in range(2):
+        store = stores.RedisTokenStore(client, prefix=f"{directory}:")
+        kind.get(process(kind, platform, store), API, platform)
+    assert len(platform.token_calls) == 1
+
+
+@pytest.mark.parametrize("argument", [None, 7, object()])
+def test_redis_store_wants_a_client_or_a_url(argument: Any) -> None:
+    pytest.importorskip("redis")
+    with pytest.raises(TypeError, match="client_or_url"):
+        stores.RedisTokenStore(argument)
+    with pytest.raises(ValueError, match="Redis URL"):
+        stores.RedisTokenStore("nowhere")
+    with pytest.raises(TypeError, match="prefix"):
+        stores.RedisTokenStore("redis://localhost", prefix=argument)
+
+
+def test_missing_extra_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    import sys
+
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    with pytest.raises(ImportError, match=r"thingspace-auth-adapters\[files\]"):
+        FileTokenStore()
+    monkeypatch.setitem(sys.modules, "redis", None)
+    monkeypatch.delitem(sys.modules, "thingspace_auth_adapters.stores.redis", raising=False)
+    with pytest.raises(ImportError, match=r"thingspace-auth-adapters\[redis\]"):
+        stores.RedisTokenStore  # noqa: B018
+    with pytest.raises(AttributeError, match="no attribute 'Other'"):
+        stores.Other  # noqa: B018
+
+
+def test_file_store_pickles_and_shows_its_directory(directory: Path) -> None:
+    store = pickle.loads(pickle.dumps(FileTokenStore(directory)))
+    assert store.path == directory
+    assert repr(store) == f"FileTokenStore({str(directory)!r})"
+
+
+def test_store_called_by_hand_provides_by_what_is_last(
+    sync_kind: Kind, platform: Platform, make_store: MakeStore
+) -> None:
+    store = make_store()
+    auth = process(sync_kind, platform, store)
+    assert store(None, auth).access_token == "token-1"
+    assert store("any session", auth) == "session-1"

@@ -1,0 +1,380 @@
+"""Trying credentials step by step: what is wrong with them, or with the way to the platform.
+
+Every step calls the platform at most once, so that nothing is tried again that may count.
+"""
+
+from __future__ import annotations
+
+import socket
+import time
+from collections.abc import Iterator
+from contextlib import suppress
+from enum import Enum
+from typing import Any, Callable, NamedTuple, Union
+from urllib.parse import urlsplit
+
+from .effects import HttpAnswer, Undelivered
+from .errors import InvalidTokenResponseError, OauthProviderError
+from .grant import ClientCredentialsGrant, TransientFailure, json_object
+from .hosts import Origin, checked_base_url
+from .login import NoSession, Outcome, SessionEndpoints
+from .tokens import OauthToken
+
+_TOLERATED_SECONDS = 60.0
+_ROUTE_TIMEOUT = 10.0
+_PROXY_PORTS = {"http": 80, "https": 443}
+_SOCKS_PORT = 1080
+
+Objection = Callable[[str], Union[str, None]]
+"""Gets a user name, and says why its login must not be tried, or ``None``."""
+
+
+class Verdict(Enum):
+    """What a step came to."""
+
+    OK = "ok"
+    WRONG = "wrong"
+    SKIPPED = "skipped"
+
+
+class Finding(NamedTuple):
+    """What a step found.
+
+    Attributes:
+        verdict: what it came to.
+        step: its name.
+        what: what is the case.
+        remedy: what to do about it.
+    """
+
+    verdict: Verdict
+    step: str
+    what: str
+    remedy: str = ""
+
+    def __str__(self) -> str:
+        remedy = f" -> {self.remedy}" if self.remedy else ""
+        return f"{self.verdict.value:8}{self.step}: {self.what}{remedy}"
+
+
+def findings(auth: Any, objection: Objection) -> Iterator[Finding]:
+    """Try an auth object's credentials as far as one step allows the next.
+
+    Args:
+        auth (ThingspaceAuth): of any library.
+        objection: asked before a login, of which five that fail in a row lock the account.
+    """
+    route = _route_finding(auth._settings.base_url)
+    yield route
+    if route.verdict is not Verdict.WRONG:
+        yield from _token_findings(auth, objection)
+
+
+def _route_finding(base_url: str) -> Finding:
+    try:
+        route = _route_to(base_url)
+    except ValueError as error:
+        return Finding(Verdict.WRONG, "proxy", str(error), "correct it")
+    obstacle = route.obstacle()
+    if obstacle is not None:
+        return Finding(Verdict.WRONG, "route", *obstacle)
+    return Finding(Verdict.OK, "route", f"{route} can be reached")
+
+
+class _Route(NamedTuple):
+    """The first machine that a request is sent to: the platform's, or a proxy's."""
+
+    host: str
+    port: int
+    is_proxy: bool
+
+    def __str__(self) -> str:
+        return f"{'the proxy ' if self.is_proxy else ''}{self.host}:{self.port}"
+
+    def obstacle(self) -> tuple[str, str] | None:
+        """What keeps a connection from being made, and what to do about it."""
+        try:
+            with socket.create_connection((self.host, self.port), _ROUTE_TIMEOUT):
+                return None
+        except OSError as error:
+            what = next(text for kind, text in _OBSTACLES if isinstance(error, kind))
+        return f"{self} {what}", self._remedy()
+
+    def _remedy(self) -> str:
+        if self.is_proxy:
+            return "check HTTPS_PROXY and the network; unset it if no proxy is needed"
+        return (
+            "check THINGSPACE_BASE_URL and the network; set HTTPS_PROXY if only a proxy leads out"
+        )
+
+
+_OBSTACLES = (
+    (socket.gaierror, "cannot be found: its name is not resolved (DNS)"),
+    (ConnectionRefusedError, "cannot be reached: connection refused"),
+    (socket.timeout, f"cannot be reached: no answer within {_ROUTE_TIMEOUT:.0f} s"),
+    (OSError, "cannot be reached: there is no route to it"),
+)
+
+
+def _route_to(base_url: str) -> _Route:
+    """Where a request to the platform goes first.
+
+    Raises:
+        ValueError: the environment names a proxy in a way that is no URL; the message does not
+            quote it.
+    """
+    target = checked_base_url(base_url)[1]
+    proxy = _proxy_for(target)
+    return _Route(target.host, target.port, False) if proxy is None else _route_over(proxy)
+
+
+def _proxy_for(target: Origin) -> str | None:
+    # Imported here because no other command needs it.
+    from urllib.request import getproxies, proxy_bypass
+
+    # Plain http is loopback, to which tokens are asked for without a proxy.
+    if not target.is_secure or proxy_bypass(f"{target.host}:{target.port}"):
+        return None
+    proxies = getproxies()
+    return proxies.get("https") or proxies.get("all")
+
+
+def _route_over(proxy: str) -> _Route:
+    # What is wrong with it is told without it: it may hold a password.
+    with suppress(ValueError):
+        parts = urlsplit(proxy if "://" in proxy else f"http://{proxy}")
+        if parts.hostname:
+            port = parts.port or _PROXY_PORTS.get(parts.scheme, _SOCKS_PORT)
+            return _Route(parts.hostname, port, True)
+    raise ValueError("HTTPS_PROXY (or ALL_PROXY) holds no URL like http://host:port")
+
+
+def _token_findings(auth: Any, objection: Objection) -> Iterator[Finding]:
+    grant = _grant(auth._settings)
+    reply = auth._send(grant.token_request(None))
+    if isinstance(reply, Undelivered):
+        yield _undelivered(reply)
+        return
+    yield from _clock_finding(reply)
+    token = _token(grant, reply)
+    if isinstance(token, Finding):
+        yield token
+        return
+    yield _token_finding(token)
+    yield _scope_finding(grant.scopes, token)
+    yield _session_finding(auth, token, objection)
+
+
+def _grant(settings: Any) -> ClientCredentialsGrant:
+    return ClientCredentialsGrant(
+        settings.client_id,
+        settings.client_secret,
+        settings.scopes,
+        settings.base_url,
+        settings.timeout,
+    )
+
+
+class _Symptom(NamedTuple):
+    """How to tell a failure to get an answer, and what it means.
+
+    Attributes:
+        signs: one of them is in the text or in the type of the error.
+        step: what failed.
+        what: what is the case.
+        remedy: what to do about it.
+    """
+
+    signs: tuple[str, ...]
+    step: str
+    what: str
+    remedy: str
+
+
+_SYMPTOMS = (
+    _Symptom(
+        ("certificate is not yet valid", "certificate has expired"),
+        "tls",
+        "the server's certificate is not valid at the time that this machine's clock shows",
+        "set the clock; if it is right, see who answers instead of ThingSpace",
+    ),
+    _Symptom(
+        ("CERTIFICATE_VERIFY_FAILED",),
+        "tls",
+        "the server's certificate could not be verified: something on the way opens TLS"
+        " connections (a company proxy, a virus scanner), or the CA certificates are too old",
+        "put the path of the company's CA certificates into REQUESTS_CA_BUNDLE (requests) or"
+        " SSL_CERT_FILE (httpx), or update certifi; do not switch verification off",
+    ),
+    _Symptom(
+        ("Proxy",),
+        "proxy",
+        "the proxy did not let the request through",
+        "check HTTPS_PROXY, with the proxy's user name and password in it if it wants any, or"
+        " ask its administrator to allow ThingSpace's host",
+    ),
+    _Symptom(
+        ("Timeout", "timed out"),
+        "token",
+        "there was a connection, but no answer in time",
+        "try again; if it stays so, look for a firewall or a proxy on the way",
+    ),
+    _Symptom(
+        ("SSL",),
+        "tls",
+        "what answered does not speak TLS as ThingSpace does: a proxy in the way, or a wrong port",
+        "check THINGSPACE_BASE_URL and HTTPS_PROXY",
+    ),
+    _Symptom(
+        ("",),
+        "token",
+        "the connection was lost before an answer came",
+        "try again; if it stays so, look for a firewall or a proxy on the way",
+    ),
+)
+
+
+def _undelivered(reply: Undelivered) -> Finding:
+    text = f"{type(reply.error).__name__} {reply.error}"
+    symptom = next(one for one in _SYMPTOMS if any(sign in text for sign in one.signs))
+    return Finding(Verdict.WRONG, symptom.step, symptom.what, symptom.remedy)
+
+
+def _clock_finding(answer: HttpAnswer) -> Iterator[Finding]:
+    """What the server's ``Date`` tells, if it told any."""
+    # Imported here because it brings the socket module with it on some versions.
+    from email.utils import parsedate_to_datetime
+
+    try:
+        server = parsedate_to_datetime(answer.headers["date"]).timestamp()
+    except (KeyError, TypeError, ValueError, OverflowError):
+        return
+    ahead = time.time() - server
+    if abs(ahead) <= _TOLERATED_SECONDS:
+        yield Finding(Verdict.OK, "clock", "this machine's agrees with the server's")
+        return
+    direction = "ahead of" if ahead > 0 else "behind"
+    what = f"this machine's is {abs(ahead):.0f} s {direction} the server's"
+    yield Finding(Verdict.WRONG, "clock", what, "set it, best by NTP")
+
+
+def _token(grant: ClientCredentialsGrant, answer: HttpAnswer) -> OauthToken | Finding:
+    """The token in an answer, or why there is none."""
+    try:
+        token = grant.read_token(answer, time.time())
+    except OauthProviderError as error:
+        return _refused(answer, error)
+    except InvalidTokenResponseError as error:
+        return _strangers(str(error))
+    if isinstance(token, TransientFailure):
+        return Finding(
+            Verdict.WRONG,
+            "token",
+            str(token.error),
+            "the platform, or a proxy in the way, has trouble: try again in some minutes",
+        )
+    return token
+
+
+def _token_finding(token: OauthToken) -> Finding:
+    lifetime = "" if token.expires_in is None else f", which lives {token.expires_in:.0f} s more"
+    return Finding(Verdict.OK, "token", f"ThingSpace gave one{lifetime}")
+
+
+def _refused(answer: HttpAnswer, error: OauthProviderError) -> Finding:
+    if answer.status == 407:
+        return _strangers(str(error))
+    if error.error == "invalid_scope":
+        remedy = "ask for another --scope, or for none: then it is all that the key is good for"
+        return Finding(Verdict.WRONG, "scope", str(error), remedy)
+    if answer.status == 401 or error.error in ("invalid_client", "unauthorized_client"):
+        remedy = (
+            "the key or the secret is wrong: copy both anew from the application's page on"
+            " ThingSpace, the key into THINGSPACE_OAUTH_OAUTH_CLIENT_ID, and see that the"
+            " application is active"
+        )
+        return Finding(Verdict.WRONG, "token", str(error), remedy)
+    if json_object(answer.body) is None:
+        return _strangers(str(error))
+    remedy = "check THINGSPACE_BASE_URL, and that the application may use this API"
+    return Finding(Verdict.WRONG, "token", str(error), remedy)
+
+
+_STRANGERS_REMEDY = (
+    "a proxy or a login page in the way may have answered instead of ThingSpace: check HTTPS_PROXY"
+    " and THINGSPACE_BASE_URL"
+)
+
+
+def _strangers(what: str) -> Finding:
+    """About an answer that ThingSpace would not give."""
+    return Finding(Verdict.WRONG, "proxy", what, _STRANGERS_REMEDY)
+
+
+def _scope_finding(wanted: tuple[str, ...], token: OauthToken) -> Finding:
+    # RFC 6749 section 5.1: where it is not told, it is what was asked for.
+    granted = " ".join(wanted) if token.scope is None else token.scope
+    missing = [scope for scope in wanted if scope not in granted.split()]
+    if not missing:
+        return Finding(Verdict.OK, "scope", granted or "not told")
+    return Finding(
+        Verdict.WRONG,
+        "scope",
+        f"granted without {' '.join(missing)}",
+        "see on ThingSpace which APIs the application is subscribed to, or ask for another --scope",
+    )
+
+
+def _session_finding(auth: Any, token: OauthToken, objection: Objection) -> Finding:
+    m2m = auth.m2m
+    if m2m is None:
+        return _untried("no VZ_M2M_USERNAME is set", "needed for all APIs but 5G Edge's")
+    if m2m.username is None:
+        return _untried("there is but a session token", "set VZ_M2M_USERNAME to have one renewed")
+    reason = objection(m2m.username)
+    if reason is not None:
+        return _untried(reason, "thingspace-auth check --yes tries the login")
+    return _login_finding(auth, token)
+
+
+def _untried(what: str, remedy: str) -> Finding:
+    return Finding(Verdict.SKIPPED, "session", what, remedy)
+
+
+def _login_finding(auth: Any, token: OauthToken) -> Finding:
+    m2m, settings = auth.m2m, auth._settings
+    endpoints = SessionEndpoints(m2m.username, m2m.password, settings.base_url, settings.timeout)
+    bearer = auth._tokens.given(token, "oauth_token")
+    reply = auth._send(endpoints.login_request(bearer))
+    if isinstance(reply, Undelivered):
+        finding = _undelivered(reply)._replace(step="session")
+        return finding._replace(remedy=_UNKNOWN_REMEDY) if reply.may_have_arrived else finding
+    session = endpoints.read_login(reply, time.time(), bearer)
+    if isinstance(session, NoSession):
+        return Finding(Verdict.WRONG, "session", str(session.error), _login_remedy(session))
+    return Finding(Verdict.OK, "session", "the login opened one, which ends by itself when idle")
+
+
+_UNKNOWN_REMEDY = "it may have counted as a failed login: wait some minutes before you try again"
+_REMEDIES = {
+    Outcome.UNKNOWN: _UNKNOWN_REMEDY,
+    Outcome.NOT_ATTEMPTED: "this was no failed login: try again in some minutes",
+    Outcome.BEARER_REFUSED: "this was no failed login, but the access token was turned down: see"
+    " that the application may use the Connectivity Management API",
+}
+_REFUSED_REMEDY = (
+    "the user name or the password is wrong: check VZ_M2M_USERNAME and VZ_M2M_PASSWORD, which are"
+    " the account's UWS credentials and not those of the website, before you try again, since five"
+    " failed logins in a row lock the account"
+)
+_LOCKED_REMEDY = "the account is locked: ask Verizon's support to unlock it; do not try again"
+
+
+def _login_remedy(session: NoSession) -> str:
+    error = session.error
+    if session.outcome is not Outcome.REFUSED:
+        return _REMEDIES[session.outcome]
+    told = f"{error.error_code or ''} {error.error_message or ''}".strip().lower()
+    if not told:
+        return _STRANGERS_REMEDY
+    return _LOCKED_REMEDY if "locked" in told else _REFUSED_REMEDY

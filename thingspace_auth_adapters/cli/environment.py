@@ -1,0 +1,155 @@
+"""The settings of a command: from the environment, a file beside it, and questions.
+
+Never from the command line, which every user of the machine can read.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import stat
+from collections.abc import Iterable, Mapping
+from typing import IO, Any
+
+from ..credentials import ThingspaceOauthCredentials
+from ..m2m import VzM2mCredentials
+from .terminal import ask_for_secret, complain, is_interactive
+
+CLIENT_ID = "THINGSPACE_OAUTH_OAUTH_CLIENT_ID"
+CLIENT_SECRET = "THINGSPACE_OAUTH_OAUTH_CLIENT_SECRET"
+CLOCK_SKEW = "THINGSPACE_OAUTH_OAUTH_CLOCK_SKEW"
+BASE_URL = "THINGSPACE_BASE_URL"
+USERNAME = "VZ_M2M_USERNAME"
+PASSWORD = "VZ_M2M_PASSWORD"
+SESSION_TOKEN = "VZ_M2M_TOKEN_VZ_M2M_TOKEN"
+STORE = "THINGSPACE_AUTH_STORE"
+
+DEFAULT_BASE_URL = "https://thingspace.verizon.com"
+
+_ASSIGNMENT = r"""(?x)
+    (?: export \s+ )? (?P<name> [A-Za-z_][A-Za-z0-9_]* ) \s* = \s*
+    (?P<quote> ["']? ) (?P<value> .*? ) (?P=quote)
+"""
+
+
+class Environment:
+    """The settings by the names of their variables; an empty one counts as missing.
+
+    Args:
+        values (Mapping[str, str]): of the variables.
+    """
+
+    def __init__(self, values: Mapping[str, str]) -> None:
+        self._values = values
+
+    @classmethod
+    def beside(cls, path: str | None) -> Environment:
+        """The process's environment, and a file whose values come before it.
+
+        Raises:
+            OSError: the file cannot be read.
+            ValueError: it holds something else than ``NAME=value`` lines; the message names the
+                line, never its content.
+        """
+        return cls({**os.environ, **(read_env_file(path) if path else {})})
+
+    @property
+    def base_url(self) -> str:
+        """Where the platform lives."""
+        return self.get(BASE_URL) or DEFAULT_BASE_URL
+
+    @property
+    def store_path(self) -> str | None:
+        """The directory of the store, where it is not the usual one."""
+        return self.get(STORE)
+
+    def oauth_credentials(self, scopes: Iterable[str], provider: Any) -> ThingspaceOauthCredentials:
+        """The application's key and secret; a missing secret is asked for.
+
+        Raises:
+            ValueError: a variable is missing or no number; the message names it.
+        """
+        return ThingspaceOauthCredentials(
+            oauth_client_id=self._required(CLIENT_ID),
+            oauth_client_secret=self._secret(CLIENT_SECRET, "Secret of the ThingSpace application"),
+            oauth_scopes=" ".join(scopes),
+            oauth_token_provider=provider,
+            oauth_clock_skew=self._seconds(CLOCK_SKEW),
+        )
+
+    def m2m_credentials(self, provider: Any) -> VzM2mCredentials | None:
+        """The M2M account's, if there are any; a missing password is asked for.
+
+        Raises:
+            ValueError: one of the user name and the password is missing; the message names it.
+        """
+        token = self.get(SESSION_TOKEN)
+        if self.get(USERNAME) is None and self.get(PASSWORD) is None:
+            return VzM2mCredentials(None, None, vz_m2m_token=token) if token else None
+        return VzM2mCredentials(
+            self._required(USERNAME),
+            self._secret(PASSWORD, f"Password of the M2M (UWS) user in {USERNAME}"),
+            vz_m2m_token=token,
+            vz_m2m_token_provider=provider,
+        )
+
+    def get(self, name: str) -> str | None:
+        """The value of a variable, ``None`` where it is missing or empty."""
+        return self._values.get(name, "").strip() or None
+
+    def _required(self, name: str) -> str:
+        return _present(name, self.get(name))
+
+    def _secret(self, name: str, what: str) -> str:
+        value = self.get(name)
+        if value is None and is_interactive():
+            value = ask_for_secret(what)
+        return _present(name, value)
+
+    def _seconds(self, name: str) -> float | None:
+        text = self.get(name)
+        try:
+            return None if text is None else float(text)
+        except ValueError:
+            raise ValueError(f"{name} must be a number of seconds") from None
+
+
+def read_env_file(path: str) -> dict[str, str]:
+    """The variables in a file of ``NAME=value`` lines, blank ones, and ``#`` comments.
+
+    A file that others can read is warned of.
+
+    Raises:
+        OSError: it cannot be read.
+        ValueError: a line is nothing of the kind, or no UTF-8; the message never quotes it.
+    """
+    with open(path, "rb") as file:
+        _warn_of_readers(path, file)
+        lines = file.read().splitlines()
+    pairs = (_assignment(path, number, line) for number, line in enumerate(lines, 1))
+    return dict(pair for pair in pairs if pair is not None)
+
+
+def _warn_of_readers(path: str, file: IO[bytes]) -> None:
+    mode = os.fstat(file.fileno()).st_mode
+    if os.name == "posix" and mode & (stat.S_IRGRP | stat.S_IROTH):
+        complain(f"warning: other users can read {path}: chmod 600 it")
+
+
+def _assignment(path: str, number: int, line: bytes) -> tuple[str, str] | None:
+    text = line.decode("utf-8-sig", "replace").strip()
+    if not text or text.startswith("#"):
+        return None
+    match = re.fullmatch(_ASSIGNMENT, text)
+    if match is None or "\N{REPLACEMENT CHARACTER}" in text:
+        raise ValueError(f"line {number} of {path} is not NAME=value in UTF-8")
+    return match["name"], match["value"]
+
+
+def _present(name: str, value: str | None) -> str:
+    if not value:
+        raise ValueError(
+            f"the environment variable {name} is missing or empty: set it, or give a file that"
+            " has it with --env-file"
+        )
+    return value
