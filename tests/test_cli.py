@@ -2,34 +2,74 @@
 
 from __future__ import annotations
 
+import importlib.util
+import io
+import os
 import re
 import runpy
 import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
-from thingspace_auth_adapters import VzM2mCredentials, __main__, __version__, demo
+from thingspace_auth_adapters import VzM2mCredentials, __version__, demo
 from thingspace_auth_adapters.__main__ import main
+from thingspace_auth_adapters.cli import commands, environment
 from thingspace_auth_adapters.simulator import ThingspaceSimulator
 
 from .kinds import INSTALLED, Kind
 
 PREFIX = "THINGSPACE_OAUTH_OAUTH_CLIENT_"
+SECRET = "s3cr3t-of-the-key"
+PASSWORD = "p4ssw0rd-of-the-user"
 CLIENTS = [client for client in demo.CLIENTS if client.is_installed]
 ACCOUNT = ("VZ_M2M_USERNAME", "VZ_M2M_PASSWORD", "VZ_M2M_TOKEN_VZ_M2M_TOKEN")
 TOKEN_STEPS = [(1, 1, 0), (5, 0, 0), (2, 1, 0), (1, 1, 0), (20, 1, 0)]
 SESSION_STEPS = [(1, 1, 1), (5, 0, 0), (2, 0, 1), (3, 1, 1), (1, 0, 1), (20, 0, 1)]
 
 
+needs_store = pytest.mark.skipif(
+    any(importlib.util.find_spec(name) is None for name in ("filelock", "platformdirs")),
+    reason="the store is an extra",
+)
+
+
 @pytest.fixture(autouse=True)
-def _no_credentials(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in (PREFIX + "ID", PREFIX + "SECRET", "THINGSPACE_BASE_URL", *ACCOUNT):
+def _no_credentials(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    clock_skew = "THINGSPACE_OAUTH_OAUTH_CLOCK_SKEW"
+    for name in (PREFIX + "ID", PREFIX + "SECRET", clock_skew, "THINGSPACE_BASE_URL", *ACCOUNT):
         monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("THINGSPACE_AUTH_STORE", str(tmp_path / "store"))
+    monkeypatch.setattr(sys, "stdin", io.StringIO())
+
+
+@pytest.fixture
+def simulator(monkeypatch: pytest.MonkeyPatch) -> Iterator[ThingspaceSimulator]:
+    """A simulated ThingSpace, and the key and the secret for it in the environment."""
+    with ThingspaceSimulator(client_secret=SECRET, password=PASSWORD) as simulated:
+        monkeypatch.setenv(PREFIX + "ID", simulated.client_id)
+        monkeypatch.setenv(PREFIX + "SECRET", SECRET)
+        monkeypatch.setenv("THINGSPACE_BASE_URL", simulated.url)
+        yield simulated
+
+
+@pytest.fixture
+def account(simulator: ThingspaceSimulator, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The M2M account's user name and password in the environment."""
+    monkeypatch.setenv("VZ_M2M_USERNAME", simulator.username)
+    monkeypatch.setenv("VZ_M2M_PASSWORD", PASSWORD)
+
+
+class Terminal(io.StringIO):
+    """Somebody who types these lines."""
+
+    def isatty(self) -> bool:
+        return True
 
 
 @contextmanager
@@ -191,7 +231,7 @@ def test_simulate_serves_until_interrupted(
         def wait(self) -> None:
             raise KeyboardInterrupt
 
-    monkeypatch.setattr(__main__, "threading", SimpleNamespace(Event=Interrupted))
+    monkeypatch.setattr(commands, "threading", SimpleNamespace(Event=Interrupted))
     assert main(["simulate", "--token-lifetime", "2"]) == 0
     assert "THINGSPACE_BASE_URL=http://127.0.0.1:" in capsys.readouterr().out
 
@@ -238,3 +278,363 @@ def test_module_runs_as_a_command(
     with pytest.raises(SystemExit):
         runpy.run_module("thingspace_auth_adapters", run_name="__main__")
     assert capsys.readouterr().out.strip() == __version__
+
+
+def output_of(
+    capsys: pytest.CaptureFixture[str], *arguments: str, status: int = 0
+) -> tuple[str, str]:
+    """What a command wrote to stdout and to stderr; no secret, in any case."""
+    capsys.readouterr()
+    assert main(arguments) == status
+    out, err = capsys.readouterr()
+    assert SECRET not in out + err
+    assert PASSWORD not in out + err
+    return out, err
+
+
+@needs_store
+def test_token_prints_the_token_alone_and_costs_one_token_request_for_all_calls(
+    capsys: pytest.CaptureFixture[str], simulator: ThingspaceSimulator
+) -> None:
+    for _ in range(3):
+        out, err = output_of(capsys, "token")
+        assert (out, err) == (simulator.issued_tokens[0] + "\n", "")
+    assert len(simulator.token_requests) == 1
+    assert simulator.login_requests == []
+
+
+def test_token_without_the_store_asks_each_time_and_leaves_nothing_behind(
+    capsys: pytest.CaptureFixture[str], simulator: ThingspaceSimulator, tmp_path: Path
+) -> None:
+    for _ in range(2):
+        out, err = output_of(capsys, "token", "--no-store")
+        assert (out, err) == (simulator.issued_tokens[0] + "\n", "")
+    assert len(simulator.token_requests) == 2
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_token_goes_on_without_the_extra_and_names_it_in_one_line(
+    capsys: pytest.CaptureFixture[str],
+    simulator: ThingspaceSimulator,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def demand_extra(path: str | None) -> None:
+        raise ImportError("FileTokenStore needs filelock: pip install '…[files]'")
+
+    monkeypatch.setattr("thingspace_auth_adapters.stores.FileTokenStore", demand_extra)
+    out, err = output_of(capsys, "token")
+    assert out == simulator.issued_tokens[0] + "\n"
+    (line,) = err.splitlines()
+    assert "[files]" in line
+
+
+@pytest.mark.parametrize("client", CLIENTS, ids=lambda client: client.name)
+def test_headers_are_those_that_a_request_needs(
+    capsys: pytest.CaptureFixture[str],
+    simulator: ThingspaceSimulator,
+    account: None,
+    monkeypatch: pytest.MonkeyPatch,
+    client: demo.Client,
+) -> None:
+    monkeypatch.setattr(demo, "CLIENTS", (client,))
+    out, err = output_of(capsys, "headers", "--no-store")
+    (token,), (session,) = simulator.issued_tokens, simulator.issued_sessions
+    assert out.splitlines() == [f"Authorization: Bearer {token}", f"VZ-M2M-Token: {session}"]
+    assert err == ""
+
+
+@needs_store
+def test_headers_cost_one_login_for_all_calls(
+    capsys: pytest.CaptureFixture[str], simulator: ThingspaceSimulator, account: None
+) -> None:
+    assert output_of(capsys, "headers") == output_of(capsys, "headers")
+    assert len(simulator.token_requests) == len(simulator.login_requests) == 1
+
+
+def test_headers_without_an_account_are_the_bearer_alone(
+    capsys: pytest.CaptureFixture[str], simulator: ThingspaceSimulator
+) -> None:
+    out, _ = output_of(capsys, "headers", "--no-store")
+    assert out == f"Authorization: Bearer {simulator.issued_tokens[0]}\n"
+
+
+def test_headers_carry_a_session_token_that_is_given(
+    capsys: pytest.CaptureFixture[str],
+    simulator: ThingspaceSimulator,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("VZ_M2M_TOKEN_VZ_M2M_TOKEN", "given-session")
+    out, _ = output_of(capsys, "headers", "--no-store")
+    assert out.splitlines()[1] == "VZ-M2M-Token: given-session"
+    assert simulator.login_requests == []
+
+
+def test_half_an_account_is_an_error_that_names_the_other_half(
+    capsys: pytest.CaptureFixture[str],
+    simulator: ThingspaceSimulator,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("VZ_M2M_USERNAME", simulator.username)
+    _, err = output_of(capsys, "headers", "--no-store", status=1)
+    (line,) = err.splitlines()
+    assert "VZ_M2M_PASSWORD" in line
+
+
+def test_scopes_are_asked_for(
+    capsys: pytest.CaptureFixture[str], simulator: ThingspaceSimulator
+) -> None:
+    output_of(capsys, "token", "--no-store", "--scope", "read", "--scope", "write")
+    assert b"scope=read+write" in simulator.token_requests[0].body
+
+
+@needs_store
+def test_revoke_revokes_what_is_current_and_forgets_it_in_the_store(
+    capsys: pytest.CaptureFixture[str], simulator: ThingspaceSimulator, account: None
+) -> None:
+    first, _ = output_of(capsys, "headers")
+    assert output_of(capsys, "revoke") == ("", "")
+    assert len(simulator.requests_to("/oauth2/revoke")) == 1
+    second, _ = output_of(capsys, "headers")
+    assert not {*first.splitlines()} & {*second.splitlines()}
+    assert len(simulator.issued_tokens) == len(simulator.login_requests) == 2
+
+
+@needs_store
+def test_revoke_without_the_store_leaves_the_store_alone(
+    capsys: pytest.CaptureFixture[str], simulator: ThingspaceSimulator, tmp_path: Path
+) -> None:
+    output_of(capsys, "token")
+    kept = {path: path.read_bytes() for path in (tmp_path / "store").glob("*.json")}
+    output_of(capsys, "revoke", "--no-store")
+    assert kept
+    assert kept == {path: path.read_bytes() for path in (tmp_path / "store").glob("*.json")}
+    assert len(simulator.requests_to("/oauth2/revoke")) == 1
+
+
+@needs_store
+def test_revoke_that_fails_forgets_nothing(
+    capsys: pytest.CaptureFixture[str], simulator: ThingspaceSimulator
+) -> None:
+    before, _ = output_of(capsys, "token")
+    simulator.fail("revoke", 400)
+    _, err = output_of(capsys, "revoke", status=1)
+    assert len(err.splitlines()) == 1
+    simulator.clear()
+    assert output_of(capsys, "token")[0] == before
+    assert simulator.token_requests == []
+
+
+@pytest.mark.parametrize("command", ["token", "headers", "revoke"])
+def test_a_wrong_secret_is_an_error_in_one_line_that_does_not_show_it(
+    capsys: pytest.CaptureFixture[str],
+    simulator: ThingspaceSimulator,
+    monkeypatch: pytest.MonkeyPatch,
+    command: str,
+) -> None:
+    with ThingspaceSimulator(client_secret="another") as other:
+        monkeypatch.setenv("THINGSPACE_BASE_URL", other.url)
+        out, err = output_of(capsys, command, "--no-store", status=1)
+    (line,) = err.splitlines()
+    assert out == ""
+    assert "invalid_client" in line
+
+
+def test_an_env_file_comes_before_the_environment(
+    capsys: pytest.CaptureFixture[str],
+    simulator: ThingspaceSimulator,
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+) -> None:
+    monkeypatch.setenv(PREFIX + "SECRET", "of-another-key")
+    file = tmp_path / "thingspace.env"
+    file.write_text(
+        f"\ufeff# the key of the fleet\n\n export {PREFIX}ID = {simulator.client_id}\r\n"
+        f"{PREFIX}SECRET='{SECRET}'\n",
+        encoding="utf-8",
+    )
+    file.chmod(0o600)
+    out, err = output_of(capsys, "token", "--no-store", "--env-file", str(file))
+    assert (out, err) == (simulator.issued_tokens[0] + "\n", "")
+
+
+@pytest.mark.skipif(os.name != "posix", reason="others are kept out in another way there")
+def test_an_env_file_that_others_can_read_is_warned_of(
+    capsys: pytest.CaptureFixture[str], simulator: ThingspaceSimulator, tmp_path: Path
+) -> None:
+    file = tmp_path / "thingspace.env"
+    file.write_text(f"{PREFIX}SECRET={SECRET}\n")
+    file.chmod(0o640)
+    _, err = output_of(capsys, "token", "--no-store", "--env-file", str(file))
+    (line,) = err.splitlines()
+    assert str(file) in line
+    assert "chmod 600" in line
+
+
+@pytest.mark.parametrize("line", [SECRET.encode(), b"=x", b"1X=" + SECRET.encode(), b"A=\xff"])
+def test_a_bad_line_of_an_env_file_is_named_and_not_shown(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path, line: bytes
+) -> None:
+    file = tmp_path / "thingspace.env"
+    file.write_bytes(b"# comment\n" + line)
+    file.chmod(0o600)
+    _, err = output_of(capsys, "token", "--env-file", str(file), status=1)
+    (told,) = err.splitlines()
+    assert f"line 2 of {file}" in told
+
+
+@pytest.mark.parametrize(
+    ("line", "value"),
+    [
+        ("A=b", "b"),
+        ('A="b # c"', "b # c"),
+        ("A='it''s'", "it''s"),
+        ('A="', '"'),
+        ("A=x=y", "x=y"),
+        ("A=", ""),
+    ],
+)
+def test_values_of_an_env_file_are_taken_as_they_are_but_for_quotes_around_them(
+    tmp_path: Path, line: str, value: str
+) -> None:
+    file = tmp_path / "thingspace.env"
+    file.write_text(line)
+    assert environment.read_env_file(str(file)) == {"A": value}
+
+
+def test_an_env_file_that_is_not_there_is_an_error_in_one_line(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    _, err = output_of(capsys, "token", "--env-file", str(tmp_path / "none"), status=1)
+    (line,) = err.splitlines()
+    assert "none" in line
+
+
+def test_a_clock_skew_that_is_no_number_is_named(
+    capsys: pytest.CaptureFixture[str],
+    simulator: ThingspaceSimulator,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("THINGSPACE_OAUTH_OAUTH_CLOCK_SKEW", "soon")
+    _, err = output_of(capsys, "token", status=1)
+    assert "THINGSPACE_OAUTH_OAUTH_CLOCK_SKEW" in err
+    monkeypatch.setenv("THINGSPACE_OAUTH_OAUTH_CLOCK_SKEW", "30")
+    assert output_of(capsys, "token", "--no-store")[1] == ""
+
+
+def test_at_a_terminal_a_missing_secret_and_a_missing_password_are_asked_for(
+    capsys: pytest.CaptureFixture[str],
+    simulator: ThingspaceSimulator,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.delenv(PREFIX + "SECRET")
+    monkeypatch.setenv("VZ_M2M_USERNAME", simulator.username)
+    monkeypatch.setattr(sys, "stdin", Terminal())
+    answers = {"Secret": SECRET, "Password": PASSWORD}
+    monkeypatch.setattr("getpass.getpass", lambda prompt: answers[prompt.split()[0]] + " ")
+    out, _ = output_of(capsys, "headers", "--no-store")
+    assert simulator.issued_sessions[0] in out
+
+
+@pytest.mark.parametrize("answer", ["", EOFError()])
+def test_no_answer_to_the_question_for_the_secret_is_an_error_in_one_line(
+    capsys: pytest.CaptureFixture[str],
+    simulator: ThingspaceSimulator,
+    monkeypatch: pytest.MonkeyPatch,
+    answer: object,
+) -> None:
+    def getpass(prompt: str) -> str:
+        if isinstance(answer, EOFError):
+            raise answer
+        return str(answer)
+
+    monkeypatch.delenv(PREFIX + "SECRET")
+    monkeypatch.setattr(sys, "stdin", Terminal())
+    monkeypatch.setattr("getpass.getpass", getpass)
+    _, err = output_of(capsys, "token", "--no-store", status=1)
+    (line,) = err.splitlines()
+    assert PREFIX + "SECRET" in line
+
+
+def test_nobody_is_asked_where_there_is_no_terminal(
+    capsys: pytest.CaptureFixture[str],
+    simulator: ThingspaceSimulator,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.delenv(PREFIX + "SECRET")
+    for stdin in (io.StringIO(SECRET), None):
+        monkeypatch.setattr(sys, "stdin", stdin)
+        _, err = output_of(capsys, "token", status=1)
+        assert PREFIX + "SECRET" in err
+
+
+@pytest.mark.parametrize("option", ["--secret", "--password", "--client-secret", "--token"])
+def test_secrets_are_no_options(option: str) -> None:
+    with pytest.raises(SystemExit) as caught:
+        main(["token", option, "x"])
+    assert caught.value.code == 2
+
+
+@pytest.mark.parametrize("command", ["token", "headers", "check", "revoke"])
+def test_help_names_the_variables(capsys: pytest.CaptureFixture[str], command: str) -> None:
+    with pytest.raises(SystemExit) as caught:
+        main([command, "--help"])
+    assert caught.value.code == 0
+    shown = capsys.readouterr().out
+    assert PREFIX + "ID" in shown
+    assert PREFIX + "SECRET" in shown
+    assert ("VZ_M2M_PASSWORD" in shown) == (command != "token")
+
+
+def test_a_reader_who_is_gone_ends_a_command_quietly(
+    capsys: pytest.CaptureFixture[str],
+    simulator: ThingspaceSimulator,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    reading, writing = os.pipe()
+    os.close(reading)
+    with os.fdopen(writing, "w") as pipe:
+        monkeypatch.setattr(sys, "stdout", pipe)
+        assert main(["token", "--no-store"]) == 1
+        monkeypatch.undo()
+    assert capsys.readouterr().err == ""
+
+
+def test_a_reader_who_is_gone_sees_no_traceback_of_the_process() -> None:
+    command = [sys.executable, "-m", "thingspace_auth_adapters", "simulate"]
+    reading, writing = os.pipe()
+    os.close(reading)
+    with os.fdopen(writing, "w") as pipe:
+        finished = subprocess.run(
+            command, stdout=pipe, stderr=subprocess.PIPE, check=False, timeout=60
+        )
+    assert (finished.returncode, finished.stderr) == (1, b"")
+
+
+def test_an_interrupted_command_has_failed(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupt() -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(demo, "run_demo", interrupt)
+    assert output_of(capsys, "demo", status=1) == ("", "thingspace-auth: interrupted\n")
+
+
+def test_an_error_without_words_is_named(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail() -> None:
+        raise RuntimeError
+
+    monkeypatch.setattr(demo, "run_demo", fail)
+    assert output_of(capsys, "demo", status=1)[1] == "thingspace-auth: RuntimeError\n"
+
+
+def test_token_without_a_library_names_the_extra(
+    capsys: pytest.CaptureFixture[str],
+    simulator: ThingspaceSimulator,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(demo, "CLIENTS", ())
+    _, err = output_of(capsys, "token", "--no-store", status=1)
+    assert "thingspace-auth-adapters[all]" in err

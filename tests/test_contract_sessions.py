@@ -15,6 +15,7 @@ from thingspace_auth_adapters import (
     M2mLoginError,
     OauthProviderError,
     ReentrantRequestError,
+    ThingspaceOauthCredentials,
     VzM2mCredentials,
 )
 
@@ -181,28 +182,49 @@ def test_without_m2m_there_is_no_session(kind: Kind, platform: Platform) -> None
         kind.fetch_session(auth)
 
 
-def test_a_client_that_sends_one_request_twice_sends_the_newer_session(
+def sender(kind: Kind, auth: Any, platform: Platform) -> Callable[[Any], Any]:
+    """Sends an httpx request that was made by hand."""
+    library = kind.library
+
+    async def asend(request: Any) -> Any:
+        async with library.AsyncClient(auth=auth, transport=kind.transport(platform)) as client:
+            return await client.send(request)
+
+    def send(request: Any) -> Any:
+        if kind.is_async:
+            return kind.run(asend, request)
+        with library.Client(auth=auth, transport=kind.transport(platform)) as client:
+            return client.send(request)
+
+    return send
+
+
+def test_a_request_that_is_sent_again_carries_the_newer_session(
     httpx_kind: Kind, platform: Platform
 ) -> None:
     """A request that was sent holds our header: it is ours all the same, not its own."""
-    library = httpx_kind.library
     auth = httpx_kind.auth(platform, m2m=credentials())
-    request = library.Request("GET", API, extensions={"timeout": {}})
+    send = sender(httpx_kind, auth, platform)
+    request = httpx_kind.library.Request("GET", API, extensions={"timeout": {}})
+    send(request)
+    for _ in range(20):
+        platform.api = [session_refusal()]
+        httpx_kind.get(auth, API, platform)
+    send(request)
+    assert platform.sessions[-1] == "session-21"
+    auth.m2m = None
+    send(request)
+    auth.m2m = "another"
+    send(request)
+    assert platform.sessions[-2:] == [None, "another"]
 
-    async def asend() -> None:
-        async with library.AsyncClient(
-            auth=auth, transport=httpx_kind.transport(platform)
-        ) as client:
-            await client.send(request)
 
-    for session in ("session-1", "a", "b"):
-        if httpx_kind.is_async:
-            httpx_kind.run(asend)
-        else:
-            with library.Client(auth=auth, transport=httpx_kind.transport(platform)) as client:
-                client.send(request)
-        assert platform.sessions[-1] == session
-        auth.m2m = "a" if session == "session-1" else "b"
+def test_only_so_many_sessions_are_remembered(platform: Platform, kind: Kind) -> None:
+    auth = kind.auth(platform, m2m=credentials())
+    for number in range(1100):
+        auth._sessions.assign(auth._sessions.kind.given(f"s{number}", "test"))
+    assert len(auth._known_sessions) == 1000
+    assert auth._is_ours("s1099")
 
 
 # Rule 2: provider and update callback.
@@ -415,6 +437,39 @@ def test_blocking_fetch_on_an_event_loop_names_the_awaitable_one(
     async_kind.run(block)
 
 
+def test_error_of_the_bearers_update_callback_is_not_lost_in_a_login(
+    kind: Kind, platform: Platform, clock: VirtualClock
+) -> None:
+    def tell(token: Any) -> None:
+        if token.access_token == "token-2":
+            raise LookupError("disk full")
+
+    auth = kind.auth(platform, m2m=credentials(), oauth_on_token_update=kind.callback(tell))
+    kind.get(auth, API, platform)
+
+    def expire_meanwhile(call: Any, answer: Any = platform.handle) -> Answer:
+        if call.url == API:
+            clock.advance(3600)
+        return answer(call)  # type: ignore[no-any-return]
+
+    platform.handle = expire_meanwhile  # type: ignore[method-assign]
+    platform.api = [session_refusal()]
+    with pytest.raises(LookupError, match="disk full"):
+        kind.get(auth, API, platform)
+    assert len(platform.login_calls) == 2
+    assert auth.oauth_token.access_token == "token-2"
+
+
+def test_changed_token_of_the_credentials_serves_a_login_by_hand(
+    kind: Kind, platform: Platform
+) -> None:
+    given = ThingspaceOauthCredentials("the-key", "the-secret")
+    auth = kind.auth(platform, thingspace_oauth_credentials=given, m2m=credentials())
+    given.oauth_token = {"access_token": "changed"}
+    kind.fetch_session(auth)
+    assert platform.login_calls[0].authorization == "Bearer changed"
+
+
 # Rule 3: idleness.
 
 
@@ -460,6 +515,20 @@ def test_use_while_the_bearer_was_renewed_counts(
     kind.get(auth, API, platform)
     assert platform.sessions == ["session-1"] * 3
     assert platform.bearers == ["short", "token-1", "token-1"]
+
+
+def test_request_that_got_no_bearer_is_no_use_of_the_session(
+    kind: Kind, platform: Platform, auth: Any, clock: VirtualClock
+) -> None:
+    kind.get(auth, API, platform)
+    clock.advance(1100)
+    auth.oauth_token = None
+    platform.tokens = [Answer(401, {"error": "invalid_client"})]
+    with pytest.raises(OauthProviderError):
+        kind.get(auth, API, platform)
+    clock.advance(100)
+    kind.get(auth, API, platform)
+    assert platform.sessions == ["session-1", "session-2"]
 
 
 def test_idle_timeout_is_the_users(kind: Kind, platform: Platform, clock: VirtualClock) -> None:
@@ -771,6 +840,37 @@ def test_new_credentials_begin_anew(kind: Kind, platform: Platform, auth: Any) -
     assert auth.m2m is corrected
     assert kind.get(auth, API, platform).status == 200
     assert json.loads(platform.login_calls[-1].body)["password"] == "another password"
+
+
+def test_credentials_that_were_assigned_meanwhile_are_those_that_log_in(
+    kind: Kind, platform: Platform, auth: Any
+) -> None:
+    def assign_meanwhile(call: Any, answer: Any = platform.handle) -> Answer:
+        if call.url == API and len(platform.api_calls) == 1:
+            auth.m2m = VzM2mCredentials("the-user", "another password")
+        return answer(call)  # type: ignore[no-any-return]
+
+    platform.handle = assign_meanwhile  # type: ignore[method-assign]
+    kind.get(auth, API, platform)
+    platform.api = [session_refusal()]
+    assert kind.get(auth, API, platform).status == 200
+    passwords = [json.loads(call.body)["password"] for call in platform.login_calls]
+    assert passwords == [PASSWORD, "another password"]
+    assert platform.sessions == ["session-1", "session-1", "session-2"]
+
+
+def test_no_session_is_opened_for_what_was_taken_away_meanwhile(
+    kind: Kind, platform: Platform, auth: Any
+) -> None:
+    def take_away(call: Any, answer: Any = platform.handle) -> Answer:
+        if call.url == API:
+            auth.m2m = None
+        return answer(call)  # type: ignore[no-any-return]
+
+    platform.handle = take_away  # type: ignore[method-assign]
+    platform.api = [session_refusal()]
+    assert kind.get(auth, API, platform).status == 400
+    assert len(platform.login_calls) == 1
 
 
 REFUSALS = {
@@ -1199,6 +1299,19 @@ def test_no_failed_logout_shows_a_secret(kind: Kind, platform: Platform, auth: A
     shown = str(caught.value) + repr(vars(caught.value)) + frames_of_ours(caught.value)
     for secret in HIDDEN:
         assert secret not in shown
+
+
+def test_logout_that_cannot_be_sent_does_not_show_the_session(
+    kind: Kind, platform: Platform, auth: Any
+) -> None:
+    kind.get(auth, API, platform)
+    platform.logouts = [Answer(failure="connect timeout")] * 4
+    with pytest.raises(kind.request_error) as caught:
+        kind.end_session(auth)
+    request = caught.value.request  # type: ignore[attr-defined]
+    assert str(request.url).endswith("/session/logout")
+    assert "session-1" not in str(dict(request.headers))
+    assert "token-1" not in str(dict(request.headers))
 
 
 def test_logs_say_what_happened_and_no_secret(

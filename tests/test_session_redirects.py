@@ -3,14 +3,23 @@
 from __future__ import annotations
 
 import logging
+import pickle
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
 
 from .kinds import HTTPX_KINDS, INSTALLED, Kind
 from .test_contract_requests import redirect
-from .test_contract_sessions import EDGE, ELSEWHERE, VEHICLE, credentials, headers_sent
-from .virtual import API, BASE, LOGIN_PATH, Platform, VirtualClock, session_refusal
+from .test_contract_sessions import (
+    EDGE,
+    ELSEWHERE,
+    VEHICLE,
+    credentials,
+    headers_sent,
+    sender,
+)
+from .virtual import API, BASE, LOGIN_PATH, Answer, Platform, VirtualClock, session_refusal
 
 REQUESTS_KINDS = [kind for kind in INSTALLED if kind.is_requests]
 BOTH = {"authorization": "Bearer token-1", "vz-m2m-token": "session-1"}
@@ -103,24 +112,98 @@ def test_history_shows_what_was_sent(requests_kind: Kind, platform: Platform) ->
     assert "SessionToken" not in seen.response.request.headers
 
 
-def test_prepared_request_that_is_sent_again_carries_the_same(
-    requests_kind: Kind, platform: Platform
-) -> None:
+@pytest.fixture
+def prepared(requests_kind: Kind, platform: Platform) -> Iterator[tuple[Any, Any]]:
+    """A session, and a request that it has prepared."""
     import requests
 
     auth = requests_kind.auth(platform, m2m=credentials())
     with requests_kind.session(platform) as session:
         session.auth = auth
-        prepared = session.prepare_request(requests.Request("GET", API))
-        for _ in range(2):
-            platform.calls.clear()
-            platform.api = [redirect(ELSEWHERE), redirect("/x")]
-            assert session.send(prepared).status_code == 200
-            assert headers_sent(platform) == [BOTH, {}, {}]
+        yield session, session.prepare_request(requests.Request("GET", API))
+
+
+def test_prepared_request_that_is_sent_again_carries_the_same(
+    prepared: Any, platform: Platform
+) -> None:
+    session, request = prepared
+    for _ in range(3):
         platform.calls.clear()
-        platform.api = [session_refusal()]
-        assert session.send(prepared).status_code == 200
-        assert [call.session for call in platform.api_calls] == ["session-1", "session-2"]
+        platform.api = [redirect(ELSEWHERE), redirect("/x")]
+        assert session.send(request).status_code == 200
+        assert headers_sent(platform) == [BOTH, {}, {}]
+    platform.calls.clear()
+    platform.api = [session_refusal()]
+    assert session.send(request).status_code == 200
+    assert platform.sessions == ["session-1", "session-2"]
+
+
+def test_so_does_one_whose_redirect_was_not_followed(prepared: Any, platform: Platform) -> None:
+    session, request = prepared
+    for again in (request, request):
+        platform.calls.clear()
+        platform.api = [redirect(ELSEWHERE)]
+        response = session.send(again, allow_redirects=False)
+        assert "VZ-M2M-Token" not in response.next.headers
+        platform.api = [redirect(ELSEWHERE)]
+        assert session.send(response.request).status_code == 200
+        assert headers_sent(platform) == [BOTH, BOTH, {}]
+
+
+def test_so_does_one_whose_redirect_failed(prepared: Any, platform: Platform) -> None:
+    session, request = prepared
+    for target in (ELSEWHERE, EDGE, VEHICLE):
+        platform.calls.clear()
+        platform.api = [redirect(target), Answer(failure="connect")]
+        with pytest.raises(session_error()):
+            session.send(request)
+        platform.api = [redirect(ELSEWHERE)]
+        assert session.send(request).status_code == 200
+        sent = headers_sent(platform)
+        assert (sent[0], sent[2], sent[3]) == (BOTH, BOTH, {})
+
+
+def test_so_does_one_whose_users_hook_raised(prepared: Any, platform: Platform) -> None:
+    session, request = prepared
+    raised: list[int] = []
+
+    def hook(response: Any, **kwargs: Any) -> None:
+        if response.is_redirect and not raised:
+            raised.append(1)
+            raise LookupError("the user's own")
+
+    request.hooks["response"].append(hook)
+    platform.api = [redirect(ELSEWHERE), redirect(ELSEWHERE)]
+    with pytest.raises(LookupError):
+        session.send(request)
+    assert session.send(request).status_code == 200
+    assert headers_sent(platform) == [BOTH, BOTH, {}]
+
+
+def test_redirected_request_copies_for_its_target_and_pickles_as_without_us(
+    prepared: Any, platform: Platform
+) -> None:
+    session, request = prepared
+    platform.api = [redirect(VEHICLE)]
+    session.send(request)
+    pickled = pickle.dumps(request.headers)
+    assert b"thingspace_auth_adapters" not in pickled
+    assert pickle.loads(pickled) == request.headers
+
+
+def session_error() -> type[Exception]:
+    from requests import exceptions
+
+    return exceptions.RequestException
+
+
+def test_users_own_header_for_the_new_host_is_left_alone(
+    requests_kind: Kind, platform: Platform
+) -> None:
+    auth = requests_kind.auth(platform, m2m=credentials())
+    platform.api = [redirect(VEHICLE)]
+    requests_kind.get(auth, API, platform, headers={"SessionToken": "their-own"})
+    assert headers_sent(platform)[1] == {"sessiontoken": "their-own"}
 
 
 def test_redirect_that_is_not_followed_shows_a_next_request_without_the_session(
@@ -315,3 +398,32 @@ def test_redirect_that_is_followed_by_hand_takes_no_session_astray(
     names = ("authorization", "vz-m2m-token")
     last = platform.calls[-1].headers
     assert {name: last[name] for name in names if name in last} == sent
+
+
+def test_redirect_that_is_followed_by_hand_after_m2m_was_taken_away(
+    httpx_kind: Kind, platform: Platform
+) -> None:
+    auth = httpx_kind.auth(platform, m2m=credentials())
+    send = sender(httpx_kind, auth, platform)
+    platform.api = [redirect(ELSEWHERE)]
+    response = send(httpx_kind.library.Request("GET", API, extensions={"timeout": {}}))
+    auth.m2m = None
+    send(response.next_request)
+    assert headers_sent(platform) == [BOTH, {}]
+
+
+def test_session_that_strays_while_m2m_is_taken_away_is_no_more_than_warned_of(
+    httpx_kind: Kind, platform: Platform, caplog: pytest.LogCaptureFixture
+) -> None:
+    auth = httpx_kind.auth(platform, m2m=credentials())
+
+    def take_away(call: Any, answer: Any = platform.handle) -> Answer:
+        if call.url == API:
+            auth.m2m = None
+        return answer(call)  # type: ignore[no-any-return]
+
+    platform.handle = take_away  # type: ignore[method-assign]
+    platform.api = [redirect(ELSEWHERE)]
+    assert httpx_kind.get(auth, API, platform).status == 200
+    assert WARNING in caplog.text
+    assert len(platform.login_calls) == 1

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import copy
 import json
+import os
+import pickle
 from typing import Any
 
 import pytest
@@ -51,13 +54,36 @@ def test_rejected_lease_is_over_for_good() -> None:
     assert not rejected.use(clock.time(), clock.monotonic())
 
 
-def test_login_that_was_under_way_in_another_process_counts_as_unknown() -> None:
+def test_login_that_was_under_way_in_another_process_counts_as_unknown(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     strikes = Strikes()
     strikes.begin()
-    strikes.begin()
+    monkeypatch.setattr(os, "getpid", lambda: -1)
     strikes.check()
+    strikes.begin()
+    assert strikes.unknowns == 1
+    strikes.lose()
     with pytest.raises(M2mLoginError):
         strikes.begin()
+
+
+def test_no_login_is_sent_beside_one_that_is_under_way() -> None:
+    strikes = Strikes()
+    strikes.begin()
+    strikes.check()
+    with pytest.raises(M2mLoginError, match="stands still"):
+        strikes.begin()
+    strikes.succeed()
+    strikes.begin()
+
+
+def test_copy_of_strikes_counts_what_is_under_way_as_unknown() -> None:
+    strikes = Strikes()
+    strikes.begin()
+    for twin in (copy.copy(strikes), pickle.loads(pickle.dumps(strikes))):
+        assert (twin.unknowns, twin.pending_in) == (1, None)
+    assert strikes.unknowns == 0
 
 
 def test_success_forgets_unknowns_and_no_attempt_does_not() -> None:

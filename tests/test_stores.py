@@ -38,6 +38,7 @@ from thingspace_auth_adapters.stores.records import (
     SessionRecord,
     TokenRecord,
 )
+from thingspace_auth_adapters.stores.store import StoreUnavailable
 
 MakeStore = Callable[[], Any]
 
@@ -558,7 +559,7 @@ def test_store_that_failed_is_left_alone_for_a_minute(
     class Broken(FileTokenStore):
         def read(self, name: str) -> bytes | None:
             asked.append(name)
-            raise stores.store.StoreUnavailable("broken")  # type: ignore[attr-defined]
+            raise StoreUnavailable("broken")
 
     store = Broken(directory)
     now = [1000.0]
@@ -639,7 +640,7 @@ def test_redis_lock_of_another_is_waited_for_no_longer_than_patience(
 
     monkeypatch.setattr(redis_module, "LOCK_PATIENCE_SECONDS", 0.05)
     store = stores.RedisTokenStore(redis_server.url, prefix=f"{directory}:")
-    with store.locked("x"), pytest.raises(redis_module.StoreUnavailable, match="locked"):
+    with store.locked("x"), pytest.raises(StoreUnavailable, match="locked"):
         with store.locked("x"):
             raise AssertionError("locked twice")
 

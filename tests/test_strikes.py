@@ -4,17 +4,18 @@ from __future__ import annotations
 
 import os
 import threading
+import time
 from collections.abc import Iterator
 from typing import Any
 
 import pytest
 
-from thingspace_auth_adapters import M2mLoginError, VzM2mCredentials
+from thingspace_auth_adapters import M2mLoginError, ReentrantRequestError, VzM2mCredentials
 from thingspace_auth_adapters.simulator import ThingspaceSimulator
 
-from .kinds import Kind
+from .kinds import ASYNC_KINDS, Kind
 from .optional import anyio
-from .real import Threads, aeventually, eventually, options_for
+from .real import PATIENCE, Threads, aeventually, eventually, options_for
 from .test_single_flight import PATH, crowd
 
 WORKERS = 64
@@ -310,3 +311,71 @@ def test_two_event_loops_and_threads_share_one_login(
         threads.start(crowd, async_kind, auth, simulator.url + PATH, FEW)
     assert threads.join() == [[200] * FEW] * 4
     assert len(simulator.login_requests) == 1
+
+
+def test_token_provider_that_needs_a_session_of_another_flight_gets_a_clear_error(
+    sync_kind: Kind, simulator: ThingspaceSimulator
+) -> None:
+    """The one flight would wait for the other, and that for the first."""
+    url = simulator.url + PATH
+    in_provider, in_login = threading.Event(), threading.Event()
+    errors: list[Exception] = []
+
+    def provider(last: Any, manager: Any) -> Any:
+        if threading.current_thread() is not leader:
+            return None
+        in_provider.set()
+        assert in_login.wait(PATIENCE)
+        try:
+            return sync_kind.get(manager, url)
+        except ReentrantRequestError as error:
+            errors.append(error)
+            return None
+
+    given = {"access_token": "dead", "expiry": time.time() + 30}
+    auth = auth_for(
+        sync_kind,
+        simulator,
+        oauth_token=given,
+        oauth_clock_skew=60,
+        oauth_token_provider=provider,
+    )
+    threads = Threads()
+    leader = threading.Thread(target=lambda: sync_kind.get(auth, url), daemon=True)
+    leader.start()
+    assert in_provider.wait(PATIENCE)
+    threads.start(lambda: sync_kind.get(auth, url).status)
+    eventually(lambda: simulator.login_requests)
+    in_login.set()
+    assert threads.join() == [200]
+    leader.join(PATIENCE)
+    assert not leader.is_alive()
+    assert len(errors) == 1
+
+
+@pytest.mark.parametrize("backend", ["asyncio"])
+def test_blocking_call_beside_a_login_on_the_same_thread_sends_no_second_login(
+    backend: str, simulator: ThingspaceSimulator
+) -> None:
+    kinds = [kind for kind in ASYNC_KINDS if kind.backend == backend]
+    for kind in kinds:
+        simulator.clear()
+        simulator.fail("login", "hang", times=1)
+        auth = auth_for(kind, simulator)
+        blocked: list[Any] = []
+
+        async def story(kind: Kind = kind, auth: Any = auth, blocked: list[Any] = blocked) -> None:
+            library = kind.library
+            async with library.AsyncClient(auth=auth, verify=False, timeout=30) as client:
+                async with anyio.create_task_group() as group:
+                    group.start_soon(client.get, simulator.url + PATH)
+                    await aeventually(lambda: simulator.login_requests)
+                    with library.Client(auth=auth, verify=False) as blocking:
+                        with pytest.raises(M2mLoginError, match="stands still"):
+                            blocking.get(simulator.url + PATH)
+                    blocked.append(len(simulator.login_requests))
+                    simulator.recover()
+
+        kind.run(story)
+        assert blocked == [1]
+        assert kind.get(auth, simulator.url + PATH).status == 200

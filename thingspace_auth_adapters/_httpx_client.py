@@ -1,4 +1,4 @@
-"""The private clients with which httpx and httpx2 call the token endpoint."""
+"""The private clients with which httpx and httpx2 call the endpoints for credentials."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 
 from .effects import HttpAnswer, HttpRequest, Reply, Undelivered
 from .flight import twin
+from .hosts import AUTHORIZATION, SESSION_HEADERS
 
 _ANSWER_LIMIT = 1024 * 1024
 _OURS = ("auth", "base_url", "cookies", "event_hooks", "follow_redirects", "headers")
@@ -20,7 +21,7 @@ _PHASE_OF = {
 
 
 class TokenCall(NamedTuple):
-    """A token request and the timeouts of the request for whose sake it is made."""
+    """A request for credentials and the timeouts of the request for whose sake it is made."""
 
     request: HttpRequest
     limits: Mapping[str, Any]
@@ -130,9 +131,9 @@ class PrivateClients:
     def _undelivered(self, error: Any, call: TokenCall) -> Undelivered:
         """The library's own error without what it refers to: its request carries the secret."""
         library = self._library
-        shown = {
-            name: value for name, value in call.request.headers.items() if name != "Authorization"
-        }
+        secret = (AUTHORIZATION, *SESSION_HEADERS)
+        headers = call.request.headers
+        shown = {name: value for name, value in headers.items() if name not in secret}
         clean: Any = twin(error)
         clean.args = (str(error),)
         clean.request = library.Request("POST", call.request.url, headers=shown)

@@ -102,13 +102,15 @@ class HttpxTokenManager(TokenManager):
 
     def sync_auth_flow(self, request: Any) -> Generator[Any, Any, None]:
         """What ``httpx.Client`` runs for each request: see :class:`httpx.Auth`."""
+        arrangement = self._arrangement
         names = self._names_on(request)
         if not names:
             yield request
             return
-        carried = self._fresh(names)
+        carried = self._fresh(names, arrangement)
         if not carried:
-            carried = self._run(self._acquired(names), self._sync_io_for(request), request)
+            steps = self._acquired(names, arrangement)
+            carried = self._run(steps, self._sync_io_for(request), request)
         response = yield _with(request, carried)
         repeats, redirects = 0, response.history
         while redirects or response.status_code >= 400:
@@ -125,13 +127,15 @@ class HttpxTokenManager(TokenManager):
 
     async def async_auth_flow(self, request: Any) -> AsyncGenerator[Any, Any]:
         """What ``httpx.AsyncClient`` runs for each request: see :class:`httpx.Auth`."""
+        arrangement = self._arrangement
         names = self._names_on(request)
         if not names:
             yield request
             return
-        carried = self._fresh(names)
+        carried = self._fresh(names, arrangement)
         if not carried:
-            carried = await self._arun(self._acquired(names), self._async_io_for(request), request)
+            steps = self._acquired(names, arrangement)
+            carried = await self._arun(steps, self._async_io_for(request), request)
         response = yield _with(request, carried)
         repeats, redirects = 0, response.history
         while redirects or response.status_code >= 400:
@@ -162,8 +166,9 @@ class HttpxTokenManager(TokenManager):
 
     async def aend_m2m_session(self) -> None:
         """As :meth:`end_m2m_session`, without blocking the event loop."""
-        if self._sessions is not None:
-            await self._arun_for_user(self._revoked(self._sessions), self._sessions)
+        sessions = self._sessions
+        if sessions is not None:
+            await self._arun_for_user(self._revoked(sessions), sessions)
 
     def _names_on(self, request: Any) -> tuple[str, ...]:
         url = request.url
@@ -171,9 +176,8 @@ class HttpxTokenManager(TokenManager):
         names = self._verdicts.get(key)
         if names is None:
             names = self._header_names(_origin_of(url), key, request)
-        sessions = self._sessions
-        if sessions is not None:
-            names = self._free_names(names, url.path, request.headers, sessions)
+        if self._arrangement.sessions or self._known_sessions:
+            names = self._free_names(names, url.path, request.headers)
         return names
 
     def _suspects(self, response: Any, carried: tuple[Carried, ...]) -> tuple[Carried, ...]:
@@ -183,8 +187,8 @@ class HttpxTokenManager(TokenManager):
         request = response.request
         if not self._allowed_hosts.allow(_origin_of(request.url)):
             return ()
-        carried = borne(carried, request.headers)
-        return carried if may_blame(response.status_code, carried) else ()
+        suspects = borne(carried, request.headers)
+        return suspects if may_blame(response.status_code, suspects) else ()
 
     def _after(
         self,
@@ -195,17 +199,26 @@ class HttpxTokenManager(TokenManager):
         body: bytes,
     ) -> Steps[tuple[Carried, ...]]:
         """What to repeat the request of ``response`` with, or nothing."""
-        for past in [*redirects, response] if redirects else []:
-            url, headers = past.request.url, past.request.headers
-            for one in [] if self._allowed_hosts.allow(_origin_of(url)) else carried:
-                if headers.get(one.header) == one.lease.header:
-                    yield from self._recalled(one, url.host)
+        for strayed, host in self._strayed(response, redirects, carried):
+            yield from self._recalled(strayed, host)
         if not suspects:
             return ()
         request = response.request
         rejection = Rejection(response.status_code, response.headers, body, request.method)
         can_repeat = can_resend(request, self._library)
         return (yield from self._reconsidered(rejection, suspects, can_repeat))
+
+    def _strayed(
+        self, response: Any, redirects: list[Any], carried: tuple[Carried, ...]
+    ) -> list[tuple[Carried, str]]:
+        """What redirects took to hosts that are not allowed, and where."""
+        requests = [past.request for past in (*redirects, response)] if redirects else []
+        return [
+            (one, request.url.host)
+            for request in requests
+            if not self._allowed_hosts.allow(_origin_of(request.url))
+            for one in borne(carried, request.headers)
+        ]
 
     def _repeat(self, response: Any, carried: tuple[Carried, ...]) -> Any:
         """The request that got ``response``, once more; the response keeps its own."""
@@ -223,8 +236,7 @@ class HttpxTokenManager(TokenManager):
         if isinstance(request.stream, self._library.ByteStream):
             request.read()
         for one in carried:
-            if one.header in request.headers:
-                request.headers[one.header] = one.lease.header
+            request.headers[one.header] = one.lease.header
         # Not response.cookies: that leaves a lock behind in the response, which then cannot pickle.
         cookies = self._library.Cookies()
         cookies.extract_cookies(response)

@@ -48,7 +48,7 @@ class AccessTokens:
         token = as_token(value, source)
         return None if token is None else self._lease(token, math.inf)
 
-    def prepare(self) -> Steps[None]:
+    def prepare(self, tell: bool) -> Steps[None]:
         """Nothing is needed."""
         yield from ()
 

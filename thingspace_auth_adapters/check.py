@@ -9,9 +9,11 @@ import socket
 import time
 from collections.abc import Iterator
 from contextlib import suppress
+from email.utils import parsedate_to_datetime
 from enum import Enum
 from typing import Any, Callable, NamedTuple, Union
 from urllib.parse import urlsplit
+from urllib.request import getproxies, proxy_bypass
 
 from .effects import HttpAnswer, Undelivered
 from .errors import InvalidTokenResponseError, OauthProviderError
@@ -129,9 +131,6 @@ def _route_to(base_url: str) -> _Route:
 
 
 def _proxy_for(target: Origin) -> str | None:
-    # Imported here because no other command needs it.
-    from urllib.request import getproxies, proxy_bypass
-
     # Plain http is loopback, to which tokens are asked for without a proxy.
     if not target.is_secure or proxy_bypass(f"{target.host}:{target.port}"):
         return None
@@ -155,7 +154,7 @@ def _token_findings(auth: Any, objection: Objection) -> Iterator[Finding]:
     if isinstance(reply, Undelivered):
         yield _undelivered(reply)
         return
-    yield from _clock_finding(reply)
+    yield from _clock_findings(reply)
     token = _token(grant, reply)
     if isinstance(token, Finding):
         yield token
@@ -235,16 +234,14 @@ _SYMPTOMS = (
 
 
 def _undelivered(reply: Undelivered) -> Finding:
-    text = f"{type(reply.error).__name__} {reply.error}"
+    name = type(reply.error).__name__
+    text = f"{name} {reply.error}"
     symptom = next(one for one in _SYMPTOMS if any(sign in text for sign in one.signs))
-    return Finding(Verdict.WRONG, symptom.step, symptom.what, symptom.remedy)
+    return Finding(Verdict.WRONG, symptom.step, f"{symptom.what} ({name})", symptom.remedy)
 
 
-def _clock_finding(answer: HttpAnswer) -> Iterator[Finding]:
+def _clock_findings(answer: HttpAnswer) -> Iterator[Finding]:
     """What the server's ``Date`` tells, if it told any."""
-    # Imported here because it brings the socket module with it on some versions.
-    from email.utils import parsedate_to_datetime
-
     try:
         server = parsedate_to_datetime(answer.headers["date"]).timestamp()
     except (KeyError, TypeError, ValueError, OverflowError):
@@ -371,9 +368,9 @@ _LOCKED_REMEDY = "the account is locked: ask Verizon's support to unlock it; do 
 
 
 def _login_remedy(session: NoSession) -> str:
-    error = session.error
     if session.outcome is not Outcome.REFUSED:
         return _REMEDIES[session.outcome]
+    error = session.error
     told = f"{error.error_code or ''} {error.error_message or ''}".strip().lower()
     if not told:
         return _STRANGERS_REMEDY

@@ -47,7 +47,7 @@ class InsecureTransportError(ThingspaceAuthError):
 
 
 class ReentrantRequestError(ThingspaceAuthError):
-    """A token provider made a request that waits for what that provider is to return."""
+    """A provider made a request that waits for what that provider is to return."""
 
 
 class M2mLoginError(ThingspaceAuthError):

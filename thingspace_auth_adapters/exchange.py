@@ -31,7 +31,7 @@ def _jitter() -> float:
 
 
 class RetryPolicy(NamedTuple):
-    """The limits of one exchange with the token endpoint, retries included.
+    """The limits of one exchange with an endpoint, retries included.
 
     Attributes:
         attempts: calls in all.

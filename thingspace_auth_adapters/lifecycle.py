@@ -35,12 +35,13 @@ REFRESH_PAUSE_SECONDS = 10.0
 """The pause after a failed renewal of a credential that is stale but not expired."""
 
 _REMEMBERED = 8
+_MOST_KNOWN = 1000
 
 logger = logging.getLogger("thingspace_auth_adapters")
 
 
 class Lease(Generic[T]):
-    """A credential and its terms: immutable, so that readers need no lock.
+    """A credential and its terms. They do not change, so that readers need no lock.
 
     Attributes:
         value: the credential as users know it.
@@ -110,7 +111,7 @@ class Kind(Protocol[T]):
         """The lease on what a user handed over; ``None`` stays ``None``."""
         ...
 
-    def prepare(self) -> Steps[None]:
+    def prepare(self, tell: bool) -> Steps[None]:
         """Get what a renewal needs, or raise what forbids it: nobody waits for this yet."""
         ...
 
@@ -142,30 +143,47 @@ class Lifecycle(Generic[T]):
         manager: what the provider gets as ``auth_manager``.
         clock: the time.
         policy: how often a transient failure is tried again.
+        known: where the keys of what is used here are remembered, if anybody wants to know.
 
     Attributes:
         lease: the latest lease, usable or not.
         ready: the same, unless something is still to be told of it.
     """
 
-    def __init__(self, kind: Kind[T], manager: object, clock: Clock, policy: RetryPolicy) -> None:
+    def __init__(
+        self,
+        kind: Kind[T],
+        manager: object,
+        clock: Clock,
+        policy: RetryPolicy,
+        known: dict[str, None] | None = None,
+    ) -> None:
         self.kind = kind
         self.clock = clock
         self.policy = policy
         self._manager = manager
         self._flights: SingleFlight[Lease[T]] = SingleFlight()
-        self._publish(None)
         self._generation = 0
-        self._known: tuple[str, ...] = ()
+        self._known = known
         self._rejected: tuple[str, ...] = ()
         self._same_again: tuple[str, float] = ("", 0.0)
         self._refresh_not_before = 0.0
         self._adopted: T | None = None
+        self._publish(None)
 
     def latest(self, known: Lease[T]) -> Lease[T]:
         """The latest lease where it is usable, or else the known one."""
         lease = self.lease
         return lease if lease is not None and lease.is_usable(self.clock) else known
+
+    def forbid_in_its_provider(self) -> None:
+        """Raises :class:`ReentrantRequestError` where the provider that is running must wait."""
+        if self._flight_around() is not None:
+            raise ReentrantRequestError(
+                f"{self.kind.provider_name} made a request that needs the {self.kind.name} which"
+                f" it is itself to provide; use auth_manager.{self.kind.fetch_name} or another"
+                " client there"
+            )
 
     def has_rejected(self, key: str) -> bool:
         """Whether the platform turned this one down here."""
@@ -176,10 +194,6 @@ class Lifecycle(Generic[T]):
         flight = self._flight_around()
         if flight is not None:
             flight.fetched[lease.key] = lease
-
-    def knows(self, key: str) -> bool:
-        """Whether this is one that was in use here lately."""
-        return key in self._known
 
     def acquire(self, tell: bool = True) -> Steps[Lease[T]]:
         """A usable lease, renewed first if need be.
@@ -192,7 +206,7 @@ class Lifecycle(Generic[T]):
             ReentrantRequestError: called on behalf of the provider that is to bring it.
             Exception: the HTTP library's or the provider's own.
         """
-        return (yield from self._announced((yield from self._obtain()), tell))
+        return (yield from self._announced((yield from self._obtain(tell)), tell))
 
     def replace(self, rejected_key: str, tell: bool = True) -> Steps[Lease[T] | None]:
         """A lease on another credential than the one that the platform rejected, if there is one.
@@ -203,7 +217,7 @@ class Lifecycle(Generic[T]):
         if not self.reject(rejected_key):
             return None
         try:
-            obtained = yield from self._obtain()
+            obtained = yield from self._obtain(tell=False)
         except Exception as error:
             logger.warning("renewing the rejected %s failed: %s", self.kind.name, _describe(error))
             return None
@@ -232,7 +246,7 @@ class Lifecycle(Generic[T]):
 
     def fetch(self, additional_params: Mapping[str, str] | None = None) -> Steps[Lease[T]]:
         """Ask the platform now and install nothing."""
-        yield from self.kind.prepare()
+        yield from self.kind.prepare(tell=True)
         flight = self._flight_around()
         budget = self.policy.budget(self.clock) if flight is None else flight.budget
         lease = yield from self._fetched(flight, budget, additional_params)
@@ -256,7 +270,6 @@ class Lifecycle(Generic[T]):
             self._same_again = ("", 0.0)
             self._refresh_not_before = 0.0
             if lease is not None:
-                self._known = _remembering(lease.key, self._known)
                 self._rejected = tuple(key for key in self._rejected if key != lease.key)
 
     def revoked(self, key: str) -> None:
@@ -266,10 +279,6 @@ class Lifecycle(Generic[T]):
             if self.lease is not None and self.lease.key == key:
                 self._generation += 1
                 self._publish(None)
-
-    def succeed(self, other: Lifecycle[T]) -> None:
-        """Take another's place: what was in use there is known here."""
-        self._known = (*other._known, *self._known)[-_REMEMBERED:]
 
     def copied_for(self, manager: object, bearers: Lifecycle[Any] | None = None) -> Lifecycle[T]:
         """A lifecycle that begins with this one's lease and goes its own way from there.
@@ -283,17 +292,21 @@ class Lifecycle(Generic[T]):
         return copied
 
     def _publish(self, lease: Lease[T] | None, untold: T | None = None) -> None:
+        if lease is not None and self._known is not None:
+            self._known[lease.key] = None
+            while len(self._known) > _MOST_KNOWN:
+                del self._known[next(iter(self._known))]
         self.lease = lease
         self._untold = untold
         self.ready = lease if untold is None else None
 
-    def _obtain(self) -> Steps[_Obtained]:
+    def _obtain(self, tell: bool) -> Steps[_Obtained]:
         heritage: Budget | None = None
         while True:
             lease = self.lease
             if lease is not None and not self._is_due(lease):
                 return _Obtained(lease)
-            yield from self.kind.prepare()
+            yield from self.kind.prepare(tell)
             is_refresh = lease is not None and lease.is_usable(self.clock)
             flight, leads = self._flights.board(self._departing(is_refresh, heritage))
             if leads:
@@ -307,7 +320,7 @@ class Lifecycle(Generic[T]):
             heritage = None if flight.is_refresh else flight.budget
 
     def _is_due(self, lease: Lease[T]) -> bool:
-        if lease.use(self.clock.time(), self.clock.monotonic()):
+        if lease.is_fresh(self.clock):
             return False
         may_refresh = self.clock.monotonic() >= self._refresh_not_before
         return may_refresh or not lease.is_usable(self.clock)
@@ -320,12 +333,7 @@ class Lifecycle(Generic[T]):
         return Flight(self, budget, is_refresh, Departure(self._generation, self._rejected))
 
     def _follow(self, flight: Flight[Lease[T]]) -> Steps[_Obtained | None]:
-        if self._flight_around() is flight:
-            raise ReentrantRequestError(
-                f"{self.kind.provider_name} made a request that needs the {self.kind.name} which"
-                f" it is itself to provide; use auth_manager.{self.kind.fetch_name} or another"
-                " client there"
-            )
+        self.forbid_in_its_provider()
         yield Wait(flight)
         if isinstance(flight.outcome, Landed):
             return _Obtained(flight.outcome.value)
@@ -424,7 +432,6 @@ class Lifecycle(Generic[T]):
             if was_rejected:
                 self._same_again = (lease.key, self.clock.monotonic() + SAME_AGAIN_SECONDS)
             self._publish(lease)
-            self._known = _remembering(lease.key, self._known)
             self._refresh_not_before = 0.0
         return _Obtained(lease, is_news=previous is None or previous.key != lease.key)
 

@@ -55,13 +55,43 @@ class Carried:
         self.source = source
         self.may_renew = may_renew
 
-    def but(self, **changes: Any) -> Carried:
-        """The same with some attributes changed."""
-        return Carried(**{name: changes.get(name, getattr(self, name)) for name in self.__slots__})
+    def under(self, header: str) -> Carried:
+        """The same in another header."""
+        return Carried(header, self.lease, self.source, self.may_renew)
+
+    def with_lease(self, lease: Lease[Any]) -> Carried:
+        return Carried(self.header, lease, self.source, self.may_renew)
+
+    def renewed(self, lease: Lease[Any], source: Lifecycle[Any]) -> Carried:
+        """Another in its place, for the one time that this may happen."""
+        return Carried(self.header, lease, source, may_renew=False)
+
+    def for_another_call(self) -> Carried:
+        return Carried(self.header, self.lease, self.source)
 
     @property
     def culprit(self) -> Culprit:
         return self.source.kind.culprit
+
+
+class Arrangement:
+    """What ``m2m`` stands for: assigned as a whole, so that nobody sees half of a change.
+
+    Attributes:
+        m2m: what the user gave.
+        sessions: what comes of it.
+        remembered: what requests carried the last time, by the names of the headers.
+    """
+
+    __slots__ = ("m2m", "remembered", "sessions")
+
+    def __init__(self, m2m: Any, sessions: Lifecycle[str] | None) -> None:
+        self.m2m = m2m
+        self.sessions = sessions
+        self.remembered: dict[tuple[str, ...], tuple[Carried, ...]] = {}
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return Arrangement, (self.m2m, self.sessions)
 
 
 class Rejection(NamedTuple):
@@ -93,7 +123,7 @@ class TokenManager(ABC):
         self._lifecycle: Lifecycle[OauthToken] = Lifecycle(
             self._tokens, self, self._clock, self._policy
         )
-        self._sessions: Lifecycle[str] | None = None
+        self._known_sessions: dict[str, None] = {}
         self._adopted: object = None
         self._adopt()
         self.m2m = m2m
@@ -128,17 +158,12 @@ class TokenManager(ABC):
         Raises:
             TypeError, ValueError: the assigned value is nothing of the kind.
         """
-        return self._m2m
+        return self._arrangement.m2m
 
     @m2m.setter
     def m2m(self, m2m: Any) -> None:
         sessions = None if m2m is None else self._sessions_of(m2m)
-        if sessions is not None and self._sessions is not None:
-            sessions.succeed(self._sessions)
-        self._m2m = m2m
-        # In this order: whoever has found the new memory finds the new sessions, too.
-        self._sessions = sessions
-        self._remembered: dict[tuple[str, ...], tuple[Carried, ...]] = {}
+        self._arrangement = Arrangement(m2m, sessions)
 
     def is_token_expired(self, oauth_token: TokenLike = None) -> bool:
         """Whether a token is past its ``expiry - oauth_clock_skew``, as in the official SDK.
@@ -214,21 +239,23 @@ class TokenManager(ABC):
             M2mLoginError: the logout was refused.
             Exception: the HTTP library's own, where no answer came.
         """
-        if self._sessions is not None:
-            steps = self._revoked(self._sessions)
-            self._run_for_user(steps, "aend_m2m_session", self._sessions)
+        sessions = self._sessions
+        if sessions is not None:
+            self._run_for_user(self._revoked(sessions), "aend_m2m_session", sessions)
 
     def __copy__(self: M) -> M:
         """A copy with a life of its own, that shares what the user gave."""
         copied = type(self).__new__(type(self))
         vars(copied).update(self.__getstate__())
         bearers = copied._lifecycle = self._lifecycle.copied_for(copied)
-        if self._sessions is not None:
-            copied._sessions = self._sessions.copied_for(copied, bearers)
+        sessions = self._sessions
+        if sessions is not None:
+            sessions = sessions.copied_for(copied, bearers)
+        copied._arrangement = Arrangement(self.m2m, sessions)
         return copied
 
     def __getstate__(self) -> dict[str, Any]:
-        return {**vars(self), "_remembered": {}}
+        return dict(vars(self))
 
     def __deepcopy__(self: M, memo: object) -> M:
         return copy.copy(self)
@@ -238,8 +265,10 @@ class TokenManager(ABC):
 
     def _headers(self, with_session: bool) -> dict[str, str]:
         """What a request to the platform would carry now."""
+        self._adopt()
         names = (AUTHORIZATION, SESSION_HEADERS[0]) if with_session else (AUTHORIZATION,)
-        carried = self._run_for_user(self._acquired(names), "a request", self._lifecycle)
+        steps = self._acquired(names, self._arrangement)
+        carried = self._run_for_user(steps, "a request", self._lifecycle)
         return {one.header: one.lease.header for one in carried}
 
     # What adapters build on.
@@ -274,25 +303,28 @@ class TokenManager(ABC):
             return names if key is None else self._allowed_hosts.remember(key, names)
         raise self._native(failure, request)
 
+    @property
+    def _sessions(self) -> Lifecycle[str] | None:
+        return self._arrangement.sessions
+
     def _free_names(
-        self,
-        names: tuple[str, ...],
-        location: str,
-        headers: MutableMapping[str, Any],
-        sessions: Lifecycle[str],
+        self, names: tuple[str, ...], location: str, headers: MutableMapping[str, Any]
     ) -> tuple[str, ...]:
         """Those of the header names that are ours to set, on a request to this URL or path.
 
-        A session token of the request's own is left alone; one of ours that came along with a
-        request which was made from another is taken off where it does not belong.
+        A session token of the request's own is left alone. One of ours, that came along with a
+        request which was made from another, is taken off where none is to go.
         """
-        if len(names) > 1 and not wants_bearer_alone(location):
+        if len(names) > 1 and self._arrangement.sessions and not wants_bearer_alone(location):
             name = names[1]
-            return names if name not in headers or sessions.knows(headers[name]) else names[:1]
+            return names if name not in headers or self._is_ours(headers[name]) else names[:1]
         for name in SESSION_HEADERS:
-            if name in headers and sessions.knows(headers[name]):
+            if name in headers and self._is_ours(headers[name]):
                 del headers[name]
         return names[:1]
+
+    def _is_ours(self, session_token: Any) -> bool:
+        return session_token in self._known_sessions
 
     def _names_after_redirect(self, target: Origin | None, location: str) -> tuple[str, ...]:
         """The headers in which credentials may be taken along to a redirect's target."""
@@ -301,9 +333,9 @@ class TokenManager(ABC):
         names = self._allowed_hosts.header_names(target)
         return names[:1] if wants_bearer_alone(location) else names
 
-    def _fresh(self, names: tuple[str, ...]) -> tuple[Carried, ...]:
+    def _fresh(self, names: tuple[str, ...], arrangement: Arrangement) -> tuple[Carried, ...]:
         """What goes into these headers, where nothing needs to be done first."""
-        carried = self._remembered.get(names, ())
+        carried = arrangement.remembered.get(names, ())
         return carried if self._are_fresh(carried) else ()
 
     def _are_fresh(self, carried: tuple[Carried, ...]) -> bool:
@@ -318,19 +350,22 @@ class TokenManager(ABC):
                 return False
         return True
 
-    def _acquired(self, names: tuple[str, ...]) -> Steps[tuple[Carried, ...]]:
+    def _acquired(
+        self, names: tuple[str, ...], arrangement: Arrangement
+    ) -> Steps[tuple[Carried, ...]]:
         """What goes into these headers, renewed first if need be."""
-        remembered, sessions = self._remembered, self._sessions
         sources: list[Lifecycle[Any]] = [self._lifecycle]
-        if sessions is not None:
-            sources.append(sessions)
+        if arrangement.sessions is not None:
+            sources.append(arrangement.sessions)
         carried: list[Carried] = []
         # The bearer last: a login may have renewed it.
         for name, source in reversed([*zip(names, sources)]):
             lease = yield from source.acquire()
             carried.insert(0, Carried(name, lease, source))
-        remembered[names] = tuple(carried)
-        return remembered[names]
+        for one in carried:
+            one.lease.use(self._clock.time(), self._clock.monotonic())
+        arrangement.remembered[names] = tuple(carried)
+        return tuple(carried)
 
     def _reconsidered(
         self, rejection: Rejection, carried: tuple[Carried, ...], can_resend: bool
@@ -343,12 +378,17 @@ class TokenManager(ABC):
             return ()
         certainty = "certain" if verdict.is_certain else "suspected"
         logger.info("the %s was rejected (%s)", blamed.source.kind.name, certainty)
-        other = yield from blamed.source.replace(blamed.lease.key)
+        source = self._current(blamed.source)
+        other = None if source is None else (yield from source.replace(blamed.lease.key))
         is_safe = verdict.is_certain or rejection.method.upper() in _SAFE_TO_REPEAT
-        if other is None or not is_safe or not can_resend:
+        if source is None or other is None or not is_safe or not can_resend:
             return ()
-        renewed = blamed.but(lease=other, may_renew=False)
+        renewed = blamed.renewed(other, source)
         return (yield from self._up_to_date(carried, blamed, renewed))
+
+    def _current(self, source: Lifecycle[Any]) -> Lifecycle[Any] | None:
+        """The source, or what was put in its place by assigning ``m2m``."""
+        return source if source is self._lifecycle else self._sessions
 
     def _up_to_date(
         self, carried: tuple[Carried, ...], blamed: Carried, renewed: Carried
@@ -357,7 +397,7 @@ class TokenManager(ABC):
         for one in carried:
             yield from one.source.tell()
         return tuple(
-            renewed if one is blamed else one.but(lease=one.source.latest(one.lease))
+            renewed if one is blamed else one.with_lease(one.source.latest(one.lease))
             for one in carried
         )
 
@@ -369,7 +409,9 @@ class TokenManager(ABC):
             strayed.source.kind.name,
             host,
         )
-        yield from strayed.source.replace(strayed.lease.key)
+        source = self._current(strayed.source)
+        if source is not None:
+            yield from source.replace(strayed.lease.key)
 
     def _sessions_of(self, m2m: Any) -> Lifecycle[str]:
         # Imported here so that those who use no session need not wait for it.
@@ -378,14 +420,18 @@ class TokenManager(ABC):
 
         credentials = as_m2m_credentials(m2m)
         kind = SessionTokens(credentials, self._settings, self._lifecycle, self._clock)
-        sessions: Lifecycle[str] = Lifecycle(kind, self, self._clock, self._policy)
+        sessions: Lifecycle[str] = Lifecycle(
+            kind, self, self._clock, self._policy, self._known_sessions
+        )
         sessions.assign(kind.given(credentials.vz_m2m_token, "vz_m2m_token"))
         return sessions
 
     def _demanded_sessions(self) -> Lifecycle[str]:
-        if self._sessions is None:
+        self._adopt()
+        sessions = self._sessions
+        if sessions is None:
             raise ValueError("m2m is not set: ThingspaceAuth(…, m2m=VzM2mCredentials(…))")
-        return self._sessions
+        return sessions
 
     def _revoked(self, source: Lifecycle[T]) -> Steps[None]:
         self._adopt()
@@ -435,11 +481,14 @@ class TokenManager(ABC):
 
 
 def borne(carried: tuple[Carried, ...], headers: Mapping[str, Any]) -> tuple[Carried, ...]:
-    """The same, in the knowledge of what a request really had: redirects take some off."""
-    return tuple(
-        one if headers.get(one.header) == one.lease.header else one.but(may_renew=False)
-        for one in carried
-    )
+    """What of this a request really had, and where: redirects take some off, or rename it."""
+    found: list[Carried] = []
+    for one in carried:
+        for name in (one.header, *SESSION_HEADERS):
+            if headers.get(name) == one.lease.header:
+                found.append(one.under(name))
+                break
+    return tuple(found)
 
 
 def may_blame(status: int, carried: tuple[Carried, ...]) -> bool:

@@ -7,7 +7,8 @@ import time
 from collections.abc import Iterable
 from contextlib import suppress
 from datetime import timedelta
-from typing import Any, Callable, ClassVar
+from traceback import walk_tb
+from typing import Any, ClassVar
 from urllib.parse import urljoin
 
 from . import errors
@@ -15,9 +16,16 @@ from .blame import BODY_LIMIT
 from .credentials import OauthOnTokenUpdate, OauthTokenProvider, TokenLike, checked_settings
 from .effects import HttpAnswer, HttpRequest, Reply, Undelivered
 from .flight import twin
-from .hosts import is_plain_prefix, origin_of
-from .lifecycle import Lifecycle
-from .manager import Carried, ErrorTypes, Rejection, TokenManager, borne, may_blame
+from .hosts import AUTHORIZATION, SESSION_HEADERS, is_plain_prefix, origin_of
+from .manager import (
+    Arrangement,
+    Carried,
+    ErrorTypes,
+    Rejection,
+    TokenManager,
+    borne,
+    may_blame,
+)
 
 try:
     from requests import PreparedRequest, Request, Response, Session
@@ -33,8 +41,6 @@ except ImportError as error:
         "thingspace_auth_adapters.requests needs requests:"
         " pip install 'thingspace-auth-adapters[requests]'"
     ) from error
-
-from urllib3.exceptions import ConnectTimeoutError, NewConnectionError
 
 from ._replay import peek
 
@@ -148,7 +154,7 @@ class ThingspaceAuth(TokenManager, AuthBase):
         if session is not None and not isinstance(session, Session):
             raise TypeError(f"session must be a requests.Session, not {type(session).__name__}")
         self._session = session
-        self._watch: _Watch | None = None
+        self._latest: _Latest | None = None
         super().__init__(
             checked_settings(
                 thingspace_oauth_credentials, fields, base_url, allowed_hosts, timeout
@@ -165,49 +171,55 @@ class ThingspaceAuth(TokenManager, AuthBase):
             M2mLoginError: no session is.
             requests.RequestException: an endpoint cannot be reached.
         """
-        url, headers, sessions, watch = r.url or "", r.headers, self._sessions, self._watch
+        url, headers = r.url or "", r.headers
+        arrangement, latest = self._arrangement, self._latest
         # Most requests go where the last one went.
         if (
-            watch is None
-            or watch.sessions is not sessions
-            or not url.startswith(watch.origin)
-            or (sessions and watch.names != self._free_names(watch.names, url, headers, sessions))
-            or not self._are_fresh(watch.carried)
+            latest is None
+            or latest.arrangement is not arrangement
+            or not url.startswith(latest.origin)
+            or (
+                (arrangement.sessions or self._known_sessions)
+                and self._free_names(latest.names, url, headers) != latest.names
+            )
+            or not self._are_fresh(latest.carried)
         ):
-            watch = self._watch_for(r, url, sessions)
-            if watch is None:
+            latest = self._latest_for(r, url, arrangement)
+            if latest is None:
                 return r
-        for one in watch.carried:
+        for one in latest.carried:
             headers[one.header] = one.lease.header
         hooks: Any = r.hooks.get("response")
         if hooks == []:
-            hooks.append(watch)
+            hooks.append(latest.watch)
         else:
-            watch.over(r)
+            latest.watch.over(r)
         return r
 
-    def _watch_for(
-        self, request: PreparedRequest, url: str, sessions: Lifecycle[str] | None
-    ) -> _Watch | None:
-        """What watches over a request that has been given its tokens; ``None``: it gets none."""
+    def _latest_for(
+        self, request: PreparedRequest, url: str, arrangement: Arrangement
+    ) -> _Latest | None:
+        """What a request carries, acquired first if need be; ``None`` where that is nothing."""
         end = url.find("/", 8)
         prefix = url if end < 0 else url[:end]
         names = self._verdicts.get(prefix)
         if names is None:
             key = prefix if is_plain_prefix(prefix) else None
             names = self._header_names(origin_of(url), key, request)
-        free = self._free_names(names, url, request.headers, sessions) if sessions else names
+        free = names
+        if arrangement.sessions is not None or self._known_sessions:
+            free = self._free_names(names, url, request.headers)
         if not free:
             return None
-        io = self._sync_io()
-        carried = self._fresh(free) or self._run(self._acquired(free), io, request)
-        watch = _Watch(self, carried, prefix + "/", names, sessions)
+        steps = self._acquired(free, arrangement)
+        carried = self._fresh(free, arrangement) or self._run(steps, self._sync_io(), request)
+        latest = _Latest(self, carried, prefix + "/", names, arrangement)
         if free == names and prefix in self._verdicts:
-            self._watch = watch
-        return watch
+            self._latest = latest
+        return latest
 
     def __getstate__(self) -> dict[str, Any]:
-        return {**super().__getstate__(), "_watch": None}
+        return {**super().__getstate__(), "_latest": None}
 
     def _renewed_after(
         self, response: Response, carried: tuple[Carried, ...]
@@ -224,11 +236,19 @@ class ThingspaceAuth(TokenManager, AuthBase):
         steps = self._reconsidered(rejection, carried, _can_rewind(request))
         return self._run(steps, self._sync_io(), request)
 
-    def _taken_along(self, response: Response, carried: tuple[Carried, ...]) -> tuple[Carried, ...]:
-        """What of this may go to where ``response`` redirects, in the headers that fit there."""
+    def _point_onward(self, response: Response, carried: tuple[Carried, ...]) -> None:
+        """Have what may go to where ``response`` redirects taken along, in the headers of there."""
         url = _redirect_url(response)
         names = self._names_after_redirect(origin_of(url), url)
-        return tuple(one.but(header=name) for one, name in zip(carried, names))
+        headers = response.request.headers
+        found = {one.culprit: one for one in borne(carried, headers)}
+        onward = CaseInsensitiveDict(headers.items())
+        for one in found.values():
+            del onward[one.header]
+        for one, name in zip(carried, names):
+            if one.culprit in found and name not in onward:
+                onward[name] = one.lease.header
+        _OnwardHeaders.over(headers, onward)
 
     def _endpoint_request(self, path: str) -> PreparedRequest:
         return Request("POST", self._settings.base_url + path).prepare()
@@ -241,29 +261,40 @@ class ThingspaceAuth(TokenManager, AuthBase):
             return _send_with(session, request)
 
 
-class _Watch:
-    """A response hook that renews and repeats where the platform rejected what a request carried.
+class _Latest:
+    """What the last request carried, for the next one that goes the same way."""
 
-    It outlives redirects, since ``requests`` shares a request's hooks with those that follow it.
-    What is known of one call of the user's is therefore kept there, by putting another watch in
-    this one's place until the call has ended.
-    """
-
-    __slots__ = ("_auth", "carried", "names", "origin", "sessions")
+    __slots__ = ("arrangement", "carried", "names", "origin", "watch")
 
     def __init__(
         self,
         auth: ThingspaceAuth,
         carried: tuple[Carried, ...],
-        origin: str = "",
-        names: tuple[str, ...] = (),
-        sessions: Lifecycle[str] | None = None,
+        origin: str,
+        names: tuple[str, ...],
+        arrangement: Arrangement,
     ) -> None:
-        self._auth = auth
         self.carried = carried
         self.origin = origin
         self.names = names
-        self.sessions = sessions
+        self.arrangement = arrangement
+        self.watch = _Watch(auth, carried)
+
+
+class _Watch:
+    """A response hook that renews and repeats where the platform rejected what a request carried.
+
+    It outlives redirects, since ``requests`` shares a request's hooks with those that follow it.
+    What was renewed for one call of the user's is therefore noted there, by putting another watch
+    in this one's place until the call has ended.
+    """
+
+    __slots__ = ("_auth", "_has_renewed", "carried")
+
+    def __init__(self, auth: ThingspaceAuth, carried: tuple[Carried, ...]) -> None:
+        self._auth = auth
+        self.carried = carried
+        self._has_renewed = not all(one.may_renew for one in carried)
 
     def over(self, request: PreparedRequest) -> None:
         """Watch a request, in the place of any other watch."""
@@ -274,92 +305,61 @@ class _Watch:
         request.hooks["response"] = [self, *others]
 
     def __call__(self, response: Response, **kwargs: Any) -> Response | None:
-        if response.status_code < 300:
+        if response.status_code < 300 and not self._has_renewed:
             return None
         answer, carried = self._settled(response, kwargs)
-        first = _Watch(self._auth, tuple(one.but(may_renew=True) for one in carried))
         if answer.is_redirect:
-            first.follow(answer, carried)
-        elif answer is not response:
-            first.over(answer.request)
+            self._auth._point_onward(answer, carried)
+        else:
+            carried = tuple(one.for_another_call() for one in carried)
+        if answer is not response or self._has_renewed:
+            _Watch(self._auth, carried).over(answer.request)
         return None if answer is response else answer
-
-    def follow(self, response: Response, carried: tuple[Carried, ...]) -> None:
-        """Watch the request to which ``response`` redirects, and come back after it."""
-        onward = self._auth._taken_along(response, carried)
-        left = _rewrite_headers(response, carried, onward)
-        _RedirectWatch(self._auth, onward, self, left).over(response.request)
 
     def _settled(
         self, response: Response, kwargs: dict[str, Any]
     ) -> tuple[Response, tuple[Carried, ...]]:
-        """The answer after what repeats there are, and what its request carried."""
+        """The answer after what repeats there are, and what the call carries by now."""
         carried = self.carried
         while True:
             renewed = self._auth._renewed_after(response, carried)
             has_connection = getattr(response, "connection", None) is not None
             if not renewed or not has_connection or not _rewind(response.request):
                 return response, carried
-            response, carried = _repeat(response, renewed, kwargs), renewed
+            response, carried = _repeat(response, renewed, kwargs), _merged(carried, renewed)
 
     def __reduce__(self) -> tuple[Any, ...]:
-        # A pickled request takes no credentials along, and can be read where this package is
-        # not installed: what stands in for the hook is requests' own and does nothing.
+        # A pickled request can be read where this package is not installed, and takes nothing of
+        # ours along but its headers: what stands in for the hook is requests' own, and idle.
         return functools.partial, (dispatch_hook, "response", None)
 
 
-class _RedirectWatch(_Watch):
-    """The hook while a call follows redirects: what it renewed once is not renewed again."""
-
-    __slots__ = ("_first", "_left")
-
-    def __init__(
-        self,
-        auth: ThingspaceAuth,
-        carried: tuple[Carried, ...],
-        first: _Watch,
-        left: Callable[[], object],
-    ) -> None:
-        super().__init__(auth, carried)
-        self._first = first
-        self._left = left
-
-    def __call__(self, response: Response, **kwargs: Any) -> Response | None:
-        self._left()
-        answer, carried = self._settled(response, kwargs)
-        if answer.is_redirect:
-            self._first.follow(answer, carried)
-        else:
-            self._first.over(answer.request)
-        return None if answer is response else answer
+def _merged(carried: tuple[Carried, ...], renewed: tuple[Carried, ...]) -> tuple[Carried, ...]:
+    """The first, with the second's leases: under the header names of the call's first request."""
+    by_culprit = {one.culprit: one for one in renewed}
+    return tuple(by_culprit.get(one.culprit, one).under(one.header) for one in carried)
 
 
-def _rewrite_headers(
-    response: Response, carried: tuple[Carried, ...], onward: tuple[Carried, ...]
-) -> Callable[[], object]:
-    """Leave on the request, which ``requests`` copies for the redirect, what may go onward.
+class _OnwardHeaders(CaseInsensitiveDict[Any]):
+    """A request's headers after it was redirected.
 
-    Returns what gives the request its own headers back, for whoever sends it again.
+    ``requests`` makes the next request's headers by copying these, with no say for an auth object
+    in between; so it is the copy that differs, and the request itself stays as it was sent.
     """
-    request = response.request
-    own = request.headers.copy()
-    left = own.copy()
-    taken = [one for one in carried if own.get(one.header) == one.lease.header]
-    for one in taken:
-        del left[one.header]
-    for one, moved in zip(carried, onward):
-        if one in taken:
-            left[moved.header] = moved.lease.header
-    if left != own:
-        # The response keeps a copy of what it answered.
-        response.request = request.copy()
-        _replace(request.headers, left)
-    return functools.partial(_replace, request.headers, own)
 
+    onward: CaseInsensitiveDict[Any]
 
-def _replace(headers: CaseInsensitiveDict[Any], by: CaseInsensitiveDict[Any]) -> None:
-    headers.clear()
-    headers.update(by)
+    @staticmethod
+    def over(headers: Any, onward: CaseInsensitiveDict[Any]) -> None:
+        # In place: response.request may be a stand-in for the request, with the same headers.
+        headers.__class__ = _OnwardHeaders
+        headers.onward = onward
+
+    def copy(self) -> CaseInsensitiveDict[Any]:
+        return CaseInsensitiveDict(self.onward.items())
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return CaseInsensitiveDict, (dict(self.items()),)
 
 
 def _redirect_url(response: Response) -> str:
@@ -376,8 +376,7 @@ def _repeat(response: Response, carried: tuple[Carried, ...], kwargs: dict[str, 
     response.request = request.copy()
     _drain(response)
     for one in carried:
-        if one.header in request.headers:
-            request.headers[one.header] = one.lease.header
+        request.headers[one.header] = one.lease.header
     jar: Any = request._cookies
     extract_cookies_to_jar(jar, response.request, response.raw)
     request.prepare_cookies(jar)
@@ -461,26 +460,29 @@ def _transport_settings(session: Session, url: str) -> dict[str, Any]:
 def _undelivered(error: library.RequestException, prepared: PreparedRequest) -> Undelivered:
     """The library's own error without what it refers to: its request carries the secret."""
     shown = prepared.copy()
-    shown.headers.pop("Authorization", None)
+    for name in (AUTHORIZATION, *SESSION_HEADERS):
+        shown.headers.pop(name, None)
     shown.body = None
     shown.hooks = default_hooks()
     clean = twin(error)
     clean.args = (str(error),)
     vars(clean).update(request=shown, response=None)
-    is_transient = isinstance(error, _TRANSIENT) and not _is_bad_certificate(error)
+    is_transient = isinstance(error, _TRANSIENT) and "CERTIFICATE_VERIFY_FAILED" not in str(error)
     return Undelivered(clean, is_transient, may_have_arrived=not _is_connect_failure(error))
 
 
-def _is_bad_certificate(error: library.RequestException) -> bool:
-    return "CERTIFICATE_VERIFY_FAILED" in str(error)
+def _is_connect_failure(error: BaseException) -> bool:
+    """Whether there never was a connection to send anything over.
 
-
-def _is_connect_failure(error: library.RequestException) -> bool:
-    """Whether there never was a connection, as far as the error tells."""
-    if isinstance(error, _NOT_SENT) or _is_bad_certificate(error):
+    ``requests`` has one ConnectionError, and one SSLError and ProxyError each, for what happens
+    before and after that; where in the code it happened tells.
+    """
+    if isinstance(error, _NOT_SENT):
         return True
-    # requests' ConnectionError stands for much; what it is made from tells.
-    cause: Any = error.args[0] if error.args else None
-    reason = getattr(cause, "reason", cause)
-    original = getattr(reason, "original_error", reason)
-    return isinstance(original, (NewConnectionError, ConnectTimeoutError))
+    while True:
+        names = {frame.f_code.co_name for frame, _ in walk_tb(error.__traceback__)}
+        if names & {"connect", "_prepare_proxy"}:
+            return True
+        if error.__context__ is None:
+            return False
+        error = error.__context__

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import math
+import os
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
@@ -48,7 +49,9 @@ class IdleLease(Lease[str]):
         return self._is_awake(clock.time(), clock.monotonic())
 
     def use(self, wall: float, monotonic: float) -> bool:
-        if not self._is_awake(wall, monotonic) or not super().use(wall, monotonic):
+        stale_wall, stale_monotonic = self.stale
+        is_stale = wall >= stale_wall or monotonic >= stale_monotonic
+        if is_stale or not self._is_awake(wall, monotonic):
             return False
         self._used = (wall, monotonic)
         return True
@@ -90,14 +93,18 @@ class Strikes:
     Attributes:
         refusal: what the platform said when it refused one.
         unknowns: how many in a row were of unknown outcome.
-        pending: how many were begun whose end was not seen: one that is under way, or that was
-            under way in the process that this one was forked from.
+        pending_in: the process that has one under way, if any; a child inherits that of its parent.
     """
 
     def __init__(self) -> None:
         self.refusal: Refusal | None = None
         self.unknowns = 0
-        self.pending = 0
+        self.pending_in: int | None = None
+
+    def __getstate__(self) -> dict[str, Any]:
+        # Nobody who gets a copy learns what becomes of a login that is under way.
+        pending = 0 if self.pending_in is None else 1
+        return {**vars(self), "unknowns": self.unknowns + pending, "pending_in": None}
 
     def check(self) -> None:
         """Raises :class:`M2mLoginError` where there is to be no login any more."""
@@ -115,27 +122,32 @@ class Strikes:
         Raises:
             M2mLoginError: it must not be risked.
         """
-        self.unknowns = self.unknowns + self.pending
-        self.pending = 0
+        if self.pending_in == os.getpid():
+            raise M2mLoginError(
+                "a login is under way in a task or event loop that stands still while this one"
+                " runs: none is sent beside it"
+            )
+        if self.pending_in is not None:
+            self.lose()
         self.check()
-        self.pending = 1
+        self.pending_in = os.getpid()
 
     def succeed(self) -> None:
         self.unknowns = 0
-        self.pending = 0
+        self.pending_in = None
 
     def take_back(self) -> None:
         """It was no login attempt after all."""
-        self.pending = 0
+        self.pending_in = None
 
     def lose(self) -> None:
         """Nobody knows what became of it."""
         self.unknowns += 1
-        self.pending = 0
+        self.pending_in = None
 
     def refuse(self, error: M2mLoginError) -> None:
         self.refusal = Refusal(error.status_code, error.error_code, error.error_message)
-        self.pending = 0
+        self.pending_in = None
 
 
 class SessionTokens:
@@ -195,14 +207,16 @@ class SessionTokens:
         revisit_after = getattr(value, "revisit_after", math.inf)
         return None if token is None else self._lease(str(token), revisit_after)
 
-    def prepare(self) -> Steps[None]:
+    def prepare(self, tell: bool) -> Steps[None]:
         """Get the bearer that a login needs.
 
         Raises:
             M2mLoginError: there is to be no login.
+            ReentrantRequestError: this is the bearer's own provider, for which a login may wait.
         """
         self._check()
-        yield from self._bearers.acquire()
+        self._bearers.forbid_in_its_provider()
+        yield from self._bearers.acquire(tell)
 
     def fetch(
         self, budget: Budget, additional_params: Mapping[str, str] | None = None

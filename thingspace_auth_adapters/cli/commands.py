@@ -57,7 +57,8 @@ def _checked(options: argparse.Namespace) -> Iterator[Finding]:
         auth = _auth(environment, options.scope, None)
         auth.m2m = environment.m2m_credentials(None)
     except (TypeError, ValueError) as error:
-        yield Finding(Verdict.WRONG, "settings", str(error))
+        remedy = "correct it: thingspace-auth check --help lists what is read"
+        yield Finding(Verdict.WRONG, "settings", str(error), remedy)
         return
     library = type(auth).__module__.rpartition(".")[2]
     what = f"all that is needed is set; trying it with {library} on {environment.base_url}"
@@ -134,7 +135,8 @@ def _store(environment: Environment, options: argparse.Namespace) -> Any:
         return None
     try:
         from ..stores import FileTokenStore
+
+        return FileTokenStore(environment.store_path)
     except ImportError as error:
         complain(f"going on without a store of tokens ({error})")
         return None
-    return FileTokenStore(environment.store_path)

@@ -87,7 +87,8 @@ def _add_headers(added: Commands) -> None:
         commands.headers,
         "print the headers of a request, for curl -H @-",
         "Print the headers that a request to ThingSpace needs, one a line, as in:"
-        " thingspace-auth headers | curl -H @- URL. Without M2M credentials it is the access token's alone. Both tokens are kept for the next call.",
+        " thingspace-auth headers | curl -H @- URL. Without M2M credentials it is the access"
+        " token's alone. Both tokens are kept for the next call.",
         _VARIABLES + _SESSION_VARIABLES + _OPTIONAL_VARIABLES + _STORE_VARIABLE,
     )
     _add_scope(headers)

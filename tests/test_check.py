@@ -1,0 +1,571 @@
+"""``thingspace-auth check``: each thing that can be wrong is told apart, with what to do."""
+
+from __future__ import annotations
+
+import gc
+import io
+import socket
+import ssl
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any, Callable, NamedTuple
+
+import pytest
+
+from thingspace_auth_adapters import VzM2mCredentials, check, demo
+from thingspace_auth_adapters.__main__ import main
+from thingspace_auth_adapters.effects import HttpAnswer, HttpRequest, Reply, Undelivered
+from thingspace_auth_adapters.simulator import ThingspaceSimulator
+
+SECRET = "s3cr3t-of-the-key"
+PASSWORD = "p4ssw0rd-of-the-user"
+PROXY_PASSWORD = "pr0xy-p4ssw0rd"
+CLIENTS = {client.library: client for client in demo.CLIENTS if client.is_installed}
+PROXIES = ("HTTPS_PROXY", "HTTP_PROXY", "ALL_PROXY", "NO_PROXY")
+CERTIFICATES = ("REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE", "SSL_CERT_FILE", "SSL_CERT_DIR")
+OPTIONAL = (
+    "THINGSPACE_OAUTH_OAUTH_CLOCK_SKEW",
+    "VZ_M2M_USERNAME",
+    "VZ_M2M_PASSWORD",
+    "VZ_M2M_TOKEN_VZ_M2M_TOKEN",
+)
+
+# Of localhost, signed by nobody, valid until 2126, and used for nothing else.
+SELF_SIGNED = """\
+-----BEGIN PRIVATE KEY-----
+MIGHAgEAMBMGByqGSM49AgEGCCqGSM49AwEHBG0wawIBAQQgLA65ephV1FVM2WKQ
+SERoNC4y0s2LwotDV6tQe3Pnb5OhRANCAAQot24UwvqJ9VgivTMdXeM5MnL5Oz4Q
+IOhbQGeNd6ThvQPvp4uc/QdvaMi/EsoG6xb5P4zB8+A75q4TZku1jQC+
+-----END PRIVATE KEY-----
+-----BEGIN CERTIFICATE-----
+MIIBnDCCAUGgAwIBAgIUKI5pUHRW+c3EvFQ3v/vPZrTgjdAwCgYIKoZIzj0EAwIw
+FDESMBAGA1UEAwwJbG9jYWxob3N0MCAXDTI2MTEyNDAzMjU0MloYDzIxMjYxMDMx
+MDMyNTQyWjAUMRIwEAYDVQQDDAlsb2NhbGhvc3QwWTATBgcqhkjOPQIBBggqhkjO
+PQMBBwNCAAQot24UwvqJ9VgivTMdXeM5MnL5Oz4QIOhbQGeNd6ThvQPvp4uc/Qdv
+aMi/EsoG6xb5P4zB8+A75q4TZku1jQC+o28wbTAdBgNVHQ4EFgQU6GbDCYcHcSbe
+3nSu2P4W/KSed28wHwYDVR0jBBgwFoAU6GbDCYcHcSbe3nSu2P4W/KSed28wDwYD
+VR0TAQH/BAUwAwEB/zAaBgNVHREEEzARhwR/AAABgglsb2NhbGhvc3QwCgYIKoZI
+zj0EAwIDSQAwRgIhAKIfW9l4SlmMKftm8k51wKylP5UoKBirx13JzWPz6byQAiEA
+h6//AZllm9LbDh1Gg6S8ujJ+zWApxQq5BN4FV+qrY/A=
+-----END CERTIFICATE-----
+"""
+
+
+@pytest.fixture(params=CLIENTS.values(), ids=lambda client: client.library, autouse=True)
+def client(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> demo.Client:
+    """Each library that is installed, as if it were the only one."""
+    found: demo.Client = request.param
+    monkeypatch.setattr(demo, "CLIENTS", (found,))
+    return found
+
+
+@pytest.fixture
+def simulator() -> Iterator[ThingspaceSimulator]:
+    with ThingspaceSimulator(client_secret=SECRET, password=PASSWORD) as simulated:
+        yield simulated
+
+
+@pytest.fixture(autouse=True)
+def _environment(monkeypatch: pytest.MonkeyPatch, simulator: ThingspaceSimulator) -> None:
+    for name in (*OPTIONAL, *PROXIES, *(name.lower() for name in PROXIES), *CERTIFICATES):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("THINGSPACE_OAUTH_OAUTH_CLIENT_ID", simulator.client_id)
+    monkeypatch.setenv("THINGSPACE_OAUTH_OAUTH_CLIENT_SECRET", SECRET)
+    monkeypatch.setenv("THINGSPACE_BASE_URL", simulator.url)
+    monkeypatch.setattr(sys, "stdin", io.StringIO("yes\n"))
+
+
+@pytest.fixture
+def account(simulator: ThingspaceSimulator, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The M2M account's user name and password in the environment."""
+    monkeypatch.setenv("VZ_M2M_USERNAME", simulator.username)
+    monkeypatch.setenv("VZ_M2M_PASSWORD", PASSWORD)
+
+
+class Line(NamedTuple):
+    """One line of the output, taken apart."""
+
+    verdict: str
+    step: str
+    what: str
+    remedy: str
+
+
+class Checked(NamedTuple):
+    """What a check came to."""
+
+    status: int
+    lines: list[Line]
+    err: str
+
+    @property
+    def wrong(self) -> Line:
+        """The only thing that is wrong."""
+        assert self.status == 1
+        assert len(self.err.splitlines()) == 1
+        (wrong,) = (line for line in self.lines if line.verdict == "wrong")
+        assert wrong.remedy
+        assert wrong.step in self.err
+        return wrong
+
+    def line(self, step: str) -> Line:
+        return next(line for line in self.lines if line.step == step)
+
+
+Check = Callable[..., Checked]
+
+
+@pytest.fixture
+def run(capsys: pytest.CaptureFixture[str], simulator: ThingspaceSimulator) -> Check:
+    """Runs the command, whose output has no secret in it."""
+
+    def checked(*arguments: str) -> Checked:
+        status = main(["check", *arguments])
+        out, err = capsys.readouterr()
+        secrets = (SECRET, PASSWORD, PROXY_PASSWORD)
+        for secret in (*secrets, *simulator.issued_tokens, *simulator.issued_sessions):
+            assert secret not in out + err
+        return Checked(status, [_line(text) for text in out.splitlines()], err)
+
+    return checked
+
+
+def _line(text: str) -> Line:
+    verdict, rest = text.split(None, 1)
+    step, _, rest = rest.partition(": ")
+    what, _, remedy = rest.partition(" -> ")
+    return Line(verdict, step, what, remedy)
+
+
+class Terminal(io.StringIO):
+    """Somebody who types these lines."""
+
+    def isatty(self) -> bool:
+        return True
+
+
+@contextmanager
+def listening(serve: Callable[[socket.socket], object]) -> Iterator[int]:
+    """The port of a server that deals with each connection like this."""
+
+    def accept() -> None:
+        with suppress(OSError):
+            while True:
+                connection, _ = listener.accept()
+                with connection, suppress(OSError):
+                    serve(connection)
+
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        thread = threading.Thread(target=accept, daemon=True)
+        thread.start()
+        yield listener.getsockname()[1]
+        # Wakes the thread, which closing alone does not on every system.
+        with suppress(OSError):
+            listener.shutdown(socket.SHUT_RDWR)
+    thread.join(10)
+
+
+@pytest.fixture
+def closed_port() -> int:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        return int(listener.getsockname()[1])
+
+
+def test_good_credentials_are_found_good_step_by_step(
+    run: Check, client: demo.Client, simulator: ThingspaceSimulator, account: None
+) -> None:
+    checked = run("--yes")
+    steps = ["settings", "route", "clock", "token", "scope", "session"]
+    assert [(line.verdict, line.step) for line in checked.lines] == [("ok", step) for step in steps]
+    assert (checked.status, checked.err) == (0, "")
+    assert client.library in checked.line("settings").what
+    assert len(simulator.token_requests) == len(simulator.login_requests) == 1
+
+
+def test_it_does_not_use_the_store(
+    run: Check, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, account: None
+) -> None:
+    monkeypatch.setenv("THINGSPACE_AUTH_STORE", str(tmp_path / "store"))
+    assert run("--yes").status == 0
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    "name", ["THINGSPACE_OAUTH_OAUTH_CLIENT_ID", "THINGSPACE_OAUTH_OAUTH_CLIENT_SECRET"]
+)
+def test_a_missing_setting_is_named(
+    run: Check, monkeypatch: pytest.MonkeyPatch, simulator: ThingspaceSimulator, name: str
+) -> None:
+    monkeypatch.delenv(name)
+    wrong = run().wrong
+    assert wrong.step == "settings"
+    assert name in wrong.what
+    assert simulator.requests == []
+
+
+def test_a_bad_setting_is_named(run: Check, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("THINGSPACE_BASE_URL", "http://thingspace.verizon.com")
+    wrong = run().wrong
+    assert wrong.step == "settings"
+    assert "https" in wrong.what
+
+
+def test_a_wrong_secret(run: Check, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("THINGSPACE_OAUTH_OAUTH_CLIENT_SECRET", "wrong")
+    wrong = run().wrong
+    assert wrong.step == "token"
+    assert "the key or the secret is wrong" in wrong.remedy
+
+
+def test_a_wrong_key_by_whatever_status(run: Check, simulator: ThingspaceSimulator) -> None:
+    simulator.fail("token", 400, body={"error": "invalid_client"})
+    assert "the key or the secret is wrong" in run().wrong.remedy
+
+
+def test_a_scope_that_is_refused(run: Check) -> None:
+    wrong = run("--scope", "no-such-scope").wrong
+    assert wrong.step == "scope"
+    assert "--scope" in wrong.remedy
+
+
+def test_a_scope_that_is_passed_over(run: Check, simulator: ThingspaceSimulator) -> None:
+    granted = {"access_token": "t", "token_type": "Bearer", "scope": " read"}
+    simulator.fail("token", 200, body=granted)
+    wrong = run("--scope", "read", "--scope", "write").wrong
+    assert (wrong.step, wrong.what) == ("scope", "granted without write")
+
+
+def test_a_scope_that_is_not_told_is_the_one_that_was_asked_for(
+    run: Check, simulator: ThingspaceSimulator
+) -> None:
+    simulator.fail("token", 200, body={"access_token": "t", "token_type": "Bearer"}, times=2)
+    assert run("--scope", "read").line("scope").what == "read"
+    checked = run()
+    assert checked.status == 0
+    assert checked.line("scope").verdict == "ok"
+
+
+def test_connection_refused(run: Check, monkeypatch: pytest.MonkeyPatch, closed_port: int) -> None:
+    monkeypatch.setenv("THINGSPACE_BASE_URL", f"http://127.0.0.1:{closed_port}")
+    wrong = run().wrong
+    assert wrong.step == "route"
+    assert "refused" in wrong.what
+    assert str(closed_port) in wrong.what
+
+
+@pytest.mark.parametrize(
+    ("error", "told"),
+    [
+        (socket.gaierror(-2, "Name or service not known"), "DNS"),
+        (socket.timeout("timed out"), "no answer within"),
+        (OSError(101, "Network is unreachable"), "no route"),
+    ],
+)
+def test_no_route(run: Check, monkeypatch: pytest.MonkeyPatch, error: OSError, told: str) -> None:
+    def fail(address: object, timeout: float) -> Any:
+        raise error
+
+    monkeypatch.setenv("THINGSPACE_BASE_URL", "https://thingspace.example")
+    monkeypatch.setattr(socket, "create_connection", fail)
+    wrong = run().wrong
+    assert wrong.step == "route"
+    assert told in wrong.what
+    assert "thingspace.example:443" in wrong.what
+
+
+def test_tls_interception(run: Check, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    pem = tmp_path / "self-signed.pem"
+    pem.write_text(SELF_SIGNED)
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(pem)
+    with listening(lambda plain: context.wrap_socket(plain, server_side=True).close()) as port:
+        monkeypatch.setenv("THINGSPACE_BASE_URL", f"https://127.0.0.1:{port}")
+        wrong = run().wrong
+    assert wrong.step == "tls"
+    assert "could not be verified" in wrong.what
+    assert "REQUESTS_CA_BUNDLE" in wrong.remedy
+
+
+def test_something_that_does_not_speak_tls(
+    run: Check, monkeypatch: pytest.MonkeyPatch, simulator: ThingspaceSimulator
+) -> None:
+    monkeypatch.setenv("THINGSPACE_BASE_URL", simulator.url.replace("http:", "https:"))
+    wrong = run().wrong
+    assert wrong.step == "tls"
+    assert "does not speak TLS" in wrong.what
+
+
+# http.client leaves the socket of a refused tunnel to the garbage collector, on Python 3.9.
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+def test_a_proxy_that_wants_to_know_who_asks(run: Check, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(connection: socket.socket) -> None:
+        connection.recv(65536)
+        connection.sendall(b"HTTP/1.1 407 Who asks?\r\nContent-Length: 0\r\n\r\n")
+
+    with listening(refuse) as port:
+        monkeypatch.setenv("HTTPS_PROXY", f"http://user:{PROXY_PASSWORD}@127.0.0.1:{port}")
+        monkeypatch.setenv("THINGSPACE_BASE_URL", "https://thingspace.example")
+        checked = run()
+    gc.collect()
+    assert checked.line("route").what == f"the proxy 127.0.0.1:{port} can be reached"
+    assert checked.wrong.step == "proxy"
+    assert "HTTPS_PROXY" in checked.wrong.remedy
+
+
+@pytest.mark.parametrize("form", ["http://user:{0}@127.0.0.1:{1}", "user:{0}@127.0.0.1:{1}"])
+def test_a_proxy_that_cannot_be_reached(
+    run: Check, monkeypatch: pytest.MonkeyPatch, closed_port: int, form: str
+) -> None:
+    monkeypatch.setenv("ALL_PROXY", form.format(PROXY_PASSWORD, closed_port))
+    monkeypatch.setenv("THINGSPACE_BASE_URL", "https://thingspace.example")
+    wrong = run().wrong
+    assert wrong.step == "route"
+    assert f"the proxy 127.0.0.1:{closed_port}" in wrong.what
+    assert "HTTPS_PROXY" in wrong.remedy
+
+
+@pytest.mark.parametrize("proxy", ["http://", f"http://user:{PROXY_PASSWORD}@host:port"])
+def test_a_proxy_setting_that_is_no_url(
+    run: Check, monkeypatch: pytest.MonkeyPatch, proxy: str
+) -> None:
+    monkeypatch.setenv("HTTPS_PROXY", proxy)
+    monkeypatch.setenv("THINGSPACE_BASE_URL", "https://thingspace.example")
+    wrong = run().wrong
+    assert wrong.step == "proxy"
+    assert "HTTPS_PROXY" in wrong.what
+
+
+@pytest.mark.parametrize(
+    ("proxy", "port"),
+    [("http://proxy", 80), ("https://proxy", 443), ("socks5://proxy", 1080), ("proxy:3128", 3128)],
+)
+def test_the_port_of_a_proxy_is_the_usual_one_of_its_kind(
+    monkeypatch: pytest.MonkeyPatch, proxy: str, port: int
+) -> None:
+    tried: list[tuple[str, int]] = []
+
+    def connect(address: tuple[str, int], timeout: float) -> Any:
+        tried.append(address)
+        raise ConnectionRefusedError
+
+    monkeypatch.setattr(socket, "create_connection", connect)
+    monkeypatch.setenv("HTTPS_PROXY", proxy)
+    finding = check._route_finding("https://thingspace.example")
+    assert finding.verdict is check.Verdict.WRONG
+    assert tried == [("proxy", port)]
+
+
+def test_a_host_that_needs_no_proxy_is_reached_without(
+    monkeypatch: pytest.MonkeyPatch, simulator: ThingspaceSimulator, closed_port: int
+) -> None:
+    monkeypatch.setenv("HTTPS_PROXY", f"http://127.0.0.1:{closed_port}")
+    assert check._route_finding(simulator.url).verdict is check.Verdict.OK
+    monkeypatch.setenv("NO_PROXY", "127.0.0.1")
+    https = simulator.url.replace("http:", "https:")
+    assert check._route_finding(https).verdict is check.Verdict.OK
+
+
+@pytest.mark.parametrize(
+    ("status", "body"), [(302, None), (200, "<html>Log in</html>"), (403, "<html>"), (407, {})]
+)
+def test_an_answer_that_is_not_thingspaces(
+    run: Check, simulator: ThingspaceSimulator, status: int, body: object
+) -> None:
+    simulator.fail("token", status, body=body)
+    wrong = run().wrong
+    assert wrong.step == "proxy"
+    assert "instead of ThingSpace" in wrong.remedy
+
+
+def test_another_refusal_is_told_as_it_is(run: Check, simulator: ThingspaceSimulator) -> None:
+    fault = {"fault": {"code": "900906", "message": "No matching resource"}}
+    simulator.fail("token", 404, body=fault)
+    wrong = run().wrong
+    assert wrong.step == "token"
+    assert "No matching resource" in wrong.what
+    assert "THINGSPACE_BASE_URL" in wrong.remedy
+
+
+@pytest.mark.parametrize("status", [429, 503])
+def test_trouble_of_the_platform_is_told_after_one_request(
+    run: Check, simulator: ThingspaceSimulator, status: int
+) -> None:
+    simulator.fail("token", status)
+    wrong = run().wrong
+    assert wrong.step == "token"
+    assert "try again" in wrong.remedy
+    assert len(simulator.token_requests) == 1
+
+
+def test_a_lost_connection(run: Check, simulator: ThingspaceSimulator) -> None:
+    simulator.fail("token", "drop")
+    wrong = run().wrong
+    assert wrong.step == "token"
+    assert "lost" in wrong.what
+
+
+@pytest.mark.parametrize(("seconds", "told"), [(-3600, "behind"), (90, "ahead of")])
+def test_a_clock_that_is_far_off(
+    run: Check, monkeypatch: pytest.MonkeyPatch, seconds: float, told: str
+) -> None:
+    monkeypatch.setattr(check, "time", SimpleNamespace(time=lambda: time.time() + seconds))
+    checked = run()
+    assert checked.wrong.step == "clock"
+    assert told in checked.wrong.what
+    assert checked.line("token").verdict == "ok"
+
+
+@pytest.mark.parametrize("headers", [{}, {"date": "yesterday"}])
+def test_a_server_that_tells_no_time_is_no_judge_of_the_clock(
+    client: demo.Client, headers: dict[str, str]
+) -> None:
+    reply = HttpAnswer(401, headers, b"{}")
+    assert [finding.step for finding in findings_after(client, reply)] == ["route", "token"]
+
+
+@pytest.mark.parametrize(
+    ("text", "step", "told"),
+    [
+        ("CERTIFICATE_VERIFY_FAILED: certificate is not yet valid", "tls", "clock"),
+        ("CERTIFICATE_VERIFY_FAILED: certificate has expired", "tls", "clock"),
+        ("Read timed out.", "token", "no answer in time"),
+    ],
+)
+def test_what_the_librarys_error_tells(
+    client: demo.Client, text: str, step: str, told: str
+) -> None:
+    *_, finding = findings_after(client, Undelivered(OSError(text), False))
+    assert finding.step == step
+    assert told in finding.what
+
+
+def findings_after(client: demo.Client, *replies: Reply, m2m: Any = None) -> list[check.Finding]:
+    """What is found where the library gets these replies, one for each request."""
+    left = list(replies)
+
+    def send(request: HttpRequest) -> Reply:
+        return left.pop(0)
+
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        base_url = f"http://127.0.0.1:{listener.getsockname()[1]}"
+        auth = client.auth(
+            oauth_client_id="k", oauth_client_secret=SECRET, base_url=base_url, m2m=m2m
+        )
+        auth._send = send
+        found = list(check.findings(auth, lambda username: None))
+    assert left == []
+    return found
+
+
+def test_without_an_account_the_session_is_passed_over(run: Check) -> None:
+    checked = run("--yes")
+    assert checked.status == 0
+    assert checked.line("session").verdict == "skipped"
+    assert "VZ_M2M_USERNAME" in checked.line("session").what
+
+
+def test_a_session_token_alone_is_not_tried(
+    run: Check, monkeypatch: pytest.MonkeyPatch, simulator: ThingspaceSimulator
+) -> None:
+    monkeypatch.setenv("VZ_M2M_TOKEN_VZ_M2M_TOKEN", "given-session")
+    checked = run("--yes")
+    assert checked.status == 0
+    assert checked.line("session").verdict == "skipped"
+    assert simulator.login_requests == []
+
+
+def test_a_login_is_not_tried_where_nobody_can_be_asked(
+    run: Check, simulator: ThingspaceSimulator, account: None
+) -> None:
+    checked = run()
+    assert checked.status == 0
+    session = checked.line("session")
+    assert session.verdict == "skipped"
+    assert "--yes" in session.remedy
+    assert simulator.login_requests == []
+
+
+@pytest.mark.parametrize(
+    ("answer", "logins"), [("y\n", 1), ("YES\n", 1), ("n\n", 0), ("\n", 0), ("", 0)]
+)
+def test_a_login_is_tried_only_after_a_plain_yes(
+    run: Check,
+    monkeypatch: pytest.MonkeyPatch,
+    simulator: ThingspaceSimulator,
+    account: None,
+    answer: str,
+    logins: int,
+) -> None:
+    monkeypatch.setattr(sys, "stdin", Terminal(answer))
+    checked = run()
+    assert checked.status == 0
+    assert simulator.username in checked.err
+    assert "lock" in checked.err
+    assert len(simulator.login_requests) == logins
+
+
+def test_a_wrong_password_costs_one_login(
+    run: Check, monkeypatch: pytest.MonkeyPatch, simulator: ThingspaceSimulator, account: None
+) -> None:
+    monkeypatch.setenv("VZ_M2M_PASSWORD", "wrong")
+    wrong = run("--yes").wrong
+    assert wrong.step == "session"
+    assert "the user name or the password is wrong" in wrong.remedy
+    assert simulator.failed_logins == 1
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        {"errorCode": "UnifiedWebService.REQUEST_FAILED.AccountLocked", "errorMessage": "No."},
+        {"errorCode": "REQUEST_FAILED", "errorMessage": "Your account has been Locked."},
+    ],
+)
+def test_a_locked_account(
+    run: Check, simulator: ThingspaceSimulator, account: None, body: object
+) -> None:
+    simulator.fail("login", 400, body=body)
+    wrong = run("--yes").wrong
+    assert wrong.step == "session"
+    assert "unlock" in wrong.remedy
+
+
+@pytest.mark.parametrize(
+    ("status", "body", "told"),
+    [
+        (404, "<html>", "instead of ThingSpace"),
+        (429, None, "no failed login"),
+        (500, None, "may have counted"),
+        (401, {"fault": {"code": "900901", "message": "Invalid"}}, "Connectivity Management"),
+    ],
+)
+def test_a_login_that_failed_for_another_reason(
+    run: Check,
+    simulator: ThingspaceSimulator,
+    account: None,
+    status: int,
+    body: object,
+    told: str,
+) -> None:
+    simulator.fail("login", status, body=body)
+    wrong = run("--yes").wrong
+    assert wrong.step == "session"
+    assert told in wrong.remedy
+    assert len(simulator.login_requests) == 1
+
+
+@pytest.mark.parametrize(
+    ("may_have_arrived", "told"), [(True, "may have counted"), (False, "firewall")]
+)
+def test_a_login_without_an_answer(client: demo.Client, may_have_arrived: bool, told: str) -> None:
+    token = HttpAnswer(200, {}, b'{"access_token": "t", "token_type": "Bearer"}')
+    lost = Undelivered(OSError("gone"), True, may_have_arrived=may_have_arrived)
+    account = VzM2mCredentials("user", PASSWORD)
+    *_, finding = findings_after(client, token, lost, m2m=account)
+    assert finding.step == "session"
+    assert told in finding.remedy
