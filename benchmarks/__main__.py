@@ -15,7 +15,7 @@ from importlib import metadata
 
 import thingspace_auth_adapters
 
-from . import alone, both, cold, expiry, imports, threads, whole
+from . import alone, both, cold, expiry, imports, stores, threads, whole
 from .simulated import Simulated, simulated
 
 Section = Callable[[Simulated, float], str]
@@ -28,6 +28,7 @@ _SECTIONS: dict[str, Section] = {
     "expiry": expiry.run,
     "cold": cold.run,
     "imports": imports.run,
+    "stores": stores.run,
 }
 _QUICK = 0.1
 _LIBRARIES = (

@@ -93,7 +93,7 @@ def _repeats(count: int, scale: float) -> int:
 def _prices(scale: float) -> dict[Import, Price]:
     samples: dict[Import, list[Price]] = {one: [] for one in _IMPORTS}
     with tempfile.TemporaryDirectory() as caches:
-        environment = _environment(caches)
+        environment = environment_with_bytecode(caches)
         for one in _IMPORTS:
             _sample(one, environment)
         for number in range(_repeats(_REPEATS, scale)):
@@ -107,7 +107,8 @@ def _median_price(samples: list[Price]) -> Price:
     return Price(median(price.ms for price in samples), max(price.modules for price in samples))
 
 
-def _environment(caches: str) -> dict[str, str]:
+def environment_with_bytecode(caches: str) -> dict[str, str]:
+    """An environment for fresh interpreters that find the package, and keep their bytecode."""
     root = str(Path(__file__).resolve().parent.parent)
     path = os.pathsep.join(filter(None, [root, os.environ.get("PYTHONPATH", "")]))
     # Bytecode goes to a place of its own: it gets written even where the packages lie read-only.
