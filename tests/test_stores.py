@@ -603,6 +603,41 @@ def test_redis_that_cannot_be_reached_never_stops_a_request(
     assert "cannot be reached" in caplog.text
 
 
+def test_redis_that_hangs_is_asked_once_a_minute(
+    sync_kind: Kind, platform: Platform, clock: VirtualClock
+) -> None:
+    import socket
+
+    pytest.importorskip("redis")
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        server.settimeout(0.05)
+        url = f"redis://127.0.0.1:{server.getsockname()[1]}/0"
+        auth = process(sync_kind, platform, stores.RedisTokenStore(url))
+        for _ in range(3):
+            auth.oauth_token = None
+            assert sync_kind.get(auth, API, platform).status == 200
+            clock.advance(1200)
+        connections = []
+        with pytest.raises(OSError):
+            while True:
+                connections.append(server.accept()[0])
+        assert len(connections) == 1
+        connections[0].close()
+
+
+def test_session_that_lives_is_used_although_another_login_was_refused(
+    kind: Kind, platform: Platform, make_store: MakeStore, clock: VirtualClock
+) -> None:
+    auth = process(kind, platform, make_store())
+    kind.get(auth, API, platform)
+    platform.logins = [login_refusal()]
+    with pytest.raises(M2mLoginError):
+        kind.fetch_session(auth)
+    clock.advance(61)
+    assert kind.get(auth, API, platform).status == 200
+    assert platform.sessions == ["session-1"] * 2
+
+
 def test_redis_lock_is_kept_while_it_is_needed_and_its_loss_is_survived(
     redis_server: RedisServer, directory: Path, caplog: pytest.LogCaptureFixture
 ) -> None:

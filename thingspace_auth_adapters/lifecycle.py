@@ -306,8 +306,14 @@ class Lifecycle(Generic[T]):
             lease = self.lease
             if lease is not None and not self._is_due(lease):
                 return _Obtained(lease)
-            yield from self.kind.prepare(tell)
             is_refresh = lease is not None and lease.is_usable(self.clock)
+            try:
+                yield from self.kind.prepare(tell)
+            except Exception as error:
+                if not is_refresh:
+                    raise
+                self._put_off_refresh(error)
+                continue
             flight, leads = self._flights.board(self._departing(is_refresh, heritage))
             if leads:
                 obtained = yield from self._lead(flight, lease)

@@ -12,7 +12,9 @@ from .store import StoreUnavailable, TokenStore
 
 try:
     import redis
+    from redis.backoff import NoBackoff
     from redis.exceptions import LockError, RedisError
+    from redis.retry import Retry
 except ImportError as error:
     raise ImportError(
         "RedisTokenStore needs redis: pip install 'thingspace-auth-adapters[redis]'"
@@ -105,6 +107,8 @@ def _client(client_or_url: Any) -> Any:
             client_or_url,
             socket_timeout=_SOCKET_TIMEOUT,
             socket_connect_timeout=_SOCKET_TIMEOUT,
+            # A store that does not answer at once is gone on without.
+            retry=Retry(NoBackoff(), 0),
         )
     if not isinstance(client_or_url, redis.Redis):
         raise TypeError(

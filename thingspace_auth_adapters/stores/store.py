@@ -15,6 +15,7 @@ from collections.abc import Generator
 from contextlib import AbstractContextManager, contextmanager
 from typing import Any, Callable, TypeVar
 
+from ..blame import Culprit
 from ..errors import M2mLoginError
 from ..flight import flights_around
 from ..tokens import OauthToken
@@ -61,7 +62,7 @@ class TokenStore(ABC):
             InsecureStoreError: others could read or change what is stored.
             Exception: what fetching a new one raised.
         """
-        entry = _SessionEntry if _is_for_session(last, auth_manager) else _TokenEntry
+        entry = _SessionEntry if _is_for_session(last) else _TokenEntry
         return entry(self, auth_manager).provide(last)
 
     def clear(self, auth_manager: Any) -> None:
@@ -104,12 +105,13 @@ class TokenStore(ABC):
         """Keep every other process from renewing an entry. Raises :class:`StoreUnavailable`."""
 
 
-def _is_for_session(last: Any, auth_manager: Any) -> bool:
+def _is_for_session(last: Any) -> bool:
     """Whether it is the session that is to be provided: the innermost flight tells."""
-    owners = [flight.owner for flight in flights_around()]
-    if auth_manager._sessions in owners[-1:]:
-        return True
-    return isinstance(last, str)
+    flights = [*flights_around()]
+    if not flights:
+        return isinstance(last, str)
+    owner: Any = flights[-1].owner
+    return owner.kind.culprit is Culprit.SESSION
 
 
 def _names(auth_manager: Any) -> list[str]:
