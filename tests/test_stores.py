@@ -514,6 +514,15 @@ def test_file_store_that_cannot_be_reached_never_stops_a_request(
     assert "going on without it" in caplog.text
 
 
+def test_file_in_the_place_of_the_directory_never_stops_a_request(
+    kind: Kind, platform: Platform, directory: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    directory.write_text("in the way")
+    auth = process(kind, platform, FileTokenStore(directory))
+    assert kind.get(auth, API, platform).status == 200
+    assert "cannot be reached" in caplog.text
+
+
 def test_full_disk_never_stops_a_request(
     kind: Kind,
     platform: Platform,
@@ -636,6 +645,46 @@ def test_session_that_lives_is_used_although_another_login_was_refused(
     clock.advance(61)
     assert kind.get(auth, API, platform).status == 200
     assert platform.sessions == ["session-1"] * 2
+
+
+def test_session_lives_on_while_the_store_cannot_be_reached(
+    kind: Kind, platform: Platform, directory: Path, clock: VirtualClock
+) -> None:
+    class Failing(FileTokenStore):
+        is_down = False
+
+        def read(self, name: str) -> bytes | None:
+            if self.is_down:
+                raise StoreUnavailable("down")
+            return super().read(name)
+
+    store = Failing(directory)
+    auth = process(kind, platform, store)
+    kind.get(auth, API, platform)
+    store.is_down = True
+    for _ in range(3):
+        clock.advance(61)
+        assert kind.get(auth, API, platform).status == 200
+    assert platform.trail == ["token", "login", "api", "api", "api", "api"]
+
+
+def test_what_another_process_renewed_while_the_lock_was_waited_for_is_used(
+    kind: Kind, platform: Platform, directory: Path, clock: VirtualClock
+) -> None:
+    class Overtaken(FileTokenStore):
+        def locked(self, name: str) -> Any:
+            while overtakers:
+                kind.get(overtakers.pop(), API, platform)
+            return super().locked(name)
+
+    overtakers = [process(kind, platform, FileTokenStore(directory))]
+    auth = process(kind, platform, Overtaken(directory))
+    assert kind.get(auth, API, platform).status == 200
+    overtakers = [process(kind, platform, FileTokenStore(directory))]
+    clock.advance(1200)
+    m2m = VzM2mCredentials("user", PASSWORD, vz_m2m_token_provider=Overtaken(directory))
+    assert kind.get(process(kind, platform, None, m2m=m2m), API, platform).status == 200
+    assert len(platform.login_calls) == 2
 
 
 def test_redis_lock_is_kept_while_it_is_needed_and_its_loss_is_survived(
