@@ -6,7 +6,6 @@ import importlib.util
 import io
 import os
 import re
-import runpy
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -271,13 +270,10 @@ def test_every_client_kind_against_a_server_process_that_requires_sessions(
 
 
 @pytest.mark.filterwarnings("ignore:.*found in sys.modules.*:RuntimeWarning")
-def test_module_runs_as_a_command(
-    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(sys, "argv", ["thingspace-auth", "--version"])
-    with pytest.raises(SystemExit):
-        runpy.run_module("thingspace_auth_adapters", run_name="__main__")
-    assert capsys.readouterr().out.strip() == __version__
+def test_module_runs_as_a_command() -> None:
+    command = [sys.executable, "-m", "thingspace_auth_adapters", "--version"]
+    finished = subprocess.run(command, capture_output=True, text=True, check=True, timeout=60)
+    assert finished.stdout.strip() == __version__
 
 
 def output_of(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import stat
 from collections.abc import Generator
@@ -47,6 +48,7 @@ class FileTokenStore(TokenStore):
         path = self._entry(name)
         with self._reported():
             try:
+                self._check_directory()
                 descriptor = os.open(path, os.O_RDONLY | _NO_LINKS | getattr(os, "O_BINARY", 0))
             except FileNotFoundError:
                 return None
@@ -98,8 +100,14 @@ class FileTokenStore(TokenStore):
         self.path.parent.mkdir(parents=True, exist_ok=True)
         with suppress(FileExistsError):
             self.path.mkdir(mode=0o700)
+        self._check_directory()
+
+    def _check_directory(self) -> None:
         _refuse_link(self.path)
-        _check_owner(self.path, self.path.stat())
+        status = self.path.stat()
+        if not stat.S_ISDIR(status.st_mode):
+            raise NotADirectoryError(errno.ENOTDIR, "it is no directory")
+        _check_owner(self.path, status)
 
     @contextmanager
     def _reported(self) -> Generator[None, None, None]:

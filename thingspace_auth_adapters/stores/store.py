@@ -116,7 +116,8 @@ def _is_for_session(last: Any) -> bool:
 
 def _names(auth_manager: Any) -> list[str]:
     names = [_token_name(auth_manager)]
-    if auth_manager._sessions is not None:
+    sessions = auth_manager._sessions
+    if sessions is not None and sessions.kind.is_renewable:
         names.append(_session_name(auth_manager))
     return names
 
