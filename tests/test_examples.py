@@ -96,7 +96,8 @@ def home_of_its_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 def libraries_of(code: str) -> Iterator[str]:
     for name in LIBRARIES:
-        if re.search(rf"^(import {name}$|from {name} )", code, re.MULTILINE):
+        pattern = rf"^(import {name}$|from {name} |from thingspace_auth_adapters\.{name} )"
+        if re.search(pattern, code, re.MULTILINE):
             yield name
     for store, names in LIBRARIES_OF_STORES.items():
         if store in code:

@@ -180,12 +180,26 @@ def test_so_does_one_whose_users_hook_raised(prepared: Any, platform: Platform) 
     assert headers_sent(platform) == [BOTH, BOTH, {}]
 
 
+def test_request_copies_whole_once_its_redirect_was_followed(
+    prepared: Any, platform: Platform
+) -> None:
+    session, request = prepared
+    platform.api = [redirect(ELSEWHERE), redirect(ELSEWHERE)]
+    response = session.send(request)
+    first = response.history[0].request
+    for headers in (first.headers, first.copy().headers, first.headers.copy(), request.headers):
+        assert headers["VZ-M2M-Token"] == "session-1"
+        assert headers["Authorization"] == "Bearer token-1"
+        assert type(headers).__module__ == "requests.structures"
+
+
 def test_redirected_request_copies_for_its_target_and_pickles_as_without_us(
     prepared: Any, platform: Platform
 ) -> None:
     session, request = prepared
     platform.api = [redirect(VEHICLE)]
-    session.send(request)
+    session.send(request, allow_redirects=False)
+    assert request.copy().headers["SessionToken"] == "session-1"
     pickled = pickle.dumps(request.headers)
     assert b"thingspace_auth_adapters" not in pickled
     assert pickle.loads(pickled) == request.headers

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import copy
 import json
+import math
 import os
 import pickle
+import shutil
 import stat
 from collections.abc import Iterator
 from pathlib import Path
@@ -279,6 +282,125 @@ def test_clear_forgets_token_session_and_refusal(
     store.clear(kind.auth(platform, m2m="fixed"))
     assert kind.get(process(kind, platform, make_store()), API, platform).status == 200
     assert platform.bearers[-1] == "token-3"
+
+
+def test_refusal_learnt_from_the_store_holds_when_the_store_is_gone(
+    kind: Kind, platform: Platform, directory: Path
+) -> None:
+    platform.logins = [login_refusal()]
+    with pytest.raises(M2mLoginError):
+        kind.get(process(kind, platform, FileTokenStore(directory)), API, platform)
+    others = [process(kind, platform, FileTokenStore(directory)) for _ in range(3)]
+    for gone in (False, True):
+        if gone:
+            shutil.rmtree(directory)
+            directory.write_text("in the way")
+        for other in others:
+            with pytest.raises(M2mLoginError) as caught:
+                kind.get(other, API, platform)
+            assert caught.value.status_code == 400
+    assert len(platform.login_calls) == 1
+
+
+def test_unknown_outcomes_of_a_clock_that_was_ahead_do_not_count_for_ever(
+    kind: Kind, platform: Platform, make_store: MakeStore, clock: VirtualClock
+) -> None:
+    clock.wall += 20 * 365 * 86400
+    platform.logins = [Answer(500)] * 2
+    with pytest.raises(M2mLoginError):
+        kind.get(process(kind, platform, make_store()), API, platform)
+    clock.wall -= 20 * 365 * 86400
+    assert kind.get(process(kind, platform, make_store()), API, platform).status == 200
+
+
+# A session in hand.
+
+
+def test_session_in_hand_is_stored_again_where_its_entry_is_lost(
+    kind: Kind, platform: Platform, directory: Path, clock: VirtualClock
+) -> None:
+    auth = process(kind, platform, FileTokenStore(directory))
+    kind.get(auth, API, platform)
+    for entry in directory.glob("*.json"):
+        entry.unlink()
+    for _ in range(3):
+        clock.advance(61)
+        kind.get(auth, API, platform)
+    kind.get(process(kind, platform, FileTokenStore(directory)), API, platform)
+    assert platform.sessions == ["session-1"] * 5
+
+
+def test_session_in_hand_survives_a_long_outage_of_the_store(
+    kind: Kind, platform: Platform, directory: Path, clock: VirtualClock
+) -> None:
+    store = FileTokenStore(directory)
+    auth = process(kind, platform, store)
+    kind.get(auth, API, platform)
+    directory.rename(directory.with_suffix(".away"))
+    directory.write_text("in the way")
+    for _ in range(50):
+        clock.advance(30)
+        assert kind.get(auth, API, platform).status == 200
+    directory.unlink()
+    directory.with_suffix(".away").rename(directory)
+    store._shunned_until = 0.0
+    clock.advance(61)
+    kind.get(auth, API, platform)
+    assert len(platform.login_calls) == 1
+
+
+def test_use_within_the_minute_after_a_write_is_use(
+    kind: Kind, platform: Platform, make_store: MakeStore, clock: VirtualClock
+) -> None:
+    auth = process(kind, platform, make_store())
+    for pause in (40, 1180, 0):
+        kind.get(auth, API, platform)
+        clock.advance(pause)
+    assert len(platform.login_calls) == 1
+
+
+@pytest.mark.parametrize(("idle_timeout", "pause"), [(60, 5), (90, 50), (4, 2)])
+def test_short_idle_timeout_is_looked_after_more_often(
+    kind: Kind,
+    platform: Platform,
+    make_store: MakeStore,
+    clock: VirtualClock,
+    idle_timeout: float,
+    pause: float,
+) -> None:
+    store = make_store()
+    m2m = VzM2mCredentials("user", PASSWORD, vz_m2m_token_provider=store, idle_timeout=idle_timeout)
+    auth = process(kind, platform, store, m2m=m2m)
+    for _ in range(40):
+        kind.get(auth, API, platform)
+        clock.advance(pause)
+    assert len(platform.login_calls) == 1
+
+
+def test_process_that_logged_in_without_the_store_comes_back_to_it(
+    kind: Kind, platform: Platform, directory: Path, clock: VirtualClock
+) -> None:
+    store = FileTokenStore(directory)
+    store._shunned_until = math.inf
+    lonely = process(kind, platform, store)
+    kind.get(lonely, API, platform)
+    kind.get(process(kind, platform, FileTokenStore(directory)), API, platform)
+    store._shunned_until = 0.0
+    clock.advance(61)
+    kind.get(lonely, API, platform)
+    assert platform.sessions == ["session-1", "session-2", "session-2"]
+
+
+def test_session_that_is_used_is_not_idle_while_its_provider_fails(
+    kind: Kind, platform: Platform, directory: Path, clock: VirtualClock
+) -> None:
+    auth = process(kind, platform, FileTokenStore(directory))
+    kind.get(auth, API, platform)
+    directory.chmod(0o755)
+    for _ in range(50):
+        clock.advance(30)
+        assert kind.get(auth, API, platform).status == 200
+    assert len(platform.login_calls) == 1
 
 
 # Tenants, and what is stored.
@@ -767,6 +889,55 @@ def test_missing_extra_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
         stores.RedisTokenStore  # noqa: B018
     with pytest.raises(AttributeError, match="no attribute 'Other'"):
         stores.Other  # noqa: B018
+
+
+def test_no_soft_lock_is_fallen_back_to(
+    kind: Kind, platform: Platform, directory: Path, monkeypatch: pytest.MonkeyPatch, caplog: Any
+) -> None:
+    """It would outlive a process that was killed."""
+    fcntl = pytest.importorskip("fcntl")
+
+    def unsupported(*args: object) -> None:
+        raise OSError(38, "Function not implemented")
+
+    monkeypatch.setattr(fcntl, "flock", unsupported)
+    monkeypatch.setattr(file_module, "LOCK_PATIENCE_SECONDS", 0.2)
+    auth = process(kind, platform, FileTokenStore(directory), m2m=None)
+    assert kind.get(auth, API, platform).status == 200
+    assert "going on without it" in caplog.text
+
+
+def test_path_with_a_null_character_is_refused_at_once() -> None:
+    with pytest.raises(ValueError, match="null character"):
+        FileTokenStore("a\0b")
+
+
+def test_redis_store_of_a_url_pickles(
+    kind: Kind, platform: Platform, redis_server: RedisServer, directory: Path
+) -> None:
+    store = stores.RedisTokenStore(redis_server.url, prefix=f"{directory}:")
+    store._shunned_until = math.inf
+    for twin in (pickle.loads(pickle.dumps(store)), copy.deepcopy(store)):
+        assert not twin.is_shunned
+        kind.get(process(kind, platform, twin, m2m=None), API, platform)
+    assert len(platform.token_calls) == 1
+
+
+def test_redis_answer_that_is_no_text_stops_no_request(
+    kind: Kind, platform: Platform, redis_server: RedisServer, directory: Path
+) -> None:
+    redis = pytest.importorskip("redis")
+    prefix = f"{directory}:"
+    kind.get(
+        process(kind, platform, stores.RedisTokenStore(redis_server.url, prefix), m2m=None),
+        API,
+        platform,
+    )
+    (key,) = redis_server.client().keys(prefix + "*")
+    redis_server.client().set(key, b"\xff\xfe")
+    client = redis.Redis.from_url(redis_server.url, decode_responses=True)
+    auth = process(kind, platform, stores.RedisTokenStore(client, prefix), m2m=None)
+    assert kind.get(auth, API, platform).status == 200
 
 
 def test_file_store_pickles_and_shows_its_directory(directory: Path) -> None:

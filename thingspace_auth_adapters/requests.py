@@ -236,8 +236,11 @@ class ThingspaceAuth(TokenManager, AuthBase):
         steps = self._reconsidered(rejection, carried, _can_rewind(request))
         return self._run(steps, self._sync_io(), request)
 
-    def _point_onward(self, response: Response, carried: tuple[Carried, ...]) -> None:
-        """Have what may go to where ``response`` redirects taken along, in the headers of there."""
+    def _point_onward(self, response: Response, carried: tuple[Carried, ...]) -> Any:
+        """Have what may go to where ``response`` redirects taken along, in the headers of there.
+
+        Returns the headers of which that is true until the next request has been made of them.
+        """
         url = _redirect_url(response)
         names = self._names_after_redirect(origin_of(url), url)
         headers = response.request.headers
@@ -248,7 +251,8 @@ class ThingspaceAuth(TokenManager, AuthBase):
         for one, name in zip(carried, names):
             if one.culprit in found and name not in onward:
                 onward[name] = one.lease.header
-        _OnwardHeaders.over(headers, onward)
+        _OnwardHeaders.begin(headers, onward)
+        return headers
 
     def _endpoint_request(self, path: str) -> PreparedRequest:
         return Request("POST", self._settings.base_url + path).prepare()
@@ -289,12 +293,15 @@ class _Watch:
     in this one's place until the call has ended.
     """
 
-    __slots__ = ("_auth", "_has_renewed", "carried")
+    __slots__ = ("_auth", "_departing", "_is_first", "carried")
 
-    def __init__(self, auth: ThingspaceAuth, carried: tuple[Carried, ...]) -> None:
+    def __init__(
+        self, auth: ThingspaceAuth, carried: tuple[Carried, ...], departing: Any = None
+    ) -> None:
         self._auth = auth
         self.carried = carried
-        self._has_renewed = not all(one.may_renew for one in carried)
+        self._departing = departing
+        self._is_first = departing is None and all(one.may_renew for one in carried)
 
     def over(self, request: PreparedRequest) -> None:
         """Watch a request, in the place of any other watch."""
@@ -305,14 +312,16 @@ class _Watch:
         request.hooks["response"] = [self, *others]
 
     def __call__(self, response: Response, **kwargs: Any) -> Response | None:
-        if response.status_code < 300 and not self._has_renewed:
+        if response.status_code < 300 and self._is_first:
             return None
+        if self._departing is not None:
+            _OnwardHeaders.end(self._departing)
         answer, carried = self._settled(response, kwargs)
         if answer.is_redirect:
-            self._auth._point_onward(answer, carried)
-        else:
+            departing = self._auth._point_onward(answer, carried)
+            _Watch(self._auth, carried, departing).over(answer.request)
+        elif answer is not response or not self._is_first:
             carried = tuple(one.for_another_call() for one in carried)
-        if answer is not response or self._has_renewed:
             _Watch(self._auth, carried).over(answer.request)
         return None if answer is response else answer
 
@@ -341,7 +350,7 @@ def _merged(carried: tuple[Carried, ...], renewed: tuple[Carried, ...]) -> tuple
 
 
 class _OnwardHeaders(CaseInsensitiveDict[Any]):
-    """A request's headers after it was redirected.
+    """A request's headers while it is redirected.
 
     ``requests`` makes the next request's headers by copying these, with no say for an auth object
     in between; so it is the copy that differs, and the request itself stays as it was sent.
@@ -350,10 +359,15 @@ class _OnwardHeaders(CaseInsensitiveDict[Any]):
     onward: CaseInsensitiveDict[Any]
 
     @staticmethod
-    def over(headers: Any, onward: CaseInsensitiveDict[Any]) -> None:
+    def begin(headers: Any, onward: CaseInsensitiveDict[Any]) -> None:
         # In place: response.request may be a stand-in for the request, with the same headers.
         headers.__class__ = _OnwardHeaders
         headers.onward = onward
+
+    @staticmethod
+    def end(headers: Any) -> None:
+        headers.__class__ = CaseInsensitiveDict
+        vars(headers).pop("onward", None)
 
     def copy(self) -> CaseInsensitiveDict[Any]:
         return CaseInsensitiveDict(self.onward.items())

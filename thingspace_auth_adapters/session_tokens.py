@@ -20,7 +20,7 @@ from .lifecycle import Lease, Lifecycle
 from .login import LOGIN_PATH, NoSession, Outcome, SessionEndpoints
 from .m2m import VzM2mCredentials, session_token
 
-_MOST_UNKNOWNS = 2
+MOST_UNKNOWNS = 2
 
 
 class IdleLease(Lease[str]):
@@ -49,12 +49,16 @@ class IdleLease(Lease[str]):
         return self._is_awake(clock.time(), clock.monotonic())
 
     def use(self, wall: float, monotonic: float) -> bool:
-        stale_wall, stale_monotonic = self.stale
-        is_stale = wall >= stale_wall or monotonic >= stale_monotonic
-        if is_stale or not self._is_awake(wall, monotonic):
+        if not self._is_awake(wall, monotonic):
             return False
         self._used = (wall, monotonic)
-        return True
+        stale_wall, stale_monotonic = self.stale
+        return wall < stale_wall and monotonic < stale_monotonic
+
+    @property
+    def used_at(self) -> float:
+        """Unix timestamp of its latest use here."""
+        return self._used[0]
 
     def as_final(self) -> Lease[str]:
         return self
@@ -110,9 +114,9 @@ class Strikes:
         """Raises :class:`M2mLoginError` where there is to be no login any more."""
         if self.refusal is not None:
             raise self.refusal.error()
-        if self.unknowns >= _MOST_UNKNOWNS:
+        if self.unknowns >= MOST_UNKNOWNS:
             raise M2mLoginError(
-                f"{_MOST_UNKNOWNS} logins in a row had no readable outcome; none is tried again"
+                f"{MOST_UNKNOWNS} logins in a row had no readable outcome; none is tried again"
                 " until auth.m2m is assigned, since five failed ones lock the account"
             )
 

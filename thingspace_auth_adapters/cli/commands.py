@@ -82,7 +82,6 @@ def revoke(options: argparse.Namespace) -> None:
     environment = Environment.beside(options.env_file)
     store = _store(environment, options)
     auth = _auth(environment, options.scope, store)
-    auth.m2m = None if store is None else environment.m2m_credentials(store)
     # What the server would give out now is what is current, whatever was stored.
     auth.oauth_token = auth.fetch_token()
     auth.revoke_token()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import math
 import textwrap
 from typing import TYPE_CHECKING, Callable
 
@@ -119,9 +120,8 @@ def _add_revoke(added: Commands) -> None:
         commands.revoke,
         "make the current access token worthless",
         "Revoke the current access token at ThingSpace: every program that uses the same key"
-        " needs another then. It is also forgotten where it was kept, and so are, with M2M"
-        " credentials in the environment, a session and a login that was refused.",
-        _VARIABLES + _SESSION_VARIABLES + _OPTIONAL_VARIABLES + _STORE_VARIABLE,
+        " needs another then. It is also forgotten where it was kept.",
+        _VARIABLES + _OPTIONAL_VARIABLES + _STORE_VARIABLE,
     )
     _add_scope(revoke)
     _add_no_store(revoke)
@@ -145,9 +145,9 @@ def _add_simulate(added: Commands) -> None:
         help="serve a simulated ThingSpace on this machine, until interrupted",
         description="Serve a simulated ThingSpace on 127.0.0.1, until interrupted.",
     )
-    simulate.add_argument("--port", type=int, default=0, help="by default any free one")
+    simulate.add_argument("--port", type=_port, default=0, help="by default any free one")
     simulate.add_argument(
-        "--token-lifetime", type=float, default=3600, metavar="SECONDS", help="default: 3600"
+        "--token-lifetime", type=_lifetime, default=3600, metavar="SECONDS", help="default: 3600"
     )
     simulate.add_argument(
         "--sessions-required", action="store_true", help="refuse requests without an M2M session"
@@ -203,3 +203,21 @@ def _add_no_store(command: argparse.ArgumentParser) -> None:
         action="store_true",
         help="neither use nor change the tokens that are kept for the next call",
     )
+
+
+def _port(text: str) -> int:
+    port = int(text)
+    if not 0 <= port <= 65535:
+        raise ValueError
+    return port
+
+
+def _lifetime(text: str) -> float:
+    lifetime = float(text)
+    if not 0 <= lifetime < math.inf:
+        raise ValueError
+    return lifetime
+
+
+_port.__name__ = "port"
+_lifetime.__name__ = "number of seconds"

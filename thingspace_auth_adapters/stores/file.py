@@ -7,7 +7,9 @@ import os
 import stat
 from collections.abc import Generator
 from contextlib import contextmanager, suppress
+from inspect import signature
 from pathlib import Path
+from typing import Any
 
 from ..errors import InsecureStoreError
 from .store import StoreUnavailable, TokenStore
@@ -28,13 +30,15 @@ class FileTokenStore(TokenStore):
 
     Raises:
         ImportError: the extra ``[files]`` is not installed.
-        TypeError: ``path`` is no path.
+        TypeError, ValueError: ``path`` is no path.
     """
 
     def __init__(self, path: str | os.PathLike[str] | None = None) -> None:
         super().__init__()
         _demand_extra()
         self._path = None if path is None else Path(path)
+        if "\0" in str(self._path):
+            raise ValueError("path must not hold a null character")
 
     @property
     def path(self) -> Path:
@@ -79,9 +83,12 @@ class FileTokenStore(TokenStore):
         # Imported here because what is stored can mostly be read without a lock.
         from filelock import FileLock, Timeout
 
+        # A soft lock, which newer versions fall back to, outlives a process that was killed.
+        has_choice = "fallback_to_soft" in signature(FileLock.__init__).parameters
+        hard: Any = {"fallback_to_soft": False} if has_choice else {}
         with self._reported():
             self._make_directory()
-            lock = FileLock(self._entry(name).with_suffix(".lock"), mode=0o600)
+            lock = FileLock(self._entry(name).with_suffix(".lock"), mode=0o600, **hard)
             try:
                 lock.acquire(timeout=LOCK_PATIENCE_SECONDS)
             except Timeout:

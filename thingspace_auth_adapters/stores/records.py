@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 
 from ..grant import json_object
 from ..m2m import is_session_token
+from ..session_tokens import Refusal
 from ..tokens import OauthToken, seconds
 
 _UNKNOWNS_SECONDS = 3600.0
@@ -52,14 +53,6 @@ class TokenRecord(NamedTuple):
         return cls(token, renewed_at)
 
 
-class Refusal(NamedTuple):
-    """What the platform said when it refused a login."""
-
-    status_code: int | None
-    error_code: str | None
-    error_message: str | None
-
-
 class SessionRecord(NamedTuple):
     """An M2M session, and how the logins went.
 
@@ -82,7 +75,9 @@ class SessionRecord(NamedTuple):
 
     def recent_unknowns(self, now: float) -> int:
         """Those that still count."""
-        return self.unknowns if now - self.unknown_at < _UNKNOWNS_SECONDS else 0
+        # A clock that was ahead must not make them count for longer.
+        is_recent = 0 <= now - self.unknown_at < _UNKNOWNS_SECONDS
+        return self.unknowns if is_recent else 0
 
     def to_json(self) -> bytes:
         fields = self._asdict()

@@ -51,8 +51,17 @@ class RedisTokenStore(TokenStore):
         super().__init__()
         if not isinstance(prefix, str):
             raise TypeError(f"prefix must be a str, not {type(prefix).__name__}")
+        self._client_or_url = client_or_url
         self._client = _client(client_or_url)
         self._prefix = prefix
+
+    def __getstate__(self) -> dict[str, Any]:
+        # The client of a URL is made anew where a pickle is read.
+        return {**super().__getstate__(), "_client": None}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        vars(self).update(state)
+        self._client = _client(self._client_or_url)
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}(prefix={self._prefix!r})"
@@ -94,7 +103,7 @@ class RedisTokenStore(TokenStore):
     def _reported(self) -> Generator[None, None, None]:
         try:
             yield
-        except (RedisError, OSError) as error:
+        except (RedisError, OSError, UnicodeError) as error:
             reason = type(error).__name__
         else:
             return
@@ -125,8 +134,11 @@ def _kept_alive(lock: Any) -> threading.Event:
         while not done.wait(LOCK_SECONDS / 4):
             try:
                 lock.reacquire()
-            except (RedisError, OSError):
+            except LockError:
                 return
+            except (RedisError, OSError):
+                # It may answer the next time, before the lock has run out.
+                continue
 
     threading.Thread(target=renew, name="thingspace-auth-lock", daemon=True).start()
     return done

@@ -18,19 +18,20 @@ from typing import Any, Callable, TypeVar
 from ..blame import Culprit
 from ..errors import M2mLoginError
 from ..flight import flights_around
+from ..session_tokens import MOST_UNKNOWNS
 from ..tokens import OauthToken
-from .records import CorruptRecord, Refusal, SessionRecord, TokenRecord, record_name
+from .records import CorruptRecord, SessionRecord, TokenRecord, record_name
 
 R = TypeVar("R", TokenRecord, SessionRecord)
 T = TypeVar("T")
 
 REVISIT_SECONDS = 60.0
-"""How often a process tells the store that it uses a session."""
+"""How often a process tells the store that it uses a session, at most."""
+
+_REVISITS_IN_IDLE_TIMEOUT = 4
 
 SHUN_SECONDS = 60.0
 """How long a store that could not be reached is left alone."""
-
-_MOST_UNKNOWNS = 2
 
 logger = logging.getLogger("thingspace_auth_adapters")
 
@@ -40,9 +41,13 @@ class StoreUnavailable(Exception):
 
 
 class SharedSession(str):
-    """A session token that other processes use, too."""
+    """A session token that other processes use, too.
 
-    revisit_after = REVISIT_SECONDS
+    Attributes:
+        revisit_after: seconds after which it is to be provided again.
+    """
+
+    revisit_after: float
 
 
 class TokenStore(ABC):
@@ -53,6 +58,10 @@ class TokenStore(ABC):
 
     def __init__(self) -> None:
         self._shunned_until = 0.0
+
+    def __getstate__(self) -> dict[str, Any]:
+        # A reading of the monotonic clock means nothing where a pickle is read.
+        return {**vars(self), "_shunned_until": 0.0}
 
     def __call__(self, last: Any, auth_manager: Any) -> Any:
         """The shared token or session; a new one where there is none that is good.
@@ -145,7 +154,11 @@ class _Entry(ABC):
     def __init__(self, store: TokenStore, auth_manager: Any) -> None:
         self._store = store
         self._manager = auth_manager
-        self._now: float = auth_manager._clock.time()
+
+    @property
+    def _now(self) -> float:
+        now: float = self._manager._clock.time()
+        return now
 
     def provide(self, last: Any) -> Any:
         if not self._store.is_shunned:
@@ -230,25 +243,50 @@ class _SessionEntry(_Entry):
         super().__init__(store, auth_manager)
         self.name = _session_name(auth_manager)
         self._sessions = auth_manager._sessions
+        self._idle_timeout: float = auth_manager.m2m.idle_timeout
+        self._written_at = 0.0
+        self._revisit_after = min(REVISIT_SECONDS, self._idle_timeout / _REVISITS_IN_IDLE_TIMEOUT)
 
     def _provided(self, last: Any) -> Any:
-        record = self._read(SessionRecord.from_json)
-        if record is None or not self._is_good(record) or self._is_to_be_touched(record):
+        record = self._latest()
+        if not self._is_good(record) or self._is_to_be_touched():
             with self._store.locked(self.name):
                 record = self._touched_or_renewed()
-        return SharedSession(record.session_token or "")
+        return self._shared(record.session_token or "")
 
     def _without_store(self, last: Any) -> Any:
+        own = self._own()
+        return self._shared(own.session_token or self._manager.fetch_vz_m2m_token())
+
+    def _shared(self, session_token: str) -> SharedSession:
+        shared = SharedSession(session_token)
+        shared.revisit_after = self._revisit_after
+        self._sessions.vouch(self._sessions.kind.given(shared, "a store"))
+        return shared
+
+    def _latest(self) -> SessionRecord:
+        """What is stored; where that is no good, or gone, what this process has in hand."""
+        stored = self._read(SessionRecord.from_json) or SessionRecord()
+        own = self._own()
+        self._written_at = stored.used_at
+        if own.session_token == stored.session_token:
+            return stored._replace(used_at=max(own.used_at, stored.used_at))
+        if own.session_token is None or self._is_good(stored):
+            return stored
+        self._written_at = 0.0
+        return own
+
+    def _own(self) -> SessionRecord:
         lease = self._sessions.lease
         if lease is None or not lease.is_usable(self._manager._clock):
-            return None
-        return SharedSession(lease.value)
+            return SessionRecord()
+        return SessionRecord(lease.value, lease.used_at)
 
     def _touched_or_renewed(self) -> SessionRecord:
-        record = self._read(SessionRecord.from_json) or SessionRecord()
+        record = self._latest()
         if not self._is_good(record):
             return self._renewed(record)
-        if self._is_to_be_touched(record):
+        if self._is_to_be_touched():
             record = record._replace(used_at=self._now)
             self._write(record)
         return record
@@ -257,43 +295,37 @@ class _SessionEntry(_Entry):
         token = record.session_token
         if token is None or self._sessions.has_rejected(token):
             return False
-        idle_timeout: float = self._manager.m2m.idle_timeout
-        return self._now - record.used_at < idle_timeout
+        return self._now - record.used_at < self._idle_timeout
 
-    def _is_to_be_touched(self, record: SessionRecord) -> bool:
-        return self._now - record.used_at >= REVISIT_SECONDS
+    def _is_to_be_touched(self) -> bool:
+        is_due: bool = self._now - self._written_at >= self._revisit_after
+        return is_due
 
     def _renewed(self, record: SessionRecord) -> SessionRecord:
-        _check_risk(record, self._now)
-        unknowns = record.recent_unknowns(self._now)
+        strikes = self._sessions.kind.strikes
+        if record.refusal is not None:
+            # For this process, too, should the store be out of reach the next time.
+            strikes.refusal = record.refusal
+        strikes.check()
+        self._check_unknowns(record)
+        unknowns, unknowns_before = record.recent_unknowns(self._now), strikes.unknowns
         # Counted before it is sent, so that it counts whatever becomes of this process.
         risky = SessionRecord(unknowns=unknowns + 1, unknown_at=self._now)
         self._store.write(self.name, risky.to_json())
-        strikes = self._sessions.kind.strikes
-        unknowns_before = strikes.unknowns
         try:
             session_token = self._manager.fetch_vz_m2m_token()
         except BaseException:
             more = max(strikes.unknowns - unknowns_before, 0)
-            refusal = None if strikes.refusal is None else Refusal(*strikes.refusal)
-            self._write(risky._replace(unknowns=unknowns + more, refusal=refusal))
+            self._write(risky._replace(unknowns=unknowns + more, refusal=strikes.refusal))
             raise
-        shared = SharedSession(session_token)
-        self._sessions.vouch(self._sessions.kind.given(shared, "a store"))
-        renewed = SessionRecord(session_token, used_at=self._manager._clock.time())
+        renewed = SessionRecord(session_token, used_at=self._now)
         self._write(renewed)
         return renewed
 
-
-def _check_risk(record: SessionRecord, now: float) -> None:
-    if record.refusal is not None:
-        details = [text for text in record.refusal[1:] if text]
-        raise M2mLoginError(
-            ": ".join(["a login was refused to a process that shares the store", *details]),
-            **record.refusal._asdict(),
-        )
-    if record.recent_unknowns(now) >= _MOST_UNKNOWNS:
-        raise M2mLoginError(
-            f"{_MOST_UNKNOWNS} logins of processes that share the store had no readable outcome;"
-            " none is tried again for an hour, since five failed ones lock the account"
-        )
+    def _check_unknowns(self, record: SessionRecord) -> None:
+        if record.recent_unknowns(self._now) >= MOST_UNKNOWNS:
+            raise M2mLoginError(
+                f"{MOST_UNKNOWNS} logins of processes that share the store had no readable"
+                " outcome; none is tried again for an hour, since five failed ones lock the"
+                " account"
+            )
