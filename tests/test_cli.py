@@ -592,7 +592,7 @@ def test_help_names_the_variables(capsys: pytest.CaptureFixture[str], command: s
     shown = capsys.readouterr().out
     assert PREFIX + "ID" in shown
     assert PREFIX + "SECRET" in shown
-    assert ("VZ_M2M_PASSWORD" in shown) == (command != "token")
+    assert ("VZ_M2M_PASSWORD" in shown) == (command not in ("token", "revoke"))
 
 
 def test_a_reader_who_is_gone_ends_a_command_quietly(

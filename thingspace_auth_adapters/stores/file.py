@@ -120,8 +120,9 @@ class FileTokenStore(TokenStore):
     def _reported(self) -> Generator[None, None, None]:
         try:
             yield
-        except OSError as error:
-            reason = error.strerror or type(error).__name__
+        except (OSError, NotImplementedError) as error:
+            # filelock raises the latter where the file system knows no locks.
+            reason = getattr(error, "strerror", None) or type(error).__name__
         else:
             return
         raise StoreUnavailable(f"{self!r} cannot be reached ({reason})")
