@@ -231,7 +231,7 @@ def test_simulate_serves_until_interrupted(
             raise KeyboardInterrupt
 
     monkeypatch.setattr(commands, "threading", SimpleNamespace(Event=Interrupted))
-    assert main(["simulate", "--token-lifetime", "2"]) == 0
+    assert main(["simulate", "--port", "0", "--token-lifetime", "2"]) == 0
     assert "THINGSPACE_BASE_URL=http://127.0.0.1:" in capsys.readouterr().out
 
 

@@ -843,6 +843,29 @@ def lock_threads() -> list[Any]:
     return [thread for thread in threading.enumerate() if thread.name == "thingspace-auth-lock"]
 
 
+def test_redis_lock_is_kept_although_redis_does_not_answer_once(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    redis = pytest.importorskip("redis")
+    from thingspace_auth_adapters.stores import redis as redis_module
+
+    from .real import eventually
+
+    answers: list[Exception | None] = [redis.ConnectionError(), None, redis.exceptions.LockError()]
+    asked: list[Any] = []
+
+    class Lock:
+        def reacquire(self) -> None:
+            asked.append(answers[len(asked)])
+            if asked[-1] is not None:
+                raise asked[-1]
+
+    monkeypatch.setattr(redis_module, "LOCK_SECONDS", 0.04)
+    redis_module._kept_alive(Lock())
+    eventually(lambda: not lock_threads())
+    assert asked == answers
+
+
 def test_redis_lock_of_another_is_waited_for_no_longer_than_patience(
     redis_server: RedisServer, directory: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
