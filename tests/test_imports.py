@@ -30,6 +30,7 @@ CORE = [
     "m2m",
     "manager",
     "session_tokens",
+    "strikes",
     "tokens",
 ]
 

@@ -15,7 +15,8 @@ from thingspace_auth_adapters.clock import Term
 from thingspace_auth_adapters.effects import HttpAnswer
 from thingspace_auth_adapters.lifecycle import Lease
 from thingspace_auth_adapters.login import NoSession, Outcome, SessionEndpoints
-from thingspace_auth_adapters.session_tokens import IdleLease, Strikes
+from thingspace_auth_adapters.session_tokens import IdleLease
+from thingspace_auth_adapters.strikes import Strikes
 
 from .virtual import BASE, VirtualClock
 

@@ -7,7 +7,6 @@ import os
 import stat
 from collections.abc import Generator
 from contextlib import contextmanager, suppress
-from inspect import signature
 from pathlib import Path
 from typing import Any
 
@@ -81,6 +80,8 @@ class FileTokenStore(TokenStore):
     @contextmanager
     def locked(self, name: str) -> Generator[None, None, None]:
         # Imported here because what is stored can mostly be read without a lock.
+        from inspect import signature
+
         from filelock import FileLock, Timeout
 
         # A soft lock, which newer versions fall back to, outlives a process that was killed.

@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 
 from ..grant import json_object
 from ..m2m import is_session_token
-from ..session_tokens import Refusal
+from ..strikes import Refusal
 from ..tokens import OauthToken, seconds
 
 _UNKNOWNS_SECONDS = 3600.0

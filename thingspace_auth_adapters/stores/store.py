@@ -18,7 +18,7 @@ from typing import Any, Callable, TypeVar
 from ..blame import Culprit
 from ..errors import M2mLoginError
 from ..flight import flights_around
-from ..session_tokens import MOST_UNKNOWNS
+from ..strikes import MOST_UNKNOWNS
 from ..tokens import OauthToken
 from .records import CorruptRecord, SessionRecord, TokenRecord, record_name
 
