@@ -896,6 +896,10 @@ def test_redis_store_wants_a_client_or_a_url(argument: Any) -> None:
         stores.RedisTokenStore(argument)
     with pytest.raises(ValueError, match="Redis URL"):
         stores.RedisTokenStore("nowhere")
+    with pytest.raises(ValueError, match="Redis URL") as caught:
+        stores.RedisTokenStore("redis://:hidden/word@host:6379/0")
+    shown = repr(caught.value) + repr(caught.value.__cause__) + repr(caught.value.__context__)
+    assert "hidden" not in shown
     with pytest.raises(TypeError, match="prefix"):
         stores.RedisTokenStore("redis://localhost", prefix=argument)
 

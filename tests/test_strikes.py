@@ -141,6 +141,23 @@ def test_login_endpoint_that_cannot_be_connected_to_is_no_unknown(
     assert auth._sessions.kind.strikes.unknowns == 0
 
 
+def test_failure_that_the_caller_is_handling_excuses_no_login(
+    sync_kind: Kind, simulator: ThingspaceSimulator
+) -> None:
+    """It is the context of what fails meanwhile: a failure to connect, which counts for nothing."""
+    simulator.fail("login", "hang", times=None)
+    auth = auth_for(sync_kind, simulator, timeout=0.3)
+    try:
+        sync_kind.get(None, "http://127.0.0.1:1/")
+    except sync_kind.connect_error:
+        for _ in range(3):
+            with pytest.raises(sync_kind.request_error):
+                sync_kind.get(auth, simulator.url + PATH)
+    else:
+        raise AssertionError("somebody listens on port 1")
+    assert len(simulator.login_requests) == 2
+
+
 def test_logins_by_hand_are_strikes_like_any_other(
     sync_kind: Kind, simulator: ThingspaceSimulator
 ) -> None:

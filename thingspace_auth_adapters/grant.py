@@ -105,7 +105,7 @@ class ClientCredentialsGrant(NamedTuple):
                 " check base_url and the proxy"
             )
         error = self._refusal(answer, f"the {name} endpoint refused", confidential)
-        if answer.status == 429 or answer.status >= 500:
+        if is_transient(answer.status):
             return TransientFailure(error, retry_after(answer.headers, now))
         raise error
 
@@ -136,6 +136,11 @@ class ClientCredentialsGrant(NamedTuple):
     def _basic(self) -> str:
         # ThingSpace wants the plain string, without the percent-encoding of RFC 6749 section 2.3.1.
         return b64encode(f"{self.client_id}:{self.client_secret}".encode()).decode("ascii")
+
+
+def is_transient(status: int) -> bool:
+    """Whether a refusal with this status may pass."""
+    return status == 429 or status >= 500
 
 
 def without(secrets: Iterable[str], text: str) -> str:

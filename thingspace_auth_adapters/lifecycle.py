@@ -208,11 +208,10 @@ class Lifecycle(Generic[T]):
         """
         return (yield from self._announced((yield from self._obtain(tell)), tell))
 
-    def replace(self, rejected_key: str, tell: bool = True) -> Steps[Lease[T] | None]:
+    def replace(self, rejected_key: str) -> Steps[Lease[T] | None]:
         """A lease on another credential than the one that the platform rejected, if there is one.
 
-        A failure is logged and no more: the caller has the platform's answer in hand. ``tell`` as
-        for :meth:`acquire`.
+        A failure is logged and no more: the caller has the platform's answer in hand.
         """
         if not self.reject(rejected_key):
             return None
@@ -221,7 +220,7 @@ class Lifecycle(Generic[T]):
         except Exception as error:
             logger.warning("renewing the rejected %s failed: %s", self.kind.name, _describe(error))
             return None
-        lease = yield from self._announced(obtained, tell)
+        lease = yield from self._announced(obtained, tell=True)
         return None if lease.key == rejected_key else lease
 
     def reject(self, key: str) -> bool:

@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 from .blame import Culprit, blame
 from .effects import HttpAnswer, HttpRequest
 from .errors import M2mLoginError
-from .grant import TransientFailure, json_object, retry_after, without
+from .grant import TransientFailure, is_transient, json_object, retry_after, without
 from .lifecycle import Lease
 from .m2m import is_session_token
 
@@ -78,10 +78,10 @@ class SessionEndpoints(NamedTuple):
             return str(token)
         outcome = _outcome(answer)
         error = self._error(f"the login was {outcome.value}", answer, bearer.key)
-        is_transient = outcome is Outcome.UNKNOWN or (
-            outcome is Outcome.NOT_ATTEMPTED and _is_transient(answer.status)
+        may_pass = outcome is Outcome.UNKNOWN or (
+            outcome is Outcome.NOT_ATTEMPTED and is_transient(answer.status)
         )
-        return NoSession(outcome, error, is_transient, retry_after(answer.headers, now))
+        return NoSession(outcome, error, may_pass, retry_after(answer.headers, now))
 
     def read_logout(
         self, answer: HttpAnswer, now: float, bearer: Lease[Any], session: Lease[str]
@@ -90,7 +90,7 @@ class SessionEndpoints(NamedTuple):
         if 200 <= answer.status < 300 or _blamed(answer) is Culprit.SESSION:
             return None
         error = self._error("the logout was refused", answer, bearer.key, session.key)
-        if _is_transient(answer.status):
+        if is_transient(answer.status):
             return TransientFailure(error, retry_after(answer.headers, now))
         return error
 
@@ -121,10 +121,6 @@ def _blamed(answer: HttpAnswer) -> Culprit:
 def _is_gateways(body: bytes) -> bool:
     fields = json_object(body) or {}
     return isinstance(fields.get("fault"), dict) or re.match(_GATEWAY_XML, body) is not None
-
-
-def _is_transient(status: int) -> bool:
-    return status == 429 or status >= 500
 
 
 def _error_fields(answer: HttpAnswer) -> dict[str, str]:

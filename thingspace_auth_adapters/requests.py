@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import sys
 import time
 from collections.abc import Iterable
 from contextlib import suppress
@@ -430,6 +431,8 @@ def _send_with(session: Session, request: HttpRequest) -> Reply:
     headers = {**default_headers(), **request.headers}
     prepared = Request("POST", request.url, headers=headers, data=request.body).prepare()
     answers: list[HttpAnswer] = []
+    # What the caller is handling becomes the context of whatever fails here, and is none of it.
+    handled = sys.exc_info()[1]
     prepared.hooks["response"] = [functools.partial(_take_answer, answers)]
     try:
         session.send(
@@ -442,7 +445,7 @@ def _send_with(session: Session, request: HttpRequest) -> Reply:
         failure = error
     else:
         return answers[-1]
-    return _undelivered(failure, prepared)
+    return _undelivered(failure, prepared, _is_connect_failure(failure, handled))
 
 
 def _take_answer(answers: list[HttpAnswer], response: Response, **kwargs: Any) -> None:
@@ -471,7 +474,9 @@ def _transport_settings(session: Session, url: str) -> dict[str, Any]:
     return session.merge_environment_settings(url, {}, True, None, None)
 
 
-def _undelivered(error: library.RequestException, prepared: PreparedRequest) -> Undelivered:
+def _undelivered(
+    error: library.RequestException, prepared: PreparedRequest, is_connect_failure: bool
+) -> Undelivered:
     """The library's own error without what it refers to: its request carries the secret."""
     shown = prepared.copy()
     for name in (AUTHORIZATION, *SESSION_HEADERS):
@@ -482,21 +487,21 @@ def _undelivered(error: library.RequestException, prepared: PreparedRequest) -> 
     clean.args = (str(error),)
     vars(clean).update(request=shown, response=None)
     is_transient = isinstance(error, _TRANSIENT) and "CERTIFICATE_VERIFY_FAILED" not in str(error)
-    return Undelivered(clean, is_transient, may_have_arrived=not _is_connect_failure(error))
+    return Undelivered(clean, is_transient, may_have_arrived=not is_connect_failure)
 
 
-def _is_connect_failure(error: BaseException) -> bool:
+def _is_connect_failure(error: BaseException, handled: BaseException | None) -> bool:
     """Whether there never was a connection to send anything over.
 
     ``requests`` has one ConnectionError, and one SSLError and ProxyError each, for what happens
-    before and after that; where in the code it happened tells.
+    before and after that; where in the code it happened tells, and ``handled`` happened before.
     """
     if isinstance(error, _NOT_SENT):
         return True
-    while True:
-        names = {frame.f_code.co_name for frame, _ in walk_tb(error.__traceback__)}
+    cause: BaseException | None = error
+    while cause is not None and cause is not handled:
+        names = {frame.f_code.co_name for frame, _ in walk_tb(cause.__traceback__)}
         if names & {"connect", "_prepare_proxy"}:
             return True
-        if error.__context__ is None:
-            return False
-        error = error.__context__
+        cause = cause.__context__
+    return False

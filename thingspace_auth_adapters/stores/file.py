@@ -11,10 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import InsecureStoreError
-from .store import StoreUnavailable, TokenStore
-
-LOCK_PATIENCE_SECONDS = 75.0
-"""How long a renewal by another process is waited for: longer than one can take."""
+from .store import LOCK_PATIENCE_SECONDS, StoreUnavailable, TokenStore
 
 _NO_LINKS = getattr(os, "O_NOFOLLOW", 0)
 _HAS_OWNERS = hasattr(os, "geteuid")

@@ -8,7 +8,7 @@ from collections.abc import Generator
 from contextlib import contextmanager
 from typing import Any
 
-from .store import StoreUnavailable, TokenStore
+from .store import LOCK_PATIENCE_SECONDS, StoreUnavailable, TokenStore
 
 try:
     import redis
@@ -22,9 +22,6 @@ except ImportError as error:
 
 LOCK_SECONDS = 4.0
 """How long the lock outlives a process that was killed while it held it."""
-
-LOCK_PATIENCE_SECONDS = 75.0
-"""How long a renewal by another process is waited for: longer than one can take."""
 
 _SOCKET_TIMEOUT = 0.5
 _POLL_SECONDS = 0.05
@@ -112,18 +109,30 @@ class RedisTokenStore(TokenStore):
 
 def _client(client_or_url: Any) -> Any:
     if isinstance(client_or_url, str):
-        return redis.Redis.from_url(
-            client_or_url,
-            socket_timeout=_SOCKET_TIMEOUT,
-            socket_connect_timeout=_SOCKET_TIMEOUT,
-            # A store that does not answer at once is gone on without.
-            retry=Retry(NoBackoff(), 0),
-        )
+        return _client_of_url(client_or_url)
     if not isinstance(client_or_url, redis.Redis):
         raise TypeError(
             f"client_or_url must be a redis.Redis or a URL, not {type(client_or_url).__name__}"
         )
     return client_or_url
+
+
+def _client_of_url(url: str) -> Any:
+    try:
+        return redis.Redis.from_url(
+            url,
+            socket_timeout=_SOCKET_TIMEOUT,
+            socket_connect_timeout=_SOCKET_TIMEOUT,
+            # A store that does not answer at once is gone on without.
+            retry=Retry(NoBackoff(), 0),
+        )
+    except ValueError:
+        # Told anew: the original may quote a part of the URL, and so of a password.
+        problem = ValueError(
+            "client_or_url is no Redis URL like redis://localhost:6379/0"
+            " (user name and password in it are percent-encoded)"
+        )
+    raise problem
 
 
 def _kept_alive(lock: Any) -> threading.Event:

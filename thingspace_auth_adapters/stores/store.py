@@ -30,6 +30,9 @@ REVISIT_SECONDS = 60.0
 
 _REVISITS_IN_IDLE_TIMEOUT = 4
 
+LOCK_PATIENCE_SECONDS = 75.0
+"""How long a renewal by another process is waited for: an endpoint's retries may take as long."""
+
 SHUN_SECONDS = 60.0
 """How long a store that could not be reached is left alone."""
 
