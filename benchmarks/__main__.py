@@ -1,6 +1,7 @@
 """Runs the benchmark and prints one Markdown document.
 
-``python -m benchmarks [--quick] [--only NAME]``; what it needs stands in requirements.txt.
+``python -m benchmarks [--quick] [--only NAME] [--before DIRECTORY]``; what it needs stands in
+requirements.txt.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from importlib import metadata
 
 import thingspace_auth_adapters
 
-from . import alone, both, cold, expiry, imports, stores, threads, whole
+from . import alone, before, both, cold, expiry, imports, stores, threads, whole
 from .simulated import Simulated, simulated
 
 Section = Callable[[Simulated, float], str]
@@ -42,18 +43,28 @@ def main(arguments: Sequence[str] | None = None) -> None:
     # Warnings of any contender's belong neither in the document nor on the terminal.
     logging.getLogger().addHandler(logging.NullHandler())
     started = time.monotonic()
+    scale = _QUICK if options.quick else 1
     _show(_facts(options.quick))
     with simulated() as platform_simulated:
-        for name in options.only or _SECTIONS:
-            _show(_SECTIONS[name](platform_simulated, _QUICK if options.quick else 1))
+        if options.before:
+            _show(before.run(options.before, platform_simulated, scale))
+        else:
+            for name in options.only or _SECTIONS:
+                _show(_SECTIONS[name](platform_simulated, scale))
     _show(f"Measured in {time.monotonic() - started:.0f} s.")
 
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
     parser.add_argument("--quick", action="store_true", help="a tenth of the work: a smoke test")
-    parser.add_argument(
+    chosen = parser.add_mutually_exclusive_group()
+    chosen.add_argument(
         "--only", action="append", choices=list(_SECTIONS), help="one section; may be repeated"
+    )
+    chosen.add_argument(
+        "--before",
+        metavar="DIRECTORY",
+        help="the auth object alone, beside that of an older checkout; needs no peer",
     )
     return parser
 
@@ -72,11 +83,19 @@ def _facts(is_quick: bool) -> str:
         f"- thingspace_auth_adapters {thingspace_auth_adapters.__version__}",
         f"- {platform.python_implementation()} {platform.python_version()}, {platform.system()}"
         f" {platform.machine()}, {os.cpu_count()} CPUs, load at the start {_load()}",
-        "- " + ", ".join(f"{name} {metadata.version(name)}" for name in _LIBRARIES),
+        "- " + ", ".join(filter(None, map(_version, _LIBRARIES))),
     ]
     if is_quick:
         lines += ["", "A quick run: a tenth of the work. It shows that it works, and no more."]
     return "\n".join(lines)
+
+
+def _version(name: str) -> str:
+    """Empty if it is not installed: not every section needs every library."""
+    try:
+        return f"{name} {metadata.version(name)}"
+    except metadata.PackageNotFoundError:
+        return ""
 
 
 def _load() -> str:

@@ -19,7 +19,7 @@ from .table import Notes, render, verdict
 
 TARGET = 1.0
 _HEADER = "VZ-M2M-Token"
-_LIBRARIES: dict[str, Any] = {"httpx": httpx, "httpx2": httpx2}
+LIBRARIES: dict[str, Any] = {"httpx": httpx, "httpx2": httpx2}
 
 
 class Steps(NamedTuple):
@@ -77,9 +77,9 @@ def _costs(steps: dict[str, Steps], rounds: int, calls: int) -> dict[str, Cost]:
 def _steps(ours: Contender, endpoint: Endpoint) -> Steps:
     return Steps(
         bearer=warmed(ours.prepare(endpoint)),
-        bearer_by_hand=_bearer_by_hand(ours.library, endpoint),
+        bearer_by_hand=bearer_by_hand(ours.library, endpoint),
         both=_with_both(ours, endpoint),
-        both_by_hand=_both_by_hand(ours.library, endpoint),
+        both_by_hand=both_by_hand(ours.library, endpoint),
     )
 
 
@@ -88,10 +88,10 @@ def _with_both(ours: Contender, endpoint: Endpoint) -> Step:
     subject.auth.m2m = VzM2mCredentials(endpoint.username, endpoint.password)
     warm_up(subject)
     request = subject.request()
-    return _each_without_session(request.headers, subject.step_on(request))
+    return each_without_session(request.headers, subject.step_on(request))
 
 
-def _each_without_session(headers: Any, step: Step) -> Step:
+def each_without_session(headers: Any, step: Step) -> Step:
     """The step, on a request that does not have the session header from the last time."""
     step()
 
@@ -102,16 +102,18 @@ def _each_without_session(headers: Any, step: Step) -> Step:
     return anew
 
 
-def _bearer_by_hand(library: str, endpoint: Endpoint) -> Step:
+def bearer_by_hand(library: str, endpoint: Endpoint) -> Step:
+    """The bearer set by hand."""
     if library == "requests":
         return by_hand_on_requests(endpoint)
-    return by_hand_on_httpx(_LIBRARIES[library], endpoint)
+    return by_hand_on_httpx(LIBRARIES[library], endpoint)
 
 
-def _both_by_hand(library: str, endpoint: Endpoint) -> Step:
+def both_by_hand(library: str, endpoint: Endpoint) -> Step:
+    """Both headers set by hand."""
     if library == "requests":
         return _both_by_hand_on_requests(endpoint)
-    return _both_by_hand_on_httpx(_LIBRARIES[library], endpoint)
+    return _both_by_hand_on_httpx(LIBRARIES[library], endpoint)
 
 
 def _both_by_hand_on_requests(endpoint: Endpoint) -> Step:
@@ -124,7 +126,7 @@ def _both_by_hand_on_requests(endpoint: Endpoint) -> Step:
         headers["Authorization"] = bearer
         headers[_HEADER] = session
 
-    return _each_without_session(headers, step)
+    return each_without_session(headers, step)
 
 
 def _both_by_hand_on_httpx(library: Any, endpoint: Endpoint) -> Step:
@@ -135,4 +137,4 @@ def _both_by_hand_on_httpx(library: Any, endpoint: Endpoint) -> Step:
         headers["Authorization"] = bearer
         headers[_HEADER] = session
 
-    return _each_without_session(headers, step)
+    return each_without_session(headers, step)

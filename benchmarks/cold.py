@@ -5,9 +5,12 @@ from __future__ import annotations
 import asyncio
 import socket
 import threading
-from collections.abc import Awaitable, Callable
-from contextlib import closing
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import closing, contextmanager
+from types import SimpleNamespace
 from typing import Any, NamedTuple
+
+from thingspace_auth_adapters._core import retry
 
 from .contenders import ALL, ALL_ASYNC, MINIMAL, MINIMAL_ASYNC, AsyncContender, Contender
 from .simulated import Simulated
@@ -64,7 +67,7 @@ def run(simulated: Simulated, scale: float) -> str:
     callers = max(5, round(_CALLERS * scale))
     repeats = max(1, round(_REPEATS * scale))
     latency = _LATENCY if scale == 1 else _QUICK_LATENCY
-    trials = _Trials(simulated, latency, first_pause=None if scale == 1 else _QUICK_PAUSE)
+    trials = _Trials(simulated, latency)
     served = Scenario(simulated.endpoint, callers, repeats)
     refused = served._replace(endpoint=simulated.endpoint._replace(client_secret="wrong"))
     down = Scenario(
@@ -76,13 +79,14 @@ def run(simulated: Simulated, scale: float) -> str:
         _floor_row(floor, trials.crowd_plus(floor, served, latency, latency + answer_alone))
         for floor in (*MINIMAL, MINIMAL_ASYNC)
     ]
-    for entrant in (*ALL, *ALL_ASYNC):
-        outcomes = [
-            trials.crowd_over(entrant, served, latency + answer_alone),
-            trials.crowd_over_alone(entrant, refused),
-            trials.crowd_over_alone(entrant, down),
-        ]
-        rows.append(_row(entrant, outcomes, callers, notes))
+    with _steady_retries(None if scale == 1 else _QUICK_PAUSE):
+        for entrant in (*ALL, *ALL_ASYNC):
+            outcomes = [
+                trials.crowd_over(entrant, served, latency + answer_alone),
+                trials.crowd_over_alone(entrant, refused),
+                trials.crowd_over_alone(entrant, down),
+            ]
+            rows.append(_row(entrant, outcomes, callers, notes))
     introduction = (
         f"{callers} callers, each with its connection yet to be made, on one auth object without a"
         f" token, at an endpoint that takes {latency * 1000:.0f} ms. *Served*: time until all have"
@@ -91,7 +95,7 @@ def run(simulated: Simulated, scale: float) -> str:
         " *down* (connection refused): time until all have failed, over what one caller alone"
         " takes. The rows of a constant header, which needs no token, show what so many callers at"
         f" once cost by themselves: their time and {latency * 1000:.0f} ms. These and ours: best of"
-        f" {repeats}, token requests the most of any; peers, and ours where down: once."
+        f" {repeats}, token requests the most of any; peers, and ours if down: once."
     )
     columns = [
         "contender", "library", "served: token requests", "served: ratio",
@@ -144,13 +148,11 @@ class _Trials:
 
     Args:
         latency: seconds that the token endpoint takes.
-        first_pause: seconds before our first retry, where not our own.
     """
 
-    def __init__(self, simulated: Simulated, latency: float, first_pause: float | None) -> None:
+    def __init__(self, simulated: Simulated, latency: float) -> None:
         self._simulated = simulated
         self._latency = latency
-        self._first_pause = first_pause
 
     def crowd_over(self, entrant: Entrant, scenario: Scenario, alone: float) -> Outcome:
         repeats = scenario.repeats if entrant.is_ours else 1
@@ -189,8 +191,6 @@ class _Trials:
             ends.append((start, now(), is_served))
 
         with closing(contender.prepare(endpoint)) as subject:
-            if contender.is_ours:
-                self._steady(subject.auth)
             calls = [subject.caller() for _ in range(callers)]
             in_threads([lambda call=call: work(call) for call in calls])  # type: ignore[misc]
         elapsed = max(end for _, end, _ in ends) - min(start for start, _, _ in ends)
@@ -200,19 +200,24 @@ class _Trials:
         self, contender: AsyncContender, endpoint: Endpoint, callers: int
     ) -> tuple[float, int]:
         async with contender.open_client(endpoint) as client:
-            if contender.is_ours:
-                self._steady(client.auth)
             start = now()
             calls = (_is_served_async(client.get(endpoint.api_url)) for _ in range(callers))
             served = await asyncio.gather(*calls)
             return now() - start, served.count(False)
 
-    def _steady(self, auth: Any) -> None:
-        """Retries without jitter, so that two times of ours can be compared."""
-        lifecycle = auth._lifecycle
-        lifecycle.policy = lifecycle.policy._replace(jitter=lambda: 1.0)
-        if self._first_pause is not None:
-            lifecycle.policy = lifecycle.policy._replace(first_pause=self._first_pause)
+
+@contextmanager
+def _steady_retries(first_pause: float | None) -> Iterator[None]:
+    """Our retries without jitter, so that two times of ours can be compared."""
+    names: dict[str, Any] = {"random": SimpleNamespace(uniform=lambda low, high: high)}
+    if first_pause is not None:
+        names["_FIRST_PAUSE_SECONDS"] = first_pause
+    usual = {name: getattr(retry, name) for name in names}
+    vars(retry).update(names)
+    try:
+        yield
+    finally:
+        vars(retry).update(usual)
 
 
 def _best(trials: list[Trial]) -> Trial:

@@ -28,7 +28,7 @@ start = time.perf_counter()
 options = dict(task["options"])
 if task["store"] is not None:
     from thingspace_auth_adapters.stores import FileTokenStore
-    options["oauth_token_provider"] = FileTokenStore(task["store"] or None)
+    options["store"] = FileTokenStore(task["store"] or None)
 else:
     options["oauth_token"] = {"access_token": "known", "expires_in": 3600}
 ThingspaceAuth(**options)(prepared)

@@ -13,21 +13,12 @@ from typing import Any
 
 import requests
 
-from thingspace_auth_adapters import ThingspaceOauthCredentials, VzM2mCredentials
 from thingspace_auth_adapters.requests import ThingspaceAuth
 from thingspace_auth_adapters.stores import FileTokenStore
 
 BASE_URL = os.environ.get("THINGSPACE_BASE_URL", "https://thingspace.verizon.com")
 STORE = FileTokenStore(Path(tempfile.gettempdir(), "thingspace-auth"))
-AUTH = ThingspaceAuth(
-    ThingspaceOauthCredentials.from_environment().clone_with(oauth_token_provider=STORE),
-    base_url=BASE_URL,
-    m2m=VzM2mCredentials(
-        os.environ["VZ_M2M_USERNAME"],
-        os.environ["VZ_M2M_PASSWORD"],
-        vz_m2m_token_provider=STORE,
-    ),
-)
+AUTH = ThingspaceAuth.from_environment(store=STORE)
 
 
 def handler(event: dict[str, Any], context: object) -> dict[str, Any]:

@@ -14,22 +14,12 @@ import os
 import requests
 from celery import Celery
 
-from thingspace_auth_adapters import ThingspaceOauthCredentials, VzM2mCredentials
 from thingspace_auth_adapters.requests import ThingspaceAuth
 from thingspace_auth_adapters.stores import RedisTokenStore
 
 BASE_URL = os.environ.get("THINGSPACE_BASE_URL", "https://thingspace.verizon.com")
 REDIS_URL = os.environ.get("REDIS_URL", "redis://localhost:6379/0")
-STORE = RedisTokenStore(REDIS_URL)
-AUTH = ThingspaceAuth(
-    ThingspaceOauthCredentials.from_environment().clone_with(oauth_token_provider=STORE),
-    base_url=BASE_URL,
-    m2m=VzM2mCredentials(
-        os.environ["VZ_M2M_USERNAME"],
-        os.environ["VZ_M2M_PASSWORD"],
-        vz_m2m_token_provider=STORE,
-    ),
-)
+AUTH = ThingspaceAuth.from_environment(store=RedisTokenStore(REDIS_URL))
 
 app = Celery("celery_tasks", broker=REDIS_URL, backend=REDIS_URL)
 

@@ -5,7 +5,8 @@ That is one token request an hour, and one login for as long as no 20 minutes pa
     */5 * * * * . "$HOME/thingspace.env" && python3 "$HOME/cron_job.py"
 
 where ``thingspace.env``, which only you can read, exports the credentials. A login that was refused
-is not repeated by the next run, so a changed password does not get the account locked.
+is not repeated by the next run, so a changed password does not get the account locked. Once the new
+one is in the file, the job goes on by itself.
 """
 
 from __future__ import annotations
@@ -15,30 +16,16 @@ import sys
 
 import requests
 
-from thingspace_auth_adapters import ThingspaceOauthCredentials, VzM2mCredentials
 from thingspace_auth_adapters.requests import ThingspaceAuth
 from thingspace_auth_adapters.stores import FileTokenStore
 
 BASE_URL = os.environ.get("THINGSPACE_BASE_URL", "https://thingspace.verizon.com")
 
 
-def shared_auth() -> ThingspaceAuth:
-    store = FileTokenStore()
-    credentials = ThingspaceOauthCredentials.from_environment()
-    m2m = VzM2mCredentials(
-        os.environ["VZ_M2M_USERNAME"],
-        os.environ["VZ_M2M_PASSWORD"],
-        vz_m2m_token_provider=store,
-    )
-    return ThingspaceAuth(
-        credentials.clone_with(oauth_token_provider=store), base_url=BASE_URL, m2m=m2m
-    )
-
-
 def main() -> None:
-    url = f"{BASE_URL}/api/m2m/v1/devices"
+    auth = ThingspaceAuth.from_environment(store=FileTokenStore())
     try:
-        response = requests.get(url, auth=shared_auth(), timeout=30)
+        response = requests.get(f"{BASE_URL}/api/m2m/v1/devices", auth=auth, timeout=30)
         response.raise_for_status()
     except requests.RequestException as error:
         sys.exit(f"no devices: {error}")

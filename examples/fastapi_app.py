@@ -2,8 +2,7 @@
 
     fastapi run --workers 4 examples/fastapi_app.py
 
-The store is a plain function to the auth object, which calls it in a worker thread: the event loop
-goes on.
+The auth object calls the store in a worker thread: the event loop goes on.
 """
 
 # mypy: disable-error-code="import-not-found, untyped-decorator"
@@ -17,21 +16,11 @@ from contextlib import asynccontextmanager
 import httpx
 from fastapi import FastAPI, Request, Response
 
-from thingspace_auth_adapters import ThingspaceOauthCredentials, VzM2mCredentials
 from thingspace_auth_adapters.httpx import ThingspaceAuth
 from thingspace_auth_adapters.stores import FileTokenStore
 
 BASE_URL = os.environ.get("THINGSPACE_BASE_URL", "https://thingspace.verizon.com")
-STORE = FileTokenStore()
-AUTH = ThingspaceAuth(
-    ThingspaceOauthCredentials.from_environment().clone_with(oauth_token_provider=STORE),
-    base_url=BASE_URL,
-    m2m=VzM2mCredentials(
-        os.environ["VZ_M2M_USERNAME"],
-        os.environ["VZ_M2M_PASSWORD"],
-        vz_m2m_token_provider=STORE,
-    ),
-)
+AUTH = ThingspaceAuth.from_environment(store=FileTokenStore())
 
 
 @asynccontextmanager

@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING
 
 import requests
 
-from thingspace_auth_adapters import ThingspaceOauthCredentials, VzM2mCredentials
 from thingspace_auth_adapters.requests import ThingspaceAuth
 from thingspace_auth_adapters.stores import FileTokenStore
 
@@ -21,16 +20,7 @@ if TYPE_CHECKING:
     from _typeshed.wsgi import StartResponse, WSGIEnvironment
 
 BASE_URL = os.environ.get("THINGSPACE_BASE_URL", "https://thingspace.verizon.com")
-STORE = FileTokenStore()
-AUTH = ThingspaceAuth(
-    ThingspaceOauthCredentials.from_environment().clone_with(oauth_token_provider=STORE),
-    base_url=BASE_URL,
-    m2m=VzM2mCredentials(
-        os.environ["VZ_M2M_USERNAME"],
-        os.environ["VZ_M2M_PASSWORD"],
-        vz_m2m_token_provider=STORE,
-    ),
-)
+AUTH = ThingspaceAuth.from_environment(store=FileTokenStore())
 
 
 def app(environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:

@@ -6,15 +6,13 @@ import os
 
 import httpx
 
-from thingspace_auth_adapters import ThingspaceOauthCredentials
 from thingspace_auth_adapters.httpx import ThingspaceAuth
 
 BASE_URL = os.environ.get("THINGSPACE_BASE_URL", "https://thingspace.verizon.com")
 
 
 def main() -> None:
-    auth = ThingspaceAuth(ThingspaceOauthCredentials.from_environment(), base_url=BASE_URL)
-    with httpx.Client(base_url=BASE_URL, auth=auth) as client:
+    with httpx.Client(base_url=BASE_URL, auth=ThingspaceAuth.from_environment()) as client:
         for number in range(3):
             print(client.get(f"/api/m2m/v1/devices/{number}").status_code)
 

@@ -7,7 +7,7 @@ import sys
 
 import requests
 
-from thingspace_auth_adapters import M2mLoginError, ThingspaceOauthCredentials, VzM2mCredentials
+from thingspace_auth_adapters import M2mLoginError, VzM2mCredentials
 from thingspace_auth_adapters.requests import ThingspaceAuth
 
 BASE_URL = os.environ.get("THINGSPACE_BASE_URL", "https://thingspace.verizon.com")
@@ -15,11 +15,7 @@ HEADERS = ("Authorization", "VZ-M2M-Token")
 
 
 def main() -> None:
-    auth = ThingspaceAuth(
-        ThingspaceOauthCredentials.from_environment(),
-        base_url=BASE_URL,
-        m2m=VzM2mCredentials.from_environment(),
-    )
+    auth = ThingspaceAuth.from_environment(m2m=VzM2mCredentials.from_environment())
     with requests.Session() as session:
         session.auth = auth
         try:

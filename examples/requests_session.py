@@ -6,7 +6,6 @@ import os
 
 import requests
 
-from thingspace_auth_adapters import ThingspaceOauthCredentials
 from thingspace_auth_adapters.requests import ThingspaceAuth
 
 BASE_URL = os.environ.get("THINGSPACE_BASE_URL", "https://thingspace.verizon.com")
@@ -14,9 +13,7 @@ BASE_URL = os.environ.get("THINGSPACE_BASE_URL", "https://thingspace.verizon.com
 
 def main() -> None:
     with requests.Session() as session:
-        session.auth = ThingspaceAuth(
-            ThingspaceOauthCredentials.from_environment(), base_url=BASE_URL
-        )
+        session.auth = ThingspaceAuth.from_environment()
         for number in range(3):
             response = session.get(f"{BASE_URL}/api/m2m/v1/devices/{number}", timeout=30)
             print(response.status_code)

@@ -7,11 +7,10 @@ from concurrent.futures import ThreadPoolExecutor
 
 import requests
 
-from thingspace_auth_adapters import ThingspaceOauthCredentials
 from thingspace_auth_adapters.requests import ThingspaceAuth
 
 BASE_URL = os.environ.get("THINGSPACE_BASE_URL", "https://thingspace.verizon.com")
-AUTH = ThingspaceAuth(ThingspaceOauthCredentials.from_environment(), base_url=BASE_URL)
+AUTH = ThingspaceAuth.from_environment()
 
 
 def status_of(number: int) -> int:

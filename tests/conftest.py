@@ -1,13 +1,15 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
 
 import pytest
 from hypothesis import settings
 
-from thingspace_auth_adapters import manager
+from thingspace_auth_adapters._adapters import base
+from thingspace_auth_adapters._core import lifecycle, login_guard, sessions
 
-from . import kinds
+from . import kinds, real
 from .kinds import Kind
 from .virtual import Platform, VirtualClock
 
@@ -20,8 +22,23 @@ settings.load_profile("ci" if os.environ.get("CI") else "default")
 def clock(monkeypatch: pytest.MonkeyPatch) -> VirtualClock:
     """Virtual time for every ThingspaceAuth that the test makes."""
     virtual = VirtualClock()
-    monkeypatch.setattr(manager, "Clock", lambda: virtual)
+    monkeypatch.setattr(base, "Clock", lambda: virtual)
     return virtual
+
+
+@pytest.fixture(autouse=True)
+def _login_counts() -> Iterator[None]:
+    """Each test begins, and ends, with no login counted."""
+    login_guard.forget_all()
+    yield
+    login_guard.forget_all()
+
+
+@pytest.fixture(autouse=True)
+def _counted_waits(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Lets tests see who waits."""
+    monkeypatch.setattr(lifecycle, "Wait", real.CountedWait)
+    monkeypatch.setattr(sessions, "Wait", real.CountedWait)
 
 
 @pytest.fixture

@@ -99,10 +99,12 @@ class Kind:
     def transport(self, platform: Platform) -> Any:
         library = self.library
 
-        def handle(request: Any, body: bytes) -> Any:
-            answer = platform.handle(
+        def answer_to(request: Any, body: bytes) -> Any:
+            return platform.handle(
                 Call(request.method, str(request.url), dict(request.headers), body)
             )
+
+        def response(request: Any, answer: Answer) -> Any:
             if answer.failure is not None:
                 raise httpx_failure(library, answer.failure, request)
             return library.Response(
@@ -110,13 +112,21 @@ class Kind:
             )
 
         class Transport(library.BaseTransport, library.AsyncBaseTransport):  # type: ignore[name-defined,misc]
-            """As httpx.MockTransport, but bodies are streams, as they are on the network."""
+            """As httpx.MockTransport, but bodies are streams, as they are on the network.
+
+            The body of a request that finds no connection is not read.
+            """
 
             def handle_request(self, request: Any) -> Any:
-                return handle(request, b"".join(request.stream))
+                if platform.is_unreachable(request.url.path):
+                    return response(request, answer_to(request, b""))
+                return response(request, answer_to(request, b"".join(request.stream)))
 
             async def handle_async_request(self, request: Any) -> Any:
-                return handle(request, b"".join([part async for part in request.stream]))
+                if platform.is_unreachable(request.url.path):
+                    return response(request, answer_to(request, b""))
+                body = b"".join([part async for part in request.stream])
+                return response(request, answer_to(request, body))
 
         return Transport()
 
@@ -273,7 +283,7 @@ def requests_adapter(platform: Platform) -> Any:
     import requests_mock
 
     def match(request: Any) -> Any:
-        body = request.body
+        body = b"" if platform.is_unreachable(request.path) else request.body
         if hasattr(body, "read"):
             body = body.read()
         elif body is not None and not isinstance(body, (str, bytes)):

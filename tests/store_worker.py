@@ -1,4 +1,8 @@
-"""One process that shares a store: run as a script, told by the environment what to do."""
+"""One process that shares a store, run as a script: the environment says what it is to be.
+
+For each line that it reads, which says how far its clock is ahead, it sends a request and prints
+what came of it.
+"""
 
 from __future__ import annotations
 
@@ -14,50 +18,58 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from tests.kinds import INSTALLED
 from thingspace_auth_adapters import VzM2mCredentials
+from thingspace_auth_adapters._adapters import base
+from thingspace_auth_adapters._core.clock import Clock
 
 PATH = "/api/m2m/v1/devices"
 
 
-def store_of(task: dict[str, Any]) -> Any:
-    if task["store"] == "file":
-        from thingspace_auth_adapters.stores import FileTokenStore
+class AheadClock(Clock):
+    """A clock that may be ahead."""
 
-        return FileTokenStore(task["where"])
-    from thingspace_auth_adapters.stores import RedisTokenStore
+    def __init__(self) -> None:
+        self.ahead = 0.0
 
-    return RedisTokenStore(task["where"], prefix=task["prefix"])
-
-
-def auth_of(task: dict[str, Any], kind: Any) -> Any:
-    store = store_of(task)
-    return kind.auth(
-        oauth_client_id=task["client_id"],
-        oauth_client_secret=task["client_secret"],
-        base_url=task["base_url"],
-        oauth_token_provider=store,
-        m2m=VzM2mCredentials(task["username"], task["password"], vz_m2m_token_provider=store),
-    )
+    def time(self) -> float:
+        return time.time() + self.ahead
 
 
-def die_in_a_write() -> None:
-    """Be killed when a new entry is written and about to take the old one's place."""
-    os.replace = lambda *paths: os.kill(os.getpid(), signal.SIGKILL)
+def store_of(code: str) -> Any:
+    names: dict[str, Any] = {}
+    exec(code, names)
+    return names["store"]
+
+
+def die_in_a_write(number: int) -> None:
+    """Be killed when the new entry of this write is about to take the old one's place."""
+    replace, replaced = os.replace, []
+
+    def die_or_replace(*args: Any, **kwargs: Any) -> None:
+        replaced.append(args)
+        if len(replaced) == number:
+            os.kill(os.getpid(), signal.SIGKILL)
+        replace(*args, **kwargs)
+
+    os.replace = die_or_replace
 
 
 def main() -> None:
-    task = json.loads(os.environ["STORE_TASK"])
-    kind = INSTALLED[0]
-    auth = auth_of(task, kind)
-    if task.get("dies_in_a_write"):
-        die_in_a_write()
-    ends = time.monotonic() + task.get("seconds", 0)
-    statuses: list[int] = []
-    while True:
-        statuses.append(kind.get(auth, task["base_url"] + PATH, timeout=30).status)
-        if time.monotonic() >= ends:
-            break
-        time.sleep(0.05)
-    print(json.dumps(statuses))
+    task, kind, clock = json.loads(os.environ["STORE_TASK"]), INSTALLED[0], AheadClock()
+    vars(base)["Clock"] = lambda: clock
+    auth = kind.auth(
+        **task["options"], m2m=VzM2mCredentials(*task["m2m"]), store=store_of(task["store"])
+    )
+    if task["dies_in_write"]:
+        die_in_a_write(task["dies_in_write"])
+    print("ready", flush=True)
+    for line in sys.stdin:
+        clock.ahead = float(line)
+        try:
+            outcome = str(kind.get(auth, task["options"]["base_url"] + PATH, timeout=120).status)
+        except Exception as error:
+            outcome = type(error).__name__
+            print(error, file=sys.stderr)
+        print(outcome, flush=True)
 
 
 if __name__ == "__main__":

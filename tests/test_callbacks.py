@@ -5,13 +5,13 @@ from __future__ import annotations
 import contextvars
 import functools
 import threading
-from typing import Any
+from typing import Any, Callable
 
 import pytest
 
-from thingspace_auth_adapters import OauthToken
+from thingspace_auth_adapters import OauthToken, VzM2mCredentials
 
-from .kinds import Kind
+from .kinds import PASSWORD, Kind
 from .optional import anyio
 from .virtual import API, Platform
 
@@ -113,16 +113,22 @@ def test_awaitable_that_cannot_be_closed_is_a_type_error_too(
         sync_kind.get(auth, API, platform)
 
 
-def test_fetch_token_on_a_running_loops_own_thread_is_an_error(
-    async_kind: Kind, platform: Platform
-) -> None:
-    auth = async_kind.auth(platform)
+def test_what_would_block_a_running_loop_is_an_error(async_kind: Kind, platform: Platform) -> None:
+    auth = async_kind.auth(platform, m2m=VzM2mCredentials("user", PASSWORD))
+    calls: list[tuple[str, Callable[[], Any]]] = [
+        ("afetch_token", auth.fetch_token),
+        ("arevoke_token", auth.revoke_token),
+        ("aheaders", lambda: auth.headers(API)),
+        ("arecover", lambda: auth.recover(API, {}, "GET", 401, {}, b"")),
+        ("afetch_vz_m2m_token", auth.fetch_vz_m2m_token),
+        ("aend_m2m_session", auth.end_m2m_session),
+        ("aallow_login", auth.allow_login),
+    ]
 
     async def scenario() -> None:
-        with pytest.raises(RuntimeError, match="afetch_token"):
-            auth.fetch_token()
-        with pytest.raises(RuntimeError, match="arevoke_token"):
-            auth.revoke_token()
+        for name, call in calls:
+            with pytest.raises(RuntimeError, match=name):
+                call()
 
     async_kind.run(scenario)
     assert platform.calls == []
@@ -139,7 +145,7 @@ def test_async_provider_that_calls_fetch_token_gets_the_same_error(
         async_kind.get(auth, API, platform)
 
 
-def test_plain_providers_fetch_goes_over_the_async_client(
+def test_plain_providers_fetch_goes_over_a_synchronous_client(
     async_kind: Kind, platform: Platform
 ) -> None:
     asked: list[bool] = []
@@ -153,11 +159,12 @@ def test_plain_providers_fetch_goes_over_the_async_client(
         oauth_token_provider=lambda last, manager: manager.fetch_token({"extra": "1"}),
     )
     async_kind.get(auth, API, platform)
-    assert asked == [True]
+    assert asked == [False]
     assert platform.token_calls[0].form["extra"] == "1"
+    assert len(platform.token_calls) == 1
 
 
-def test_thread_of_a_providers_own_fetches_over_the_blocking_client(
+def test_async_providers_fetch_goes_over_the_async_client(
     async_kind: Kind, platform: Platform
 ) -> None:
     asked: list[bool] = []
@@ -166,6 +173,18 @@ def test_thread_of_a_providers_own_fetches_over_the_blocking_client(
         asked.append(is_async)
         return async_kind.transport(platform)
 
+    async def provider(last: Any, manager: Any) -> Any:
+        return await manager.afetch_token({"extra": "1"})
+
+    auth = async_kind.auth(client_options={"transport": transport}, oauth_token_provider=provider)
+    async_kind.get(auth, API, platform)
+    assert asked == [True]
+    assert len(platform.token_calls) == 1
+
+
+def test_token_that_a_provider_fetched_in_a_thread_of_its_own_is_used(
+    kind: Kind, platform: Platform
+) -> None:
     def provider(last: Any, manager: Any) -> Any:
         context, fetched = contextvars.copy_context(), []
         thread = threading.Thread(
@@ -175,9 +194,8 @@ def test_thread_of_a_providers_own_fetches_over_the_blocking_client(
         thread.join()
         return fetched[0]
 
-    auth = async_kind.auth(client_options={"transport": transport}, oauth_token_provider=provider)
-    async_kind.get(auth, API, platform)
-    assert asked == [False]
+    kind.get(kind.auth(platform, oauth_token_provider=provider), API, platform)
+    assert platform.bearers == ["token-1"]
     assert len(platform.token_calls) == 1
 
 

@@ -16,9 +16,10 @@ from typing import Any
 
 import pytest
 
-from thingspace_auth_adapters import VzM2mCredentials, __version__, demo
+from thingspace_auth_adapters import VzM2mCredentials, __version__
 from thingspace_auth_adapters.__main__ import main
-from thingspace_auth_adapters.cli import commands, environment
+from thingspace_auth_adapters._core import login_guard
+from thingspace_auth_adapters.cli import commands, demo, environment
 from thingspace_auth_adapters.simulator import ThingspaceSimulator
 
 from .kinds import INSTALLED, Kind
@@ -401,7 +402,8 @@ def test_revoke_revokes_what_is_current_and_forgets_it_in_the_store(
     capsys: pytest.CaptureFixture[str], simulator: ThingspaceSimulator, account: None
 ) -> None:
     first, _ = output_of(capsys, "headers")
-    assert output_of(capsys, "revoke") == ("", "")
+    out, err = output_of(capsys, "revoke")
+    assert ("revoked" in out, err) == (True, "")
     assert len(simulator.requests_to("/oauth2/revoke")) == 1
     second, _ = output_of(capsys, "headers")
     assert first.splitlines()[0] != second.splitlines()[0]
@@ -414,10 +416,10 @@ def test_revoke_without_the_store_leaves_the_store_alone(
     capsys: pytest.CaptureFixture[str], simulator: ThingspaceSimulator, tmp_path: Path
 ) -> None:
     output_of(capsys, "token")
-    kept = {path: path.read_bytes() for path in (tmp_path / "store").glob("*.json")}
+    kept = entries_of(tmp_path)
     output_of(capsys, "revoke", "--no-store")
     assert kept
-    assert kept == {path: path.read_bytes() for path in (tmp_path / "store").glob("*.json")}
+    assert kept == entries_of(tmp_path)
     assert len(simulator.requests_to("/oauth2/revoke")) == 1
 
 
@@ -432,6 +434,98 @@ def test_revoke_that_fails_forgets_nothing(
     simulator.clear()
     assert output_of(capsys, "token")[0] == before
     assert simulator.token_requests == []
+
+
+def entries_of(directory: Path) -> dict[Path, bytes]:
+    """What a store's files hold, its locks aside."""
+    return {path: path.read_bytes() for path in (directory / "store").glob("*.json")}
+
+
+@needs_store
+def test_clear_forgets_token_and_session(
+    capsys: pytest.CaptureFixture[str],
+    simulator: ThingspaceSimulator,
+    account: None,
+    tmp_path: Path,
+) -> None:
+    output_of(capsys, "headers")
+    simulator.clear()
+    out, err = output_of(capsys, "clear")
+    assert (str(tmp_path / "store") in out, err) == (True, "")
+    assert "failed logins" in out
+    assert entries_of(tmp_path) == {}
+    assert simulator.requests == []
+    output_of(capsys, "headers")
+    assert len(simulator.token_requests) == len(simulator.login_requests) == 1
+
+
+@needs_store
+def test_clear_without_an_account_says_that_the_session_stays(
+    capsys: pytest.CaptureFixture[str],
+    simulator: ThingspaceSimulator,
+    account: None,
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+) -> None:
+    output_of(capsys, "headers")
+    before = entries_of(tmp_path)
+    for name in ACCOUNT:
+        monkeypatch.delenv(name, raising=False)
+    out, _ = output_of(capsys, "clear")
+    assert "VZ_M2M_USERNAME" in out
+    assert len(entries_of(tmp_path)) == len(before) - 1
+
+
+@needs_store
+@pytest.mark.parametrize("with_account", [False, True])
+def test_clear_of_a_store_that_is_empty_or_not_there(
+    capsys: pytest.CaptureFixture[str],
+    simulator: ThingspaceSimulator,
+    request: pytest.FixtureRequest,
+    with_account: bool,
+) -> None:
+    if with_account:
+        request.getfixturevalue("account")
+    for _ in range(2):
+        _, err = output_of(capsys, "clear")
+        assert err == ""
+    assert simulator.requests == []
+
+
+@needs_store
+def test_clear_allows_another_login_after_a_refused_one(
+    capsys: pytest.CaptureFixture[str],
+    simulator: ThingspaceSimulator,
+    account: None,
+    tmp_path: Path,
+) -> None:
+    refusal = {"errorCode": "REQUEST_FAILED.Login", "errorMessage": "The account is on hold."}
+    simulator.fail("login", 400, body=refusal)
+    for _ in range(3):
+        # A shell starts a new process each time: only the store knows of the refusal.
+        login_guard.forget_all()
+        _, err = output_of(capsys, "headers", status=1)
+        assert "on hold" in err
+    assert len(simulator.login_requests) == 1
+    assert "thingspace-auth clear" in err
+    assert f"THINGSPACE_AUTH_STORE={tmp_path / 'store'}" in err
+    output_of(capsys, "clear")
+    output_of(capsys, "headers")
+    assert len(simulator.login_requests) == 2
+
+
+def test_clear_without_the_extra_names_it(
+    capsys: pytest.CaptureFixture[str],
+    simulator: ThingspaceSimulator,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def demand_extra(path: str | None) -> None:
+        raise ImportError("FileTokenStore needs filelock: pip install '…[files]'")
+
+    monkeypatch.setattr("thingspace_auth_adapters.stores.FileTokenStore", demand_extra)
+    out, err = output_of(capsys, "clear", status=1)
+    (line,) = err.splitlines()
+    assert (out, "[files]" in line) == ("", True)
 
 
 @pytest.mark.parametrize("command", ["token", "headers", "revoke"])
@@ -584,7 +678,7 @@ def test_secrets_are_no_options(option: str) -> None:
     assert caught.value.code == 2
 
 
-@pytest.mark.parametrize("command", ["token", "headers", "check", "revoke"])
+@pytest.mark.parametrize("command", ["token", "headers", "check", "revoke", "clear"])
 def test_help_names_the_variables(capsys: pytest.CaptureFixture[str], command: str) -> None:
     with pytest.raises(SystemExit) as caught:
         main([command, "--help"])

@@ -14,10 +14,10 @@ import pytest
 from thingspace_auth_adapters import (
     M2mLoginError,
     OauthProviderError,
-    ReentrantRequestError,
     ThingspaceOauthCredentials,
     VzM2mCredentials,
 )
+from thingspace_auth_adapters._core.cached_token import CachedToken, Status, status
 
 from .kinds import PASSWORD, Kind
 from .test_contract_requests import frames_of_ours, redirect
@@ -26,7 +26,6 @@ from .virtual import (
     BASE,
     GATEWAY_REFUSAL,
     LOGIN_PATH,
-    LOGIN_REFUSED,
     SESSION_EXPIRED,
     Answer,
     Platform,
@@ -144,23 +143,51 @@ def test_other_hosts_get_neither(kind: Kind, platform: Platform, auth: Any) -> N
     assert platform.trail == ["api"]
 
 
-def test_requests_own_session_header_is_kept_and_none_of_ours(
-    kind: Kind, platform: Platform, auth: Any
+REPLACED = "it replaces the VZ-M2M-Token that a request already has"
+
+
+def test_ours_replaces_a_session_header_that_the_request_has(
+    kind: Kind, platform: Platform, auth: Any, caplog: pytest.LogCaptureFixture
 ) -> None:
+    for name in ("vz-m2m-token", "VZ-M2M-Token"):
+        platform.api = [session_refusal()]
+        assert kind.get(auth, API, platform, headers={name: "their-own"}).status == 200
+    assert platform.sessions == ["session-1", "session-2", "session-2", "session-3"]
+    (warning,) = [record for record in caplog.records if REPLACED in record.getMessage()]
+    assert (warning.name, warning.levelno) == ("thingspace_auth_adapters", logging.WARNING)
+    for value in ("their-own", "session-1"):
+        assert value not in caplog.text
+
+
+def test_warning_comes_on_the_warm_path_too_and_once_for_both_names(
+    kind: Kind, platform: Platform, auth: Any, caplog: pytest.LogCaptureFixture
+) -> None:
+    kind.get(auth, API, platform)
+    kind.get(auth, VEHICLE, platform, headers={"sessiontoken": "their-own"})
+    kind.get(auth, API, platform, headers={"VZ-M2M-Token": "their-own"})
+    assert caplog.text.count("that a request already has") == 1
+    assert "their-own" not in str(headers_sent(platform))
+
+
+def test_header_that_has_our_session_is_replaced_in_silence(
+    kind: Kind, platform: Platform, auth: Any, caplog: pytest.LogCaptureFixture
+) -> None:
+    kind.get(auth, API, platform)
     platform.api = [session_refusal()]
-    seen = kind.get(auth, API, platform, headers={"vz-m2m-token": "their-own"})
-    assert (seen.status, json.loads(seen.body)) == (400, SESSION_EXPIRED)
-    assert platform.sessions == ["their-own"]
-    assert platform.trail == ["token", "api"]
+    kind.get(auth, API, platform)
+    for older in ("session-1", "session-2"):
+        kind.get(auth, API, platform, headers={"VZ-M2M-Token": older})
+    assert platform.sessions[-2:] == ["session-2"] * 2
+    assert "already has" not in caplog.text
 
 
-def test_own_session_header_does_not_keep_the_bearer_from_being_renewed(
-    kind: Kind, platform: Platform, auth: Any
+def test_login_of_a_script_that_is_being_retrofitted_keeps_its_header(
+    kind: Kind, platform: Platform, auth: Any, caplog: pytest.LogCaptureFixture
 ) -> None:
-    platform.api = [refusal()]
-    assert kind.get(auth, API, platform, headers={"VZ-M2M-Token": "their-own"}).status == 200
-    assert platform.sessions == ["their-own"] * 2
-    assert platform.bearers == ["token-1", "token-2"]
+    kind.send(auth, "POST", BASE + LOGIN_PATH, platform, headers={"VZ-M2M-Token": "their-own"})
+    kind.get(auth, EDGE, platform, headers={"VZ-M2M-Token": "their-own"})
+    assert [call.session for call in platform.calls] == [None, "their-own", "their-own"]
+    assert "already has" not in caplog.text
 
 
 def test_header_of_another_family_does_not_stand_for_the_hosts(
@@ -182,237 +209,79 @@ def test_without_m2m_there_is_no_session(kind: Kind, platform: Platform) -> None
         kind.fetch_session(auth)
 
 
-def sender(kind: Kind, auth: Any, platform: Platform) -> Callable[[Any], Any]:
+def test_without_m2m_a_session_header_is_not_touched(
+    kind: Kind, platform: Platform, caplog: pytest.LogCaptureFixture
+) -> None:
+    auth = kind.auth(platform)
+    for url, name in ((API, "VZ-M2M-Token"), (VEHICLE, "SessionToken")):
+        platform.api = [session_refusal()]
+        assert kind.get(auth, url, platform, headers={name: "their-own"}).status == 400
+    bearer = {"authorization": "Bearer token-1"}
+    assert headers_sent(platform) == [
+        {**bearer, "vz-m2m-token": "their-own"},
+        {**bearer, "sessiontoken": "their-own"},
+    ]
+    assert caplog.text == ""
+
+
+def sender(kind: Kind, auth: Any, platform: Platform, **options: Any) -> Callable[[Any], Any]:
     """Sends an httpx request that was made by hand."""
     library = kind.library
+    options = {"auth": auth, "transport": kind.transport(platform), **options}
 
     async def asend(request: Any) -> Any:
-        async with library.AsyncClient(auth=auth, transport=kind.transport(platform)) as client:
+        async with library.AsyncClient(**options) as client:
             return await client.send(request)
 
     def send(request: Any) -> Any:
         if kind.is_async:
             return kind.run(asend, request)
-        with library.Client(auth=auth, transport=kind.transport(platform)) as client:
+        with library.Client(**options) as client:
             return client.send(request)
 
     return send
 
 
 def test_a_request_that_is_sent_again_carries_the_newer_session(
-    httpx_kind: Kind, platform: Platform
+    httpx_kind: Kind, platform: Platform, caplog: pytest.LogCaptureFixture
 ) -> None:
     """A request that was sent holds our header: it is ours all the same, not its own."""
     auth = httpx_kind.auth(platform, m2m=credentials())
     send = sender(httpx_kind, auth, platform)
     request = httpx_kind.library.Request("GET", API, extensions={"timeout": {}})
     send(request)
-    for _ in range(20):
+    for _ in range(8):
         platform.api = [session_refusal()]
         httpx_kind.get(auth, API, platform)
     send(request)
-    assert platform.sessions[-1] == "session-21"
+    assert platform.sessions[-1] == "session-9"
+    assert "already has" not in caplog.text
     auth.m2m = None
     send(request)
     auth.m2m = "another"
     send(request)
-    assert platform.sessions[-2:] == [None, "another"]
+    assert platform.sessions[-2:] == ["session-9", "another"]
 
 
-def test_only_so_many_sessions_are_remembered(platform: Platform, kind: Kind) -> None:
-    auth = kind.auth(platform, m2m=credentials())
-    for number in range(1100):
-        auth._sessions.assign(auth._sessions.kind.given(f"s{number}", "test"))
-    assert len(auth._known_sessions) == 1000
-    assert auth._is_ours("s1099")
+# A session that is given, and one that is fetched by hand.
 
 
-# Rule 2: provider and update callback.
-
-
-def test_provider_is_asked_in_place_of_the_login(kind: Kind, platform: Platform) -> None:
-    asked: list[Any] = []
-
-    def provider(last: Any, manager: Any) -> str:
-        asked.append((last, manager))
-        return "provided"
-
-    auth = kind.auth(platform, m2m=credentials(vz_m2m_token_provider=kind.callback(provider)))
-    for _ in range(2):
-        kind.get(auth, API, platform)
-    assert asked == [(None, auth)]
-    assert platform.sessions == ["provided"] * 2
-    assert platform.login_calls == []
-
-
-def test_provider_that_has_none_leads_to_a_login(kind: Kind, platform: Platform) -> None:
-    auth = kind.auth(platform, m2m=credentials(vz_m2m_token_provider=lambda last, manager: None))
+def test_given_session_is_used_first(kind: Kind, platform: Platform) -> None:
+    auth = kind.auth(platform, m2m=credentials(vz_m2m_token="given"))
     kind.get(auth, API, platform)
-    assert platform.sessions == ["session-1"]
-
-
-def test_provided_session_that_was_rejected_is_turned_down(kind: Kind, platform: Platform) -> None:
-    lasts: list[Any] = []
-
-    def provider(last: Any, manager: Any) -> str:
-        lasts.append(last)
-        return "stored"
-
-    auth = kind.auth(platform, m2m=credentials(vz_m2m_token_provider=provider))
+    assert platform.trail == ["token", "api"]
     platform.api = [session_refusal()]
-    assert kind.get(auth, API, platform).status == 200
-    assert platform.sessions == ["stored", "session-1"]
-    assert lasts == [None, "stored"]
+    kind.get(auth, API, platform)
+    assert platform.sessions == ["given", "given", "session-1"]
 
 
-def test_provided_session_may_be_used_again_after_mere_idleness(
+def test_given_session_that_is_idle_is_renewed(
     kind: Kind, platform: Platform, clock: VirtualClock
 ) -> None:
-    told: list[str] = []
-    stored = "kept-alive-elsewhere"
-    m2m = credentials(
-        vz_m2m_token_provider=lambda last, manager: stored,
-        vz_m2m_on_token_update=told.append,
-    )
-    auth = kind.auth(platform, m2m=m2m)
-    kind.get(auth, API, platform)
+    auth = kind.auth(platform, m2m=credentials(vz_m2m_token="given"))
     clock.advance(1200)
     kind.get(auth, API, platform)
-    assert platform.sessions == [stored] * 2
-    assert platform.login_calls == []
-    assert told == [stored]
-
-
-def test_provider_may_log_in_itself(kind: Kind, platform: Platform) -> None:
-    stored: list[str] = []
-
-    def provider(last: Any, manager: Any) -> Any:
-        stored.append(manager.fetch_vz_m2m_token())
-        return stored[-1]
-
-    auth = kind.auth(platform, m2m=credentials(vz_m2m_token_provider=provider))
-    assert kind.get(auth, API, platform).status == 200
-    assert platform.sessions == stored == ["session-1"]
-    assert len(platform.login_calls) == 1
-
-
-def test_async_provider_may_log_in_itself(async_kind: Kind, platform: Platform) -> None:
-    async def provider(last: Any, manager: Any) -> Any:
-        return await manager.afetch_vz_m2m_token()
-
-    auth = async_kind.auth(platform, m2m=credentials(vz_m2m_token_provider=provider))
-    assert async_kind.get(auth, API, platform).status == 200
     assert platform.sessions == ["session-1"]
-
-
-def test_refused_login_of_a_provider_is_a_strike_too(kind: Kind, platform: Platform) -> None:
-    m2m = credentials(vz_m2m_token_provider=lambda last, manager: manager.fetch_vz_m2m_token())
-    auth = kind.auth(platform, m2m=m2m)
-    platform.logins = [login_refusal()]
-    for _ in range(3):
-        with pytest.raises(M2mLoginError):
-            kind.get(auth, API, platform)
-    assert platform.trail == ["token", "login"]
-
-
-@pytest.mark.parametrize("value", [7, "", "with blank", "line\nbreak", b"bytes"])
-def test_provider_that_returns_no_session_token_is_told_so(
-    kind: Kind, platform: Platform, value: Any
-) -> None:
-    auth = kind.auth(platform, m2m=credentials(vz_m2m_token_provider=lambda last, manager: value))
-    with pytest.raises((TypeError, ValueError), match="vz_m2m_token_provider"):
-        kind.get(auth, API, platform)
-    assert platform.login_calls == []
-
-
-def test_error_of_a_provider_reaches_the_caller(kind: Kind, platform: Platform) -> None:
-    def provider(last: Any, manager: Any) -> Any:
-        raise LookupError("no row")
-
-    auth = kind.auth(platform, m2m=credentials(vz_m2m_token_provider=provider))
-    with pytest.raises(LookupError, match="no row"):
-        kind.get(auth, API, platform)
-
-
-def test_provider_that_needs_its_own_session_gets_a_clear_error(
-    sync_kind: Kind, platform: Platform
-) -> None:
-    def provider(last: Any, manager: Any) -> Any:
-        return sync_kind.get(manager, API, platform)
-
-    auth = sync_kind.auth(platform, m2m=credentials(vz_m2m_token_provider=provider))
-    with pytest.raises(ReentrantRequestError, match="fetch_vz_m2m_token"):
-        sync_kind.get(auth, API, platform)
-
-
-def test_provider_may_use_what_needs_the_bearer_alone(sync_kind: Kind, platform: Platform) -> None:
-    def provider(last: Any, manager: Any) -> Any:
-        assert sync_kind.get(manager, EDGE, platform).status == 200
-        return "provided"
-
-    auth = sync_kind.auth(platform, m2m=credentials(vz_m2m_token_provider=provider))
-    assert sync_kind.get(auth, API, platform).status == 200
-    assert platform.sessions == [None, "provided"]
-
-
-def test_update_callback_is_told_of_each_session_once(kind: Kind, platform: Platform) -> None:
-    told: list[str] = []
-    m2m = credentials(vz_m2m_on_token_update=kind.callback(told.append))
-    auth = kind.auth(platform, m2m=m2m)
-    for _ in range(2):
-        kind.get(auth, API, platform)
-    platform.api = [session_refusal()]
-    kind.get(auth, API, platform)
-    assert told == ["session-1", "session-2"]
-
-
-def test_given_session_is_used_first_and_not_told(kind: Kind, platform: Platform) -> None:
-    told: list[str] = []
-    m2m = credentials(vz_m2m_token="given", vz_m2m_on_token_update=told.append)
-    auth = kind.auth(platform, m2m=m2m)
-    kind.get(auth, API, platform)
-    assert (platform.sessions, told) == (["given"], [])
-    platform.api = [session_refusal()]
-    kind.get(auth, API, platform)
-    assert (platform.sessions[-1], told) == ("session-1", ["session-1"])
-
-
-def test_update_callback_may_use_the_object_and_its_error_reaches_the_caller(
-    sync_kind: Kind, platform: Platform
-) -> None:
-    def tell(session: str) -> None:
-        assert sync_kind.get(auth, API, platform).status == 200
-        raise LookupError("disk full")
-
-    auth = sync_kind.auth(platform, m2m=credentials(vz_m2m_on_token_update=tell))
-    with pytest.raises(LookupError, match="disk full"):
-        sync_kind.get(auth, API, platform)
-    assert sync_kind.get(auth, API, platform).status == 200
-    assert platform.trail == ["token", "login", "api", "api"]
-
-
-def test_awaitable_callbacks_under_a_synchronous_client_are_an_error(
-    sync_kind: Kind, platform: Platform
-) -> None:
-    async def provider(last: Any, manager: Any) -> Any:
-        raise AssertionError("never awaited")
-
-    auth = sync_kind.auth(platform, m2m=credentials(vz_m2m_token_provider=provider))
-    with pytest.raises(TypeError, match="vz_m2m_token_provider returned an awaitable"):
-        sync_kind.get(auth, API, platform)
-
-
-def test_failure_of_a_renewal_after_a_blame_is_logged_by_its_kind(
-    sync_kind: Kind, platform: Platform, caplog: pytest.LogCaptureFixture
-) -> None:
-    async def provider(last: Any, manager: Any) -> Any:
-        raise AssertionError("never awaited")
-
-    m2m = credentials(vz_m2m_token="given", vz_m2m_token_provider=provider)
-    auth = sync_kind.auth(platform, m2m=m2m)
-    platform.api = [session_refusal()]
-    assert sync_kind.get(auth, API, platform).status == 400
-    assert "renewing the rejected session token failed: TypeError" in caplog.text
 
 
 def test_fetch_logs_in_and_installs_nothing(kind: Kind, platform: Platform, auth: Any) -> None:
@@ -498,7 +367,6 @@ def test_use_of_what_the_bearer_opens_alone_is_no_use_of_the_session(
     kind.get(auth, API, platform)
     clock.advance(800)
     kind.get(auth, EDGE, platform)
-    kind.get(auth, API, platform, headers={"VZ-M2M-Token": "their-own"})
     clock.advance(400)
     kind.get(auth, API, platform)
     assert len(platform.login_calls) == 2
@@ -540,16 +408,26 @@ def test_idle_timeout_is_the_users(kind: Kind, platform: Platform, clock: Virtua
     assert platform.sessions == ["session-1", "session-1", "session-2"]
 
 
-def test_session_is_idle_as_soon_as_either_clock_says_so(
+def test_session_is_idle_by_the_wall_clock_alone(
     kind: Kind, platform: Platform, auth: Any, clock: VirtualClock
 ) -> None:
     kind.get(auth, API, platform)
     clock.wall += 1200
     kind.get(auth, API, platform)
-    clock.wall -= 86400
-    clock.steady += 1200
+    clock.steady += 7200
     kind.get(auth, API, platform)
-    assert platform.sessions == ["session-1", "session-2", "session-3"]
+    assert platform.sessions == ["session-1", "session-2", "session-2"]
+
+
+def test_session_after_a_clock_that_was_ahead_is_used_until_it_is_rejected(
+    kind: Kind, platform: Platform, auth: Any, clock: VirtualClock
+) -> None:
+    kind.get(auth, API, platform)
+    clock.wall -= 86400
+    kind.get(auth, API, platform)
+    clock.wall += 1200
+    kind.get(auth, API, platform)
+    assert platform.sessions == ["session-1", "session-1", "session-2"]
 
 
 # Rule 4: an answer that blames the session.
@@ -651,8 +529,12 @@ def test_history_is_what_a_hand_set_header_would_have_seen(
     ]
     seen = kind.get(auth, API, platform)
     assert seen.status == 200
-    expected = [302, 302, 302] if kind.is_requests else [302, 401, 302, 400, 302]
-    assert seen.history == expected
+    if kind.is_requests:
+        assert seen.history == [302, 302, 302]
+    else:
+        # The redirects before a repeat may be missing.
+        assert [status for status in seen.history if status != 302] == [401, 400]
+        assert seen.history[-1] == 302
     assert platform.sessions == ["session-1"] * 4 + ["session-2"] * 2
     assert platform.bearers == ["token-1"] * 2 + ["token-2"] * 4
 
@@ -697,7 +579,7 @@ def test_late_rejection_of_an_older_session_causes_no_login(
     def renew_meanwhile(call: Any, answer: Any = platform.handle) -> Answer:
         if call.url == API and not platform.api_calls:
             platform.calls.append(call)
-            auth._sessions.assign(auth._sessions.kind.given("newer", "test"))
+            auth._sessions.assign(CachedToken("newer", "newer"))
             return session_refusal()
         return answer(call)  # type: ignore[no-any-return]
 
@@ -714,7 +596,7 @@ def test_failed_login_after_a_blame_returns_the_answer_and_then_raises(
     platform.api = [session_refusal()]
     seen = kind.get(auth, API, platform)
     assert (seen.status, json.loads(seen.body)) == (400, SESSION_EXPIRED)
-    assert "renewing the rejected session token failed" in caplog.text
+    assert "refreshing the rejected session token failed" in caplog.text
     with pytest.raises(M2mLoginError):
         kind.get(auth, API, platform)
     assert platform.trail == ["token", "login", "api", "login"]
@@ -790,56 +672,19 @@ def test_calls_where_the_session_and_then_the_logins_bearer_are_rejected(
     assert [token.access_token for token in told] == ["token-1", "token-2"]
 
 
-# Rule 5: the five strikes.
-
-
-def test_refused_login_is_never_repeated(kind: Kind, platform: Platform, auth: Any) -> None:
-    platform.logins = [login_refusal()]
-    for _ in range(5):
-        with pytest.raises(M2mLoginError) as caught:
-            kind.get(auth, API, platform)
-        error = caught.value
-        assert isinstance(error, kind.request_error)
-        assert (error.status_code, error.error_code, error.error_message) == (
-            400,
-            LOGIN_REFUSED["errorCode"],
-            LOGIN_REFUSED["errorMessage"],
-        )
-        assert str(error.request.url) == API  # type: ignore[attr-defined]
-    with pytest.raises(M2mLoginError):
-        kind.fetch_session(auth)
-    assert platform.trail == ["token", "login"]
-
-
-def test_refused_login_calls_the_platform_for_nothing_more_even_when_the_bearer_is_over(
-    kind: Kind, platform: Platform, auth: Any, clock: VirtualClock
-) -> None:
-    platform.logins = [login_refusal()]
-    for _ in range(3):
-        with pytest.raises(M2mLoginError):
-            kind.get(auth, API, platform)
-        clock.advance(7200)
-    assert platform.trail == ["token", "login"]
+# Rule 5: logins. What is counted, and what follows, is for test_login_guard.
 
 
 def test_refused_login_leaves_requests_that_need_no_session_alone(
     kind: Kind, platform: Platform, auth: Any
 ) -> None:
     platform.logins = [login_refusal()]
-    with pytest.raises(M2mLoginError):
+    with pytest.raises(M2mLoginError) as caught:
         kind.get(auth, API, platform)
+    assert str(caught.value.request.url) == API  # type: ignore[attr-defined]
     assert kind.get(auth, EDGE, platform).status == 200
-    assert kind.get(auth, API, platform, headers={"VZ-M2M-Token": "their-own"}).status == 200
-
-
-def test_new_credentials_begin_anew(kind: Kind, platform: Platform, auth: Any) -> None:
-    platform.logins = [login_refusal()]
-    with pytest.raises(M2mLoginError):
-        kind.get(auth, API, platform)
-    auth.m2m = corrected = VzM2mCredentials("the-user", "another password")
-    assert auth.m2m is corrected
-    assert kind.get(auth, API, platform).status == 200
-    assert json.loads(platform.login_calls[-1].body)["password"] == "another password"
+    assert kind.get(auth, ELSEWHERE, platform).status == 200
+    assert platform.trail == ["token", "login", "api", "api"]
 
 
 def test_credentials_that_were_assigned_meanwhile_are_those_that_log_in(
@@ -871,71 +716,6 @@ def test_no_session_is_opened_for_what_was_taken_away_meanwhile(
     platform.api = [session_refusal()]
     assert kind.get(auth, API, platform).status == 400
     assert len(platform.login_calls) == 1
-
-
-REFUSALS = {
-    "wrong password": login_refusal(),
-    "empty 401": Answer(401),
-    "401 of its own": Answer(401, {"errorCode": "X"}),
-    "forbidden": Answer(403, b"<html>no</html>"),
-    "not found": Answer(404, {"error": "x"}),
-    "session to blame": session_refusal(),
-}
-
-
-@pytest.mark.parametrize("name", list(REFUSALS))
-def test_any_4xx_of_the_login_itself_is_a_refusal(
-    kind: Kind, platform: Platform, auth: Any, name: str
-) -> None:
-    platform.logins = [REFUSALS[name]]
-    for _ in range(2):
-        with pytest.raises(M2mLoginError) as caught:
-            kind.get(auth, API, platform)
-        assert caught.value.status_code == REFUSALS[name].status
-    assert len(platform.login_calls) == 1
-
-
-GATEWAYS = {
-    "429": Answer(429, b"slow down"),
-    "429 fault": Answer(429, {"fault": {"code": "900800", "message": "throttled"}}),
-    "503 fault": Answer(503, {"fault": {"code": "900800"}}),
-    "connect": Answer(failure="connect timeout"),
-}
-
-
-@pytest.mark.parametrize("name", list(GATEWAYS))
-def test_what_never_was_a_login_attempt_is_tried_again_and_not_counted(
-    kind: Kind, platform: Platform, auth: Any, name: str
-) -> None:
-    for _ in range(3):
-        platform.logins = [GATEWAYS[name]] * 3
-        assert kind.get(auth, API, platform).status == 200
-        auth._sessions.assign(None)
-    platform.logins = [GATEWAYS[name]] * 4
-    with pytest.raises(kind.request_error):
-        kind.get(auth, API, platform)
-    assert kind.get(auth, API, platform).status == 200
-
-
-@pytest.mark.parametrize(
-    "answer",
-    [
-        Answer(403, {"fault": {"code": "900908", "message": "Resource forbidden"}}),
-        Answer(400, {"fault": {"code": "900906", "message": "No matching resource"}}),
-        Answer(403, b'<?xml version="1.0"?>\n<am:fault xmlns:am="x"><am:code>900908</am:code>'),
-    ],
-    ids=["forbidden", "no resource", "xml"],
-)
-def test_gateways_refusal_of_the_login_is_raised_and_no_strike(
-    kind: Kind, platform: Platform, auth: Any, answer: Answer
-) -> None:
-    platform.logins = [answer] * 3
-    for _ in range(3):
-        with pytest.raises(M2mLoginError) as caught:
-            kind.get(auth, API, platform)
-        assert caught.value.status_code == answer.status
-    assert kind.get(auth, API, platform).status == 200
-    assert len(platform.login_calls) == 4
 
 
 def test_gateways_401_renews_the_bearer_once_for_a_login(
@@ -970,96 +750,7 @@ def test_token_endpoint_that_fails_a_login_is_what_the_caller_learns_of(
     assert kind.get(auth, API, platform).status == 200
 
 
-UNKNOWNS = {
-    "timeout": Answer(failure="read timeout"),
-    "lost": Answer(failure="protocol"),
-    "500": Answer(500, b"oops"),
-    "502": Answer(502, {"errorCode": "X"}),
-    "no token": Answer(200, {"ok": True}),
-    "empty token": Answer(200, {"sessionToken": ""}),
-    "odd token": Answer(200, {"sessionToken": "a\nb"}),
-    "no text": Answer(200, {"sessionToken": 5}),
-    "html": Answer(200, b"<html>welcome</html>"),
-    "redirect": Answer(302, b"", {"Location": ELSEWHERE}),
-}
-
-
-@pytest.mark.parametrize("name", list(UNKNOWNS))
-def test_two_logins_of_unknown_outcome_are_the_last(
-    kind: Kind, platform: Platform, auth: Any, name: str
-) -> None:
-    platform.logins = [UNKNOWNS[name]] * 9
-    for _ in range(4):
-        with pytest.raises(kind.request_error):
-            kind.get(auth, API, platform)
-    with pytest.raises(M2mLoginError) as caught:
-        kind.get(auth, API, platform)
-    assert (caught.value.status_code, caught.value.error_code) == (None, None)
-    assert platform.trail == ["token", "login", "login"]
-    auth.m2m = credentials()
-    platform.logins = []
-    assert kind.get(auth, API, platform).status == 200
-
-
-@pytest.mark.parametrize("name", list(UNKNOWNS))
-def test_success_resets_the_count_of_unknown_outcomes(
-    kind: Kind, platform: Platform, auth: Any, name: str, clock: VirtualClock
-) -> None:
-    for _ in range(4):
-        platform.logins = [UNKNOWNS[name]]
-        assert kind.get(auth, API, platform).status == 200
-        clock.advance(1200)
-    assert len(platform.login_calls) == 8
-
-
-def test_unknown_outcome_is_followed_by_one_more_login_and_no_strike_is_forgotten(
-    kind: Kind, platform: Platform, auth: Any
-) -> None:
-    platform.logins = [UNKNOWNS["timeout"], login_refusal()]
-    for _ in range(2):
-        with pytest.raises(M2mLoginError) as caught:
-            kind.get(auth, API, platform)
-        assert caught.value.status_code == 400
-    assert len(platform.login_calls) == 2
-
-
-def test_logins_that_were_no_attempt_do_not_reset_the_count(
-    kind: Kind, platform: Platform, auth: Any
-) -> None:
-    platform.logins = [UNKNOWNS["500"], GATEWAYS["429"], UNKNOWNS["500"], GATEWAYS["429"]]
-    with pytest.raises(M2mLoginError) as caught:
-        kind.get(auth, API, platform)
-    assert caught.value.status_code is None
-    assert len(platform.login_calls) == 3
-
-
-@pytest.mark.parametrize("copying", [copy.copy, copy.deepcopy])
-def test_copies_inherit_a_refusal_and_go_their_own_way(
-    kind: Kind, platform: Platform, auth: Any, copying: Callable[[Any], Any]
-) -> None:
-    platform.logins = [login_refusal()]
-    with pytest.raises(M2mLoginError):
-        kind.get(auth, API, platform)
-    twin = copying(auth)
-    with pytest.raises(M2mLoginError) as caught:
-        kind.get(twin, API, platform)
-    assert caught.value.status_code == 400
-    assert platform.trail == ["token", "login"]
-    twin.m2m = credentials()
-    assert kind.get(twin, API, platform).status == 200
-    with pytest.raises(M2mLoginError):
-        kind.get(auth, API, platform)
-
-
-def test_copies_inherit_a_count_of_one(kind: Kind, platform: Platform, auth: Any) -> None:
-    auth._sessions.kind.strikes.lose()
-    twin = copy.copy(auth)
-    platform.logins = [UNKNOWNS["500"]] * 9
-    for each in (twin, auth):
-        before = len(platform.login_calls)
-        with pytest.raises(M2mLoginError):
-            kind.get(each, API, platform)
-        assert len(platform.login_calls) == before + 1
+# Rule 13 of Part 1: copies.
 
 
 def test_copies_begin_with_the_same_session(kind: Kind, platform: Platform, auth: Any) -> None:
@@ -1072,48 +763,34 @@ def test_copies_begin_with_the_same_session(kind: Kind, platform: Platform, auth
     assert platform.sessions == ["session-1", "session-1", "session-1", "session-2", "session-1"]
 
 
-def test_pickles_inherit_session_and_strikes(
-    kind: Kind, platform: Platform, clock: VirtualClock
-) -> None:
+def test_pickles_begin_with_the_same_session(kind: Kind, platform: Platform) -> None:
     auth = kind.auth(m2m=credentials(vz_m2m_token="given"))
-    auth._sessions.kind.strikes.lose()
-    revived = pickle.loads(pickle.dumps(auth))
-    sessions = revived._sessions
-    assert sessions.ready.value == "given"
-    assert sessions.kind._bearers is revived._lifecycle
-    sessions.kind.strikes.lose()
-    with pytest.raises(M2mLoginError):
-        sessions.kind.strikes.check()
-    auth._sessions.kind.strikes.check()
-    assert PASSWORD.encode() in pickle.dumps(auth)
+    pickled = pickle.dumps(auth)
+    assert PASSWORD.encode() in pickled
+    revived = pickle.loads(pickled)
+    revived.oauth_token = {"access_token": "known"}
+    kind.get(revived, API, platform)
+    assert platform.sessions == ["given"]
 
 
 def test_unpickled_session_is_idle_by_the_wall_clock(kind: Kind, clock: VirtualClock) -> None:
-    auth = kind.auth(m2m=credentials(vz_m2m_token="given"))
-    pickled = pickle.dumps(auth)
+    pickled = pickle.dumps(kind.auth(m2m=credentials(vz_m2m_token="given")))
     clock.wall += 1199
-    assert pickle.loads(pickled)._sessions.lease.is_fresh(clock)
+    assert status(pickle.loads(pickled)._sessions.current, clock.wall) is Status.FRESH
     clock.wall += 1
-    assert not pickle.loads(pickled)._sessions.lease.is_fresh(clock)
+    assert status(pickle.loads(pickled)._sessions.current, clock.wall) is Status.EXPIRED
 
 
-def test_login_under_way_counts_in_what_is_forked_or_copied_meanwhile(
+def test_copy_of_what_was_rejected_uses_it_no_more(
     kind: Kind, platform: Platform, auth: Any
 ) -> None:
-    twins: list[Any] = []
-
-    def copy_meanwhile(call: Any, answer: Any = platform.handle) -> Answer:
-        if call.path == LOGIN_PATH:
-            twins.append(copy.copy(auth))
-        return answer(call)  # type: ignore[no-any-return]
-
-    platform.handle = copy_meanwhile  # type: ignore[method-assign]
     kind.get(auth, API, platform)
-    before = len(platform.login_calls)
-    platform.logins = [UNKNOWNS["500"]] * 9
-    with pytest.raises(M2mLoginError):
-        kind.get(twins[0], API, platform)
-    assert len(platform.login_calls) == before + 1
+    platform.logins = [Answer(500)] * 2
+    platform.api = [session_refusal()]
+    assert kind.get(auth, API, platform).status == 400
+    auth.allow_login()
+    kind.get(copy.copy(auth), API, platform)
+    assert platform.sessions == ["session-1", "session-1", "session-2"]
 
 
 # Rule 6: redirects.
@@ -1143,15 +820,6 @@ def test_end_logs_out_and_forgets(kind: Kind, platform: Platform, auth: Any) -> 
     kind.get(auth, API, platform)
     assert platform.trail == ["token", "login", "api", "logout", "login", "api"]
     assert platform.sessions == ["session-1", "session-2"]
-
-
-def test_ended_session_counts_as_rejected_for_providers(kind: Kind, platform: Platform) -> None:
-    m2m = credentials(vz_m2m_token_provider=lambda last, manager: "stored")
-    auth = kind.auth(platform, m2m=m2m)
-    kind.get(auth, API, platform)
-    kind.end_session(auth)
-    kind.get(auth, API, platform)
-    assert platform.sessions == ["stored", "session-1"]
 
 
 def test_session_that_is_gone_already_is_forgotten(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import json
 import logging
+import os
 from typing import Any
 
 import pytest
@@ -15,7 +16,9 @@ from thingspace_auth_adapters import (
     OauthToken,
     ThingspaceOauthCredentials,
 )
-from thingspace_auth_adapters.credentials import OauthScopeThingspaceOauthEnum as Scope
+from thingspace_auth_adapters import (
+    OauthScopeThingspaceOauthEnum as Scope,
+)
 
 from .kinds import IDENTITY, Kind
 from .virtual import API, BASE, START, Answer, Platform, VirtualClock, refusal, token_answer
@@ -57,11 +60,10 @@ def test_basic_is_the_plain_string_without_percent_encoding(kind: Kind, platform
     assert platform.token_calls[0].authorization == f"Basic {basic}"
 
 
-def test_base_url_may_have_a_path_and_a_trailing_slash(kind: Kind, platform: Platform) -> None:
-    auth = kind.auth(platform, base_url="https://proxy.example:8443/thingspace/")
-    kind.get(auth, "https://proxy.example:8443/thingspace/api/x", platform)
-    expected = "https://proxy.example:8443/thingspace/api/ts/v1/oauth2/token"
-    assert platform.token_calls[0].url == expected
+def test_base_url_is_where_the_endpoints_are(kind: Kind, platform: Platform) -> None:
+    auth = kind.auth(platform, base_url="https://proxy.example:8443/")
+    kind.get(auth, "https://proxy.example:8443/api/x", platform)
+    assert platform.token_calls[0].url == "https://proxy.example:8443/api/ts/v1/oauth2/token"
     assert platform.bearers == ["token-1"]
 
 
@@ -128,18 +130,7 @@ def test_digit_strings_are_numbers(kind: Kind, platform: Platform, clock: Virtua
     assert auth.oauth_token.expiry == START + 100
 
 
-# Rule 13: clocks.
-
-
-def test_wall_clock_that_is_set_back_does_not_prolong_a_token(
-    kind: Kind, platform: Platform, clock: VirtualClock
-) -> None:
-    auth = kind.auth(platform)
-    kind.get(auth, API, platform)
-    clock.wall -= 86400
-    clock.steady += 3600
-    kind.get(auth, API, platform)
-    assert platform.bearers == ["token-1", "token-2"]
+# Rule 13: clocks. The wall clock alone says how old a token is.
 
 
 def test_machine_that_slept_finds_its_token_expired(
@@ -151,6 +142,99 @@ def test_machine_that_slept_finds_its_token_expired(
     assert auth.is_token_expired()
     kind.get(auth, API, platform)
     assert platform.bearers == ["token-1", "token-2"]
+
+
+def test_wall_clock_that_is_set_back_leaves_a_token_that_works(
+    kind: Kind, platform: Platform, clock: VirtualClock
+) -> None:
+    auth = kind.auth(platform)
+    kind.get(auth, API, platform)
+    clock.wall -= 86400
+    clock.steady += 7200
+    assert not auth.is_token_expired()
+    kind.get(auth, API, platform)
+    assert platform.bearers == ["token-1"] * 2
+    platform.api = [refusal()]
+    assert kind.get(auth, API, platform).status == 200
+    assert auth.oauth_token.expiry == clock.wall + 3600
+
+
+def test_wall_clock_that_jumps_ahead_costs_one_token_request(
+    kind: Kind, platform: Platform, clock: VirtualClock
+) -> None:
+    auth = kind.auth(platform, oauth_clock_skew=SKEW)
+    kind.get(auth, API, platform)
+    clock.wall += 10 * 365 * 86400
+    for _ in range(3):
+        kind.get(auth, API, platform)
+    assert platform.bearers == ["token-1", *["token-2"] * 3]
+
+
+# Construction.
+
+
+VARIABLES = {
+    "THINGSPACE_OAUTH_OAUTH_CLIENT_ID": "the-key",
+    "THINGSPACE_OAUTH_OAUTH_CLIENT_SECRET": "s3cr3t-of-the-key",
+}
+
+
+@pytest.fixture
+def environment(monkeypatch: pytest.MonkeyPatch) -> pytest.MonkeyPatch:
+    for name in list(os.environ):
+        if name.startswith(("THINGSPACE_", "VZ_M2M_")):
+            monkeypatch.delenv(name)
+    for name, value in VARIABLES.items():
+        monkeypatch.setenv(name, value)
+    return monkeypatch
+
+
+def from_environment(kind: Kind, platform: Platform, **options: Any) -> Any:
+    if kind.is_requests:
+        options["session"] = kind.session(platform)
+    else:
+        options["client_options"] = {"transport": kind.transport(platform)}
+    return kind.adapter.ThingspaceAuth.from_environment(**options)
+
+
+def test_from_environment_needs_key_and_secret_alone(
+    kind: Kind, platform: Platform, environment: pytest.MonkeyPatch
+) -> None:
+    auth = from_environment(kind, platform)
+    assert type(auth) is kind.adapter.ThingspaceAuth
+    assert auth.m2m is None
+    kind.get(auth, API, platform)
+    basic = base64.b64encode(b"the-key:s3cr3t-of-the-key").decode()
+    assert platform.token_calls[0].url.startswith(BASE)
+    assert platform.token_calls[0].authorization == f"Basic {basic}"
+    environment.delenv("THINGSPACE_OAUTH_OAUTH_CLIENT_SECRET")
+    with pytest.raises(ValueError, match="THINGSPACE_OAUTH_OAUTH_CLIENT_SECRET"):
+        from_environment(kind, platform)
+
+
+def test_from_environment_reads_account_and_base_url_where_they_are(
+    kind: Kind, platform: Platform, environment: pytest.MonkeyPatch
+) -> None:
+    environment.setenv("THINGSPACE_BASE_URL", "https://staging.thingspace.verizon.com")
+    environment.setenv("VZ_M2M_USERNAME", "the-user")
+    with pytest.raises(ValueError, match="VZ_M2M_PASSWORD"):
+        from_environment(kind, platform)
+    environment.setenv("VZ_M2M_PASSWORD", "the-password")
+    kind.get(from_environment(kind, platform), API, platform)
+    (login,) = platform.login_calls
+    assert json.loads(login.body) == {"username": "the-user", "password": "the-password"}
+    for call in (login, platform.token_calls[0]):
+        assert call.url.startswith("https://staging.thingspace.verizon.com/")
+
+
+def test_options_come_before_the_environment(
+    kind: Kind, platform: Platform, environment: pytest.MonkeyPatch
+) -> None:
+    environment.setenv("THINGSPACE_BASE_URL", "https://staging.thingspace.verizon.com")
+    environment.setenv("VZ_M2M_USERNAME", "half an account")
+    kind.get(from_environment(kind, platform, m2m=None, base_url=BASE), API, platform)
+    assert platform.token_calls[0].url.startswith(BASE)
+    assert platform.login_calls == []
 
 
 # The members.

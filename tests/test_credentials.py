@@ -1,12 +1,10 @@
-"""What users hand over: the seven fields, the scopes, tokens, and every mistake by its name."""
+"""What users hand over: the seven fields, the scopes, tokens. Mistakes are in test_bad_input."""
 
 from __future__ import annotations
 
 import copy
 import json
 import pickle
-from decimal import Decimal
-from fractions import Fraction
 from typing import Any
 
 import pytest
@@ -16,9 +14,9 @@ from thingspace_auth_adapters import (
     OauthToken,
     ThingspaceOauthCredentials,
 )
-from thingspace_auth_adapters.tokens import as_token
+from thingspace_auth_adapters._model.tokens import as_token
 
-from .kinds import IDENTITY, Kind
+from .kinds import Kind
 from .virtual import API, Platform, VirtualClock
 
 WIRE_VALUES = {
@@ -110,70 +108,18 @@ def test_missing_variable_is_named(
         ThingspaceOauthCredentials.from_environment()
 
 
-# Bad arguments, at construction, by name.
+# Both forms of the constructor.
 
 
-@pytest.mark.parametrize(
-    ("changes", "error", "words"),
-    [
-        ({"oauth_client_id": None}, TypeError, "oauth_client_id is missing"),
-        ({"oauth_client_secret": None}, TypeError, "oauth_client_secret is missing"),
-        ({"oauth_client_id": ""}, ValueError, "oauth_client_id must not be empty"),
-        ({"oauth_client_secret": "  "}, ValueError, "oauth_client_secret must not be empty"),
-        ({"oauth_client_id": 7}, TypeError, "oauth_client_id must be a str"),
-        ({"oauth_client_secret": b"x"}, TypeError, "oauth_client_secret must be a str"),
-        ({"oauth_client_id": "a:b"}, ValueError, "oauth_client_id must not hold ':'"),
-        ({"oauth_client_secret": "x\n"}, ValueError, "oauth_client_secret holds a line break"),
-        ({"oauth_scopes": 7}, TypeError, "oauth_scopes must be"),
-        ({"oauth_scopes": b"read"}, TypeError, "oauth_scopes must be"),
-        ({"oauth_scopes": ["read", None]}, TypeError, "oauth_scopes must hold str"),
-        ({"oauth_scopes": ["read write"]}, ValueError, "oauth_scopes: 'read write'"),
-        ({"oauth_scopes": [""]}, ValueError, "oauth_scopes"),
-        ({"oauth_token_provider": "f"}, TypeError, "oauth_token_provider must be callable"),
-        ({"oauth_on_token_update": 7}, TypeError, "oauth_on_token_update must be callable"),
-        ({"oauth_clock_skew": -1}, ValueError, "oauth_clock_skew must not be negative"),
-        ({"oauth_clock_skew": "x"}, TypeError, "oauth_clock_skew must be a number"),
-        ({"oauth_clock_skew": True}, TypeError, "oauth_clock_skew must be a number"),
-        ({"oauth_clock_skew": float("inf")}, ValueError, "oauth_clock_skew must be a finite"),
-        ({"timeout": 0}, ValueError, "timeout must be more than 0"),
-        ({"timeout": -1}, ValueError, "timeout must not be negative"),
-        ({"timeout": None}, TypeError, "timeout must be a number"),
-        ({"base_url": "thingspace.verizon.com"}, ValueError, "base_url"),
-        ({"base_url": "http://thingspace.verizon.com"}, ValueError, "base_url must use https"),
-        ({"base_url": None}, TypeError, "base_url"),
-        ({"allowed_hosts": ["*"]}, ValueError, "allowed_hosts"),
-        ({"allowed_hosts": "a.example"}, TypeError, "allowed_hosts"),
-        ({"oauth_token": "abc"}, TypeError, "oauth_token: expected"),
-        ({"oauth_token": {"token_type": "Bearer"}}, ValueError, "oauth_token: access_token"),
-        ({"oauth_token": {"access_token": "a\r\nb"}}, ValueError, "oauth_token: access_token"),
-        ({"oauth_token": {"access_token": ""}}, ValueError, "oauth_token: access_token"),
-    ],
-)
-def test_bad_argument_is_named(
-    kind: Kind, changes: dict[str, Any], error: type[Exception], words: str
+def test_credentials_are_given_whole_or_by_field(
+    kind: Kind, platform: Platform, clock: VirtualClock
 ) -> None:
-    with pytest.raises(error, match=words) as caught:
-        kind.auth(**changes)
-    assert IDENTITY["oauth_client_secret"] not in str(caught.value)
-    assert caught.value.__context__ is None
-
-
-def test_the_two_forms_do_not_mix(kind: Kind) -> None:
-    auth_type = kind.adapter.ThingspaceAuth
     credentials = ThingspaceOauthCredentials("id", "secret")
-    auth_type(credentials)
-    auth_type(thingspace_oauth_credentials=credentials)
-    auth_type(oauth_client_id="id", oauth_client_secret="secret")
-    with pytest.raises(TypeError, match="not both"):
-        auth_type(credentials, oauth_scopes=["read"])
-    with pytest.raises(TypeError, match="oauth_client_id is missing"):
-        auth_type()
-    with pytest.raises(TypeError, match="oauth_client_id is missing"):
-        auth_type(None)
-    with pytest.raises(TypeError, match="must be a ThingspaceOauthCredentials"):
-        auth_type("id")
-    with pytest.raises(TypeError):
-        auth_type("id", "secret")
+    auth_type = kind.adapter.ThingspaceAuth
+    by_position = auth_type(credentials)
+    by_name = auth_type(thingspace_oauth_credentials=credentials)
+    by_field = auth_type(oauth_client_id="id", oauth_client_secret="secret")
+    assert {type(auth) for auth in (by_position, by_name, by_field)} == {auth_type}
 
 
 def test_scopes_may_be_one_string(kind: Kind, platform: Platform, clock: VirtualClock) -> None:
@@ -230,7 +176,7 @@ def test_token_is_a_value() -> None:
     assert "'x'" not in repr(token)
 
 
-@pytest.mark.parametrize("expiry", [100, 100.0, "100", Decimal(100), Fraction(100)])
+@pytest.mark.parametrize("expiry", [100, 100.0, "100", "1e2"])
 def test_numbers_of_any_kind_are_numbers(expiry: Any) -> None:
     assert OauthToken("x", "Bearer", expiry=expiry).expiry == 100
 
@@ -238,11 +184,17 @@ def test_numbers_of_any_kind_are_numbers(expiry: Any) -> None:
 @pytest.mark.parametrize(
     ("fields", "error", "word"),
     [
+        ({}, ValueError, "access_token is missing"),
+        ({"access_token": ""}, ValueError, "access_token"),
+        ({"access_token": 7}, TypeError, "access_token"),
         ({"access_token": "ü"}, ValueError, "access_token"),
+        ({"access_token": "a\r\nb"}, ValueError, "access_token"),
         ({"access_token": " x"}, ValueError, "access_token"),
         ({"access_token": "x", "token_type": 7}, TypeError, "token_type"),
         ({"access_token": "x", "token_type": "mac"}, ValueError, "token_type"),
         ({"access_token": "x", "expires_in": "soon"}, TypeError, "expires_in"),
+        ({"access_token": "x", "expires_in": True}, TypeError, "expires_in"),
+        ({"access_token": "x", "expires_in": [60]}, TypeError, "expires_in"),
         ({"access_token": "x", "expires_in": 10**400}, ValueError, "expires_in"),
         ({"access_token": "x", "expiry": float("nan")}, ValueError, "expiry"),
         ({"access_token": "x", "scope": ["read"]}, TypeError, "scope"),
@@ -263,5 +215,7 @@ def test_any_object_with_the_attributes_is_a_token() -> None:
 
     assert as_token(Row(), "row") == OauthToken("x", "Bearer", expiry=100)
     assert as_token(None, "row") is None
-    with pytest.raises(TypeError, match="row: expected an OauthToken"):
-        as_token(object(), "row")
+    for value in (object(), "x", b"x"):
+        with pytest.raises(TypeError, match="row: expected an OauthToken") as caught:
+            as_token(value, "row")
+        assert caught.value.__context__ is None

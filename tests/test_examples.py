@@ -37,9 +37,11 @@ EXAMPLES = {
     "testing_with_simulator.py": "survived\n",
     "cron_job.py": "200\n",
     "aws_lambda.py": "200\n200\n200\n",
+    "aiohttp_middleware.py": "[200, 200",
+    "sqlite_store.py": "200\n",
 }
 SERVED = {"celery_tasks.py", "fastapi_app.py", "gunicorn_app.py", "testing_with_pytest.py"}
-LIBRARIES = ("requests_mock", "requests", "httpx", "httpx2", "celery", "fastapi")
+LIBRARIES = ("requests_mock", "requests", "httpx", "httpx2", "aiohttp", "celery", "fastapi")
 LIBRARIES_OF_STORES = {
     "FileTokenStore": ("filelock", "platformdirs"),
     "RedisTokenStore": ("redis",),
@@ -199,10 +201,14 @@ def test_every_example_is_tested() -> None:
 @pytest.mark.parametrize("name", list(EXAMPLES))
 def test_example_runs(simulator: ThingspaceSimulator, tmp_path: Path, name: str) -> None:
     path = example(name)
-    simulator.sessions_required = "VzM2mCredentials" in path.read_text(encoding="utf-8")
+    # What reads everything from the environment finds the M2M account there.
+    simulator.sessions_required = "ThingspaceAuth.from_environment" in path.read_text(
+        encoding="utf-8"
+    )
     shown = run(simulator, str(path), str(tmp_path / "tokens.sqlite"), TMPDIR=str(tmp_path))
     assert shown.startswith(EXAMPLES[name])
     assert len(simulator.token_requests) <= 1
+    assert len(simulator.login_requests) == simulator.sessions_required
 
 
 def test_m2m_example_logs_in_once_and_out_again(simulator: ThingspaceSimulator) -> None:
@@ -342,12 +348,28 @@ def test_code_of_the_readme_is_python(number: int) -> None:
 def test_database_of_the_readme_is_found_by_the_second_process(
     simulator: ThingspaceSimulator, tmp_path: Path
 ) -> None:
-    (block,) = (block for block in BLOCKS if "import sqlite3" in block)
+    (block,) = (block for block in BLOCKS if "def load_token" in block)
     code = block + USE_OF_THE_DATABASE
     skip_without_libraries_of(code)
     assert run(simulator, "-c", code, cwd=tmp_path) == "200\n"
     assert run(simulator, "-c", code, cwd=tmp_path) == "200\n"
     assert len(simulator.token_requests) == 1
+
+
+def test_store_of_the_readme_is_that_of_the_example() -> None:
+    (block,) = (block for block in BLOCKS if "class SqliteTokenStore" in block)
+    store = block[block.index("LOCK_PATIENCE_SECONDS =") :]
+    assert store in (ROOT / "examples" / "sqlite_store.py").read_text(encoding="utf-8")
+
+
+def test_processes_share_the_token_and_the_session_of_the_sqlite_store(
+    simulator: ThingspaceSimulator, tmp_path: Path
+) -> None:
+    path = example("sqlite_store.py")
+    simulator.sessions_required = True
+    command = (str(path), str(tmp_path / "tokens.db"))
+    assert [run(simulator, *command) for _ in range(2)] == ["200\n"] * 2
+    assert_one_token_and_one_login(simulator)
 
 
 def test_two_headers_of_the_readme_survive_before_and_after(

@@ -7,11 +7,13 @@ from typing import Any
 import pytest
 
 from thingspace_auth_adapters import InsecureTransportError
-from thingspace_auth_adapters.hosts import (
+from thingspace_auth_adapters._model.hosts import (
     AllowedHosts,
     checked_base_url,
     default_entries,
-    is_plain_prefix,
+    is_login_endpoint,
+    is_token_endpoint,
+    may_be_endpoint,
     origin,
     origin_of,
 )
@@ -67,6 +69,9 @@ def test_allowed(entry: str, url: str) -> None:
         ("*.localhost", "https://a.localhost:8443/"),
         ("192.0.2.1", "http://192.0.2.1/"),
         ("0.0.0.0", "http://0.0.0.0/"),
+        ("localhost", "http://localhost./"),
+        ("127.0.0.1", "http://127.0.0.1./"),
+        ("127.0.0.1", "http://127.1/"),
         ("::ffff:127.0.0.1", "http://[::ffff:127.0.0.1]/"),
         ("a.example", "https://evil.example\\@a.example/"),
         ("a.example", "https://evil.example/@a.example/"),
@@ -99,6 +104,10 @@ def test_refused(entry: str, url: str) -> None:
         "a.example:65536",
         "a.example:x",
         "*.127.0.0.1",
+        "*.0.0.1",
+        "*.1",
+        "*.0x7f",
+        "*.example.0x7f",
         "*.::1",
         "*.[::1]",
         "*.a.example:8443",
@@ -140,24 +149,47 @@ def test_plain_http_to_an_allowed_host_raises() -> None:
     assert hosts.header_names(origin_of("https://a.example/"))[0] == "Authorization"
 
 
-def test_verdicts_are_remembered_but_not_for_ever() -> None:
-    hosts = AllowedHosts(["a.example"])
-    assert "key" not in hosts.verdicts
-    hosts.remember("key", ("Authorization",))
-    assert hosts.verdicts["key"] == ("Authorization",)
-    for number in range(1000):
-        hosts.remember(number, ())
-    assert len(hosts.verdicts) <= 256
+@pytest.mark.parametrize(
+    ("url", "names"),
+    [
+        ("https://thingspace.verizon.com/x", ("Authorization", "VZ-M2M-Token")),
+        ("https://imp.thingspace.verizon.com/", ("Authorization", "SessionToken")),
+        ("https://5gedge.verizon.com/", ("Authorization",)),
+        ("https://shrimp.thingspace.verizon.com/", ("Authorization", "VZ-M2M-Token")),
+        ("https://verizon.com/", ()),
+    ],
+)
+def test_headers_at_each_host(url: str, names: tuple[str, ...]) -> None:
+    hosts = AllowedHosts(
+        ["thingspace.verizon.com", "*.thingspace.verizon.com", "5gedge.verizon.com"]
+    )
+    assert hosts.header_names(origin_of(url)) == names
 
 
-def test_plain_prefix_is_scheme_and_authority_only() -> None:
-    assert is_plain_prefix("https://a.example:8443")
-    for text in ("https://a.example?x=", "https://a.example/", "https://a\\b", "ftp://a"):
-        assert not is_plain_prefix(text)
+@pytest.mark.parametrize(
+    ("location", "is_tokens", "is_logins"),
+    [
+        ("https://a.example/api/ts/v1/oauth2/token", True, False),
+        ("/api/ts/v1/oauth2/token/", True, False),
+        ("/api/ts/v1/oauth2/revoke?x=1", True, False),
+        ("/api/ts/v1/oauth2/tokens", False, False),
+        ("/api?next=/oauth2/token", False, False),
+        ("/api/m2m/v1/session/login", False, True),
+        ("/api/m2m/v1/session/login#x", False, True),
+        ("/api/m2m/v1/session/logins", False, False),
+        ("/api/m2m/v1/session/logout", False, False),
+        ("/api/m2m/v1/devices", False, False),
+    ],
+)
+def test_endpoints_are_known_by_their_path(location: str, is_tokens: bool, is_logins: bool) -> None:
+    assert (is_token_endpoint(location), is_login_endpoint(location)) == (is_tokens, is_logins)
+    assert may_be_endpoint(location) or not (is_tokens or is_logins)
 
 
 def test_origin_from_parts() -> None:
-    assert origin("HTTPS", "A.example.", None) == ("https", "a.example", 443)
+    found = origin("HTTPS", "A.example.", None)
+    assert found == ("https", "a.example", 443, False, True)
+    assert found == origin_of("https://a.example")
     assert origin("ftp", "a.example", 21) is None
 
 
@@ -173,7 +205,7 @@ def test_origin_from_parts() -> None:
             ("thingspace.verizon.com", "*.thingspace.verizon.com", "5gedge.verizon.com"),
         ),
         ("https://thingspace.verizon.com:8443", ("thingspace.verizon.com:8443",)),
-        ("https://proxy.example/thingspace", ("proxy.example:443",)),
+        ("https://proxy.example", ("proxy.example:443",)),
         ("http://127.0.0.1:8000", ("127.0.0.1:8000",)),
         ("http://[::1]:8000", ("[::1]:8000",)),
     ],
@@ -193,8 +225,10 @@ def test_default_hosts_go_with_the_base_url(base_url: str, entries: tuple[str, .
         "wss://thingspace.verizon.com",
         "http://thingspace.verizon.com",
         "https://user:password@thingspace.verizon.com",
+        "https://user@thingspace.verizon.com",
         "https://thingspace.verizon.com?x=1",
         "https://thingspace.verizon.com#x",
+        "https://thingspace.verizon.com/api",
         "https://thingspace.verizon.com/a b",
         "https://thingspace.verizon.com/a\\b",
         "https://thingspace.verizon.com\n",

@@ -1,6 +1,7 @@
 """Rules 5, 6 and 7 as invariants of the lifecycle, whatever happens in whatever order.
 
-Time passes, an answer comes, a call fails, a caller is cancelled, the platform rejects a token.
+Time passes, an answer comes, a call fails, a caller is cancelled or interrupted, the platform
+rejects a token.
 """
 
 from __future__ import annotations
@@ -12,16 +13,18 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import invariant, precondition, rule
 
-from thingspace_auth_adapters import OauthProviderError
-from thingspace_auth_adapters.access_tokens import AccessTokens
-from thingspace_auth_adapters.credentials import checked_settings
-from thingspace_auth_adapters.effects import CallersOwnFailure, HttpAnswer, Undelivered
-from thingspace_auth_adapters.exchange import RetryPolicy
-from thingspace_auth_adapters.lifecycle import Lifecycle
+from thingspace_auth_adapters import OauthProviderError, ThingspaceOauthCredentials
+from thingspace_auth_adapters._core.cached_token import Status, status
+from thingspace_auth_adapters._core.lifecycle import Lifecycle
+from thingspace_auth_adapters._core.single_flight import Failed
+from thingspace_auth_adapters._core.sources import AccessTokens
+from thingspace_auth_adapters._model.settings import Settings
+from thingspace_auth_adapters._wire.messages import Refused
 
 from .kinds import IDENTITY
-from .scheduler import Caller, Scheduler
-from .virtual import token_answer
+from .scheduler import Caller, Cancelled, Scheduler
+from .steps import answered, token
+from .virtual import BASE
 
 LIFETIME = 100
 SKEW = 20
@@ -30,19 +33,15 @@ SKEW = 20
 class LifecycleMachine(Scheduler):
     def __init__(self) -> None:
         super().__init__()
-        fields = {**IDENTITY, "oauth_clock_skew": SKEW, "oauth_on_token_update": self.updates_seen}
-        checked = checked_settings(None, fields, "https://thingspace.verizon.com", None, 30.0)
-        policy = RetryPolicy(jitter=lambda: 1.0)
-        self.lifecycle: Any = Lifecycle(AccessTokens(checked, self.clock), self, self.clock, policy)
-        self.updates: list[str] = []
+        credentials = ThingspaceOauthCredentials(**IDENTITY, oauth_clock_skew=SKEW)
+        source = AccessTokens(Settings(credentials, BASE, None, 30.0), self, self.clock)
+        self.lifecycle = Lifecycle(source, self, self.clock)
+        self.updates: list[Any] = []
         self.issued: list[tuple[str, float]] = []
         self.revoked: set[str] = set()
         self.answers: dict[str, int] = {}
         self.excuses: dict[str, int] = {}
         self.in_use: list[str] = []
-
-    def updates_seen(self, token: Any) -> None:
-        self.updates.append(token.access_token)
 
     # The platform.
 
@@ -60,23 +59,21 @@ class LifecycleMachine(Scheduler):
         return self.issued[-1][0] if self.issued else ""
 
     def excuse(self) -> None:
-        """Something happened that may cost one request more for the latest token."""
         self.excuses[self.latest()] = self.excuses.get(self.latest(), 0) + 1
 
     def judge(self, caller: Caller) -> None:
         """What a caller was given is usable now, and not what it complained of."""
-        if caller.lease is None:
+        if caller.result is None:
             assert caller.rejected is not None
             return
-        assert caller.lease.is_usable(self.clock)
-        assert caller.lease.key != caller.rejected
+        assert status(caller.result, self.clock.wall) is not Status.EXPIRED
+        assert caller.result.header != caller.rejected
 
     # What may happen.
 
-    @rule(seconds=st.sampled_from([1, 5, 15, 30, 79, 80, 99, 100, 250]))
+    @rule(seconds=st.sampled_from([1, 5, 15, 30, 79, 80, 89, 90, 99, 100, 250]))
     def time_passes(self, seconds: int) -> None:
-        self.clock.advance(seconds)
-        self.settle_down()
+        self.let_time_pass(seconds)
 
     @rule(seconds=st.sampled_from([-86400, 86400]))
     def wall_clock_jumps(self, seconds: int) -> None:
@@ -86,14 +83,14 @@ class LifecycleMachine(Scheduler):
 
     @rule()
     def somebody_needs_a_token(self) -> None:
-        self.start(Caller(self.lifecycle.acquire()))
+        self.start(Caller(self.lifecycle.acquire(self.updates)))
 
     @precondition(lambda self: self.issued)
     @rule(which=st.integers(0, 3))
     def platform_rejects(self, which: int) -> None:
-        name = self.issued[-1 - which % len(self.issued)][0]
+        header = f"Bearer {self.issued[-1 - which % len(self.issued)][0]}"
         self.excuse()
-        self.start(Caller(self.lifecycle.replace(name), rejected=name))
+        self.start(Caller(self.lifecycle.replace(header, self.updates), rejected=header))
 
     @precondition(lambda self: self.issued)
     @rule()
@@ -107,18 +104,17 @@ class LifecycleMachine(Scheduler):
         self.answers[name] = self.answers.get(name, 0) + 1
         if seconds_left == 0:
             self.excuse()
-        answer = token_answer(name, seconds_left)
-        self.deliver(HttpAnswer(200, {}, answer.body))
+        self.deliver(token(name, seconds_left))
 
     @precondition(lambda self: self.sending())
     @rule(status=st.sampled_from([400, 401, 429, 500, 503]))
     def endpoint_refuses(self, status: int) -> None:
-        self.deliver(HttpAnswer(status, {"retry-after": "3"}, b""))
+        self.deliver(answered(status, b"", {"retry-after": "3"}))
 
     @precondition(lambda self: self.sending())
-    @rule(is_callers_own=st.booleans())
-    def call_is_lost(self, is_callers_own: bool) -> None:
-        self.deliver(Undelivered(ConnectionError("lost"), True, is_callers_own))
+    @rule()
+    def call_is_lost(self) -> None:
+        self.deliver(Refused(ConnectionError("lost"), is_transient=True))
 
     # What holds all the same.
 
@@ -128,12 +124,13 @@ class LifecycleMachine(Scheduler):
 
     @invariant()
     def newer_token_is_never_replaced_by_an_older_and_each_is_told_once(self) -> None:
-        lease = self.lifecycle.lease
-        if lease is not None and self.in_use[-1:] != [lease.key]:
-            numbers = [int(name.split("-")[1]) for name in (*self.in_use[-1:], lease.key)]
+        current = self.lifecycle.current
+        name = None if current is None else current.value.access_token
+        if name is not None and self.in_use[-1:] != [name]:
+            numbers = [int(name.split("-")[1]) for name in (*self.in_use[-1:], name)]
             assert numbers == sorted(numbers)
-            self.in_use.append(lease.key)
-        assert self.updates == self.in_use
+            self.in_use.append(name)
+        assert [one.access_token for one in self.updates] == self.in_use
 
     @invariant()
     def one_lifetime_costs_two_requests_at_most(self) -> None:
@@ -143,10 +140,11 @@ class LifecycleMachine(Scheduler):
     @invariant()
     def failures_are_the_endpoints_own(self) -> None:
         for caller in self.callers:
-            if caller.error is not None:
-                assert isinstance(
-                    caller.error, (OauthProviderError, ConnectionError, CallersOwnFailure)
-                ) or ("expired token" in str(caller.error))
+            if isinstance(caller.error, Failed):
+                error, endpoints = caller.error.error, (OauthProviderError, OSError)
+                assert isinstance(error, endpoints) or "expired token" in str(error)
+            else:
+                assert caller.error is None or isinstance(caller.error, Cancelled)
 
 
 TestLifecycle = LifecycleMachine.TestCase

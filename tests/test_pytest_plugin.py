@@ -77,6 +77,29 @@ def test_each_test_has_a_simulator_of_its_own(run: Run) -> None:
     run(code, "-p", "no:randomly").assert_outcomes(passed=2)
 
 
+def test_refused_logins_are_forgotten_before_and_after_each_test(run: Run) -> None:
+    code = """
+    from thingspace_auth_adapters import M2mLoginError
+    from thingspace_auth_adapters._core import login_guard
+
+    account = login_guard.account("http://127.0.0.1:8000", "user", "password")
+
+    def refuse():
+        account.count = account.count.refused(M2mLoginError("no", status_code=400), 0.0)
+
+    def test_before():
+        refuse()
+
+    def test_with_it(thingspace_simulator):
+        assert account.count == login_guard.LoginCount()
+        refuse()
+
+    def test_after():
+        assert account.count == login_guard.LoginCount()
+    """
+    run(code, "-p", "no:randomly").assert_outcomes(passed=3)
+
+
 def test_fixture_without_werkzeug_names_the_extra(pytester: pytest.Pytester, run: Run) -> None:
     pytester.makeconftest("import sys; sys.modules['werkzeug'] = None")
     code = """

@@ -1,85 +1,116 @@
-"""Both tokens as a state machine: no order of events costs a strike too many, or a stale header.
+"""Both tokens as a state machine: no order of events costs a login too many, or a stale header.
 
-Driven through what every adapter drives: acquiring what a request carries, and reconsidering it
-after a rejection.
+Driven through what every adapter drives: a request's flow, from its tokens to its repeats.
 """
 
 from __future__ import annotations
 
-import json
-from typing import Any
+import copy
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+from unittest.mock import patch
 
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import invariant, precondition, rule
 
 from thingspace_auth_adapters import M2mLoginError, OauthProviderError, VzM2mCredentials
-from thingspace_auth_adapters.credentials import checked_settings
-from thingspace_auth_adapters.effects import CallersOwnFailure, HttpAnswer, Send, Undelivered
-from thingspace_auth_adapters.exchange import RetryPolicy
-from thingspace_auth_adapters.manager import Carried, Rejection, TokenManager
+from thingspace_auth_adapters._adapters import base
+from thingspace_auth_adapters._core import login_guard
+from thingspace_auth_adapters._core.effects import Send
+from thingspace_auth_adapters._core.single_flight import Failed
+from thingspace_auth_adapters._model.hosts import origin_of
+from thingspace_auth_adapters._wire.messages import Refused
 
 from .kinds import IDENTITY, PASSWORD
-from .scheduler import Caller, Scheduler
-from .virtual import (
-    BASE,
-    GATEWAY_REFUSAL,
-    LOGIN_PATH,
-    LOGIN_REFUSED,
-    SESSION_EXPIRED,
-    VirtualClock,
-    token_answer,
-)
+from .scheduler import Caller, Cancelled, Scheduler
+from .steps import answered, token
+from .virtual import API, GATEWAY_REFUSAL, LOGIN_PATH, LOGIN_REFUSED, SESSION_EXPIRED
 
 LIFETIME = 100
 IDLE_TIMEOUT = 60
-NAMES = ("Authorization", "VZ-M2M-Token")
+HOUR = 3600
 
 
-class Manager(TokenManager):
+class Headers(dict[str, Any]):
+    """Looked up without regard to case."""
+
+    def __setitem__(self, name: str, value: Any) -> None:
+        super().__setitem__(name.lower(), value)
+
+    def __contains__(self, name: object) -> bool:
+        return super().__contains__(str(name).lower())
+
+
+class Request:
+    def __init__(self, headers: Mapping[str, str] | None = None) -> None:
+        self.method = "POST"
+        self.headers = Headers()
+        for name, value in (headers or {}).items():
+            self.headers[name] = value
+
+
+class Response(NamedTuple):
+    request: Request
+    status_code: int
+    body: bytes = b""
+    headers: Mapping[str, str] = {}
+
+
+class Nowhere:
+    send = read_body = None
+
+
+class Auth(base.ThingspaceAuth):
     """An adapter of no library."""
 
     _error_types = {}  # noqa: RUF012
 
-    def __init__(self, clock: VirtualClock, m2m: Any, on_update: Any) -> None:
-        fields = {**IDENTITY, "oauth_on_token_update": on_update}
-        super().__init__(checked_settings(None, fields, BASE, None, 30.0), None)
-        self._clock = self._tokens._clock = self._lifecycle.clock = clock
-        self._policy = self._lifecycle.policy = RetryPolicy(jitter=lambda: 1.0)
-        self.m2m = m2m
+    def _outgoing(self, request: Any) -> base.Outgoing:
+        return base.Outgoing(origin_of(API), API, request.method, request.headers, API)
 
-    def _send(self, request: Any) -> Any:
-        raise AssertionError("the scheduler sends")
+    def _again(self, response: Any, headers: Mapping[str, str]) -> Any:
+        return Request({**response.request.headers, **headers})
 
     def _endpoint_request(self, path: str) -> object:
         return path
+
+    def _transport(self) -> Any:
+        return Nowhere
 
 
 class SessionMachine(Scheduler):
     def __init__(self) -> None:
         super().__init__()
-        self.told_tokens: list[str] = []
-        self.told_sessions: list[str] = []
-        self.m2m = VzM2mCredentials(
-            "user",
-            PASSWORD,
-            vz_m2m_on_token_update=self.told_sessions.append,
-            idle_timeout=IDLE_TIMEOUT,
-        )
-        self.manager = Manager(
-            self.clock, self.m2m, lambda token: self.told_tokens.append(token.access_token)
-        )
+        login_guard.forget_all()
+        self.told: list[str] = []
+        self.m2m = VzM2mCredentials("user", PASSWORD, idle_timeout=IDLE_TIMEOUT)
+        with patch.object(base, "Clock", lambda: self.clock):
+            self.auth = Auth(
+                **IDENTITY,
+                oauth_on_token_update=lambda token: self.told.append(token.access_token),
+                m2m=self.m2m,
+            )
         self.tokens = 0
         self.sessions = 0
         self.token_ends = 0.0
         self.session_used = 0.0
         self.is_session_open = False
-        self.begin_anew()
+        self.begin_count()
 
-    def begin_anew(self) -> None:
+    def begin_count(self) -> None:
         self.refused = 0
-        self.unknown = 0
-        self.is_latched = False
+        self.unknowns: list[float] = []
+
+    def teardown(self) -> None:
+        super().teardown()
+        login_guard.forget_all()
+
+    def is_blocked(self) -> bool:
+        """Whether no login may be sent now, as the contract has it."""
+        if self.refused or len(self.unknowns) >= 4:
+            return True
+        return len(self.unknowns) == 2 and self.clock.wall < self.unknowns[-1] + HOUR
 
     # The platform.
 
@@ -89,62 +120,68 @@ class SessionMachine(Scheduler):
     def session(self) -> str:
         return f"session-{self.sessions}"
 
-    def refuses(self, carried: tuple[Carried, ...]) -> Rejection | None:
-        bearer, session = (one.lease.key for one in carried)
-        if bearer != self.token() or self.clock.wall >= self.token_ends:
-            return Rejection(401, {}, json.dumps(GATEWAY_REFUSAL).encode(), "POST")
+    def exchange(self, request: Any) -> Response:
+        bearer, session = (request.headers.get(name) for name in ("authorization", "vz-m2m-token"))
+        assert bearer is not None
+        assert session is not None
+        if bearer != f"Bearer {self.token()}" or self.clock.wall >= self.token_ends:
+            return Response(request, 401, bytes(answered(401, GATEWAY_REFUSAL).body))
         is_idle = self.clock.wall - self.session_used >= IDLE_TIMEOUT
         if session != self.session() or not self.is_session_open or is_idle:
-            return Rejection(400, {}, json.dumps(SESSION_EXPIRED).encode(), "POST")
+            return Response(request, 400, bytes(answered(400, SESSION_EXPIRED).body))
         self.session_used = self.clock.wall
-        return None
+        return Response(request, 200)
 
-    def request_under_way(self) -> Any:
+    def call_under_way(self) -> Any:
         return self.sending()[0].effect.request
 
     def is_login(self) -> bool:
-        return bool(self.request_under_way().url.endswith(LOGIN_PATH))
+        return is_login(self.sending()[0])
+
+    def is_sent(self) -> bool:
+        once = self.call_under_way().once
+        return bool(once is not None and once.was_sent)
+
+    def take_login(self) -> None:
+        """The connection takes the login's body, unless it has it: from now on it counts."""
+        request = self.call_under_way()
+        if not request.once.was_sent:
+            self.unknowns.append(self.clock.wall)
+            request.once.take(request.body)
 
     # One request of a user's, with its repeats.
 
-    def one_request(self) -> Any:
-        carried = yield from self.manager._acquired(NAMES, self.manager._arrangement)
-        for _ in range(3):
-            rejection = self.refuses(carried)
-            if rejection is None:
-                return carried
-            carried = yield from self.manager._reconsidered(rejection, carried, True)
-            if not carried:
-                return None
-        raise AssertionError("repeated more than once for each token")
+    def must_go_on(self, caller: Caller) -> bool:
+        return is_login(caller) and caller.effect.request.once.was_sent
 
-    def resume(self, caller: Caller, value: Any) -> None:
-        super().resume(caller, value)
+    def sends(self, caller: Caller) -> None:
+        if is_login(caller):
+            assert not self.is_blocked()
+
+    def resume(self, caller: Caller, value: Any = None, error: BaseException | None = None) -> None:
+        super().resume(caller, value, error)
         # Nobody is turned away for a login that may yet succeed.
-        if isinstance(caller.error, M2mLoginError) and caller.error.status_code in (None, 400):
-            assert self.is_latched
+        failure = getattr(caller.error, "error", None)
+        if isinstance(failure, M2mLoginError) and failure.status_code in (None, 400):
+            assert self.is_blocked()
 
     def judge(self, caller: Caller) -> None:
-        if caller.lease is not None:
-            assert [one.header for one in caller.lease] == list(NAMES)
+        if isinstance(caller.result, Response):
+            assert caller.result.status_code in (200, 400, 401)
 
     # What may happen.
 
-    @rule(seconds=st.sampled_from([1, 10, 29, 30, 59, 60, 99, 100]))
+    @rule(seconds=st.sampled_from([1, 10, 29, 30, 59, 60, 89, 90, 99, 100, HOUR]))
     def time_passes(self, seconds: int) -> None:
-        self.clock.advance(seconds)
-        self.settle_down()
+        self.let_time_pass(seconds)
 
     @rule()
     def somebody_sends_a_request(self) -> None:
-        self.start(Caller(self.one_request()))
+        self.start(Caller(self.auth.flow(Request())))
 
     @rule()
     def somebody_logs_in_by_hand(self) -> None:
-        self.start(Caller(self.fetched()))
-
-    def fetched(self) -> Any:
-        yield from self.manager._demanded_sessions().fetch()
+        self.start(Caller(self.auth._fetched_session()))
 
     @rule()
     def another_process_revokes_the_token(self) -> None:
@@ -154,6 +191,11 @@ class SessionMachine(Scheduler):
     def another_login_ends_the_session(self) -> None:
         self.is_session_open = False
 
+    @precondition(lambda self: self.sending() and self.is_login() and not self.is_sent())
+    @rule()
+    def login_is_sent(self) -> None:
+        self.take_login()
+
     @precondition(lambda self: self.sending())
     @rule()
     def platform_answers(self) -> None:
@@ -161,73 +203,72 @@ class SessionMachine(Scheduler):
             if self.clock.wall >= self.token_ends:
                 self.tokens += 1
                 self.token_ends = self.clock.wall + LIFETIME
-            left = int(self.token_ends - self.clock.wall)
-            self.deliver(HttpAnswer(200, {}, token_answer(self.token(), left).body))
+            self.deliver(token(self.token(), int(self.token_ends - self.clock.wall)))
             return
-        is_bearer_good = self.request_under_way().headers["Authorization"] == (
-            f"Bearer {self.token()}"
-        )
-        if not is_bearer_good or self.clock.wall >= self.token_ends:
-            self.deliver(HttpAnswer(401, {}, json.dumps(GATEWAY_REFUSAL).encode()))
+        self.take_login()
+        is_good = self.call_under_way().headers["Authorization"] == f"Bearer {self.token()}"
+        if not is_good or self.clock.wall >= self.token_ends:
+            self.unknowns.pop()
+            self.deliver(answered(401, GATEWAY_REFUSAL))
             return
         self.sessions += 1
         self.is_session_open, self.session_used = True, self.clock.wall
-        self.unknown = 0
-        self.deliver(HttpAnswer(200, {}, json.dumps({"sessionToken": self.session()}).encode()))
+        self.unknowns = []
+        self.deliver(answered(200, {"sessionToken": self.session()}))
 
     @precondition(lambda self: self.sending() and self.is_login())
     @rule()
     def login_is_refused(self) -> None:
+        self.take_login()
         self.refused += 1
-        self.is_latched = True
-        self.deliver(HttpAnswer(400, {}, json.dumps(LOGIN_REFUSED).encode()))
+        self.deliver(answered(400, LOGIN_REFUSED))
 
     @precondition(lambda self: self.sending() and self.is_login())
-    @rule(answer=st.sampled_from(["lost", "500", "no token"]), is_callers_own=st.booleans())
-    def login_has_no_readable_outcome(self, answer: str, is_callers_own: bool) -> None:
-        self.unknown += 1
-        self.is_latched = self.is_latched or self.unknown == 2
+    @rule(outcome=st.sampled_from(["lost", "500", "empty 401", "no token"]))
+    def login_has_no_readable_outcome(self, outcome: str) -> None:
+        self.take_login()
         replies = {
-            "lost": Undelivered(ConnectionError("lost"), True, is_callers_own),
-            "500": HttpAnswer(500, {}, b""),
-            "no token": HttpAnswer(200, {}, b"{}"),
+            "lost": Refused(ConnectionError("lost"), is_transient=True),
+            "500": answered(500),
+            "empty 401": answered(401),
+            "no token": answered(200, b"{}"),
         }
-        self.deliver(replies[answer])
+        self.deliver(replies[outcome])
 
-    @precondition(lambda self: self.sending())
-    @rule(is_callers_own=st.booleans())
-    def platform_cannot_be_reached(self, is_callers_own: bool) -> None:
-        error = ConnectionError("refused")
-        self.deliver(Undelivered(error, True, is_callers_own, may_have_arrived=False))
+    @precondition(lambda self: self.sending() and not self.is_sent())
+    @rule()
+    def platform_cannot_be_reached(self) -> None:
+        self.deliver(Refused(ConnectionError("refused"), is_transient=True))
 
     @precondition(lambda self: self.sending())
     @rule()
     def gateway_is_busy(self) -> None:
-        self.deliver(HttpAnswer(429, {"retry-after": "3"}, b""))
+        if self.is_login():
+            self.take_login()
+            self.unknowns.pop()
+        self.deliver(answered(429, b"", {"retry-after": "3"}))
 
     @precondition(lambda self: self.sending() and not self.is_login())
     @rule()
     def token_is_refused(self) -> None:
-        self.deliver(HttpAnswer(401, {}, b"{}"))
+        self.deliver(answered(401, b"{}"))
 
     @precondition(lambda self: not self.active())
     @rule()
-    def credentials_are_assigned(self) -> None:
-        self.manager.m2m = self.m2m
-        self.begin_anew()
+    def login_is_allowed_again(self) -> None:
+        self.start(Caller(self.auth._login_allowed()))
+        self.begin_count()
+
+    @precondition(lambda self: not self.active())
+    @rule()
+    def same_credentials_are_assigned(self) -> None:
+        self.auth.m2m = self.m2m
 
     @precondition(lambda self: not self.active())
     @rule()
     def object_is_copied(self) -> None:
-        clock, policy = self.manager._clock, self.manager._policy
-        self.manager = self.manager.__copy__()
-        assert (self.manager._clock, self.manager._policy) == (clock, policy)
-
-    def before_cancelling(self, caller: Caller) -> None:
-        effect = caller.effect
-        if isinstance(effect, Send) and effect.request.url.endswith(LOGIN_PATH):
-            self.unknown += 1
-            self.is_latched = self.is_latched or self.unknown == 2
+        with patch.object(base, "Clock", lambda: self.clock):
+            self.auth = copy.copy(self.auth)
 
     # What holds all the same.
 
@@ -237,24 +278,28 @@ class SessionMachine(Scheduler):
         assert len(urls) == len(set(urls))
 
     @invariant()
-    def strikes_never_add_up(self) -> None:
+    def failed_logins_never_add_up(self) -> None:
         assert self.refused <= 1
-        assert self.unknown <= 2
-        if self.is_latched:
-            assert not [c for c in self.sending() if c.effect.request.url.endswith(LOGIN_PATH)]
+        assert self.refused + len(self.unknowns) <= 5 - (not self.refused)
 
     @invariant()
     def failures_are_the_platforms_own(self) -> None:
         for caller in self.callers:
-            if caller.error is not None:
-                allowed = (OauthProviderError, M2mLoginError, ConnectionError, CallersOwnFailure)
-                assert isinstance(caller.error, allowed)
+            if isinstance(caller.error, Failed):
+                allowed = (OauthProviderError, M2mLoginError, ConnectionError, TimeoutError)
+                assert isinstance(caller.error.error, allowed)
+            else:
+                assert caller.error is None or isinstance(caller.error, Cancelled)
 
     @invariant()
     def each_token_is_told_once_and_in_order(self) -> None:
-        for told in (self.told_tokens, self.told_sessions):
-            numbers = [int(name.split("-")[1]) for name in told]
-            assert numbers == sorted(set(numbers))
+        numbers = [int(name.split("-")[1]) for name in self.told]
+        assert numbers == sorted(set(numbers))
+
+
+def is_login(caller: Caller) -> bool:
+    effect = caller.effect
+    return isinstance(effect, Send) and effect.request.url.endswith(LOGIN_PATH)
 
 
 TestSessions = SessionMachine.TestCase

@@ -210,64 +210,17 @@ def test_cancelled_waiter_cancels_nobody_else(
     assert len(simulator.token_requests) == 1
 
 
-def test_leaders_shorter_timeout_fails_nobody_else(
-    httpx_kind: Kind, simulator: ThingspaceSimulator
-) -> None:
-    auth = httpx_kind.auth(**options_for(simulator))
-    simulator.fail("token", "hang")
-    impatient, patient = Threads(), Threads()
-    impatient.start(lambda: httpx_kind.get(auth, simulator.url + PATH, timeout=0.7).status)
-    eventually(lambda: simulator.token_requests)
-    for _ in range(3):
-        patient.start(lambda: httpx_kind.get(auth, simulator.url + PATH, timeout=PATIENCE).status)
-    eventually(lambda: waiters(auth) == 3)
-    (failure,) = impatient.join()
-    assert isinstance(failure, httpx_kind.read_timeout)
-    assert patient.join() == [200] * 3
-    assert len(simulator.token_requests) == 2
-
-
-def test_lonely_caller_with_a_short_timeout_tries_again(
-    httpx_kind: Kind, simulator: ThingspaceSimulator
-) -> None:
-    auth = httpx_kind.auth(**options_for(simulator))
-    simulator.fail("token", "hang")
-    assert httpx_kind.get(auth, simulator.url + PATH, timeout=0.2).status == 200
-    assert len(simulator.token_requests) == 2
-
-
-def test_handmade_request_without_timeout_has_ours(
-    httpx_kind: Kind, simulator: ThingspaceSimulator
-) -> None:
-    library = httpx_kind.library
-    auth = httpx_kind.auth(**options_for(simulator), timeout=0.2)
-    auth._lifecycle.policy = auth._lifecycle.policy._replace(attempts=1)
-    simulator.fail("token", "hang")
-    request = library.Request("GET", simulator.url + PATH)
-
-    async def asend() -> None:
-        async with library.AsyncClient(timeout=None, auth=auth, verify=False) as client:
-            await client.send(request)
-
-    with pytest.raises(httpx_kind.read_timeout):
-        if httpx_kind.is_async:
-            httpx_kind.run(asend)
-        else:
-            with library.Client(timeout=None, auth=auth, verify=False) as client:
-                client.send(request)
-
-
-def test_threads_and_event_loops_share_one_flight(simulator: ThingspaceSimulator) -> None:
+def test_threads_and_event_loops_share_one_refresh(simulator: ThingspaceSimulator) -> None:
     for library in {kind.library_name for kind in HTTPX_KINDS}:
         simulator.revoke()
         simulator.clear()
         simulator.fail("token", "hang")
         alike = [kind for kind in HTTPX_KINDS if kind.library_name == library]
-        share_one_flight(alike * 3, simulator)
+        share_one_refresh(alike * 3, simulator)
         assert len(simulator.token_requests) == 1
 
 
-def share_one_flight(kinds: list[Kind], simulator: ThingspaceSimulator) -> None:
+def share_one_refresh(kinds: list[Kind], simulator: ThingspaceSimulator) -> None:
     auth = kinds[0].auth(**options_for(simulator))
     threads = Threads()
     for kind in kinds:
@@ -331,7 +284,7 @@ def test_waiter_whose_loop_was_closed_does_not_stop_the_others(
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="this platform cannot fork")
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")
-def test_forked_child_does_not_wait_for_its_parents_flight(
+def test_forked_child_does_not_wait_for_its_parents_refresh(
     sync_kind: Kind, simulator: ThingspaceSimulator
 ) -> None:
     auth = sync_kind.auth(**options_for(simulator))
@@ -339,7 +292,7 @@ def test_forked_child_does_not_wait_for_its_parents_flight(
     threads = Threads()
     threads.start(lambda: sync_kind.get(auth, simulator.url + PATH).status)
     eventually(lambda: simulator.token_requests)
-    auth._lifecycle._flights.lock.acquire()
+    auth._bearers._flight.lock.acquire()
     child = os.fork()
     if child == 0:
         status = 1
@@ -347,7 +300,7 @@ def test_forked_child_does_not_wait_for_its_parents_flight(
             status = 0 if sync_kind.get(auth, simulator.url + PATH).status == 200 else 2
         finally:
             os._exit(status)
-    auth._lifecycle._flights.lock.release()
+    auth._bearers._flight.lock.release()
     _, wait_status = os.waitpid(child, 0)
     assert wait_status == 0
     simulator.recover()
@@ -377,7 +330,8 @@ def test_provider_that_needs_its_own_token_gets_a_clear_error(
         auth = kind.auth(**options_for(simulator), oauth_token_provider=candidate)
         with pytest.raises(ReentrantRequestError, match="oauth_token_provider") as caught:
             kind.get(auth, url)
-        assert isinstance(caught.value, kind.request_error)
+        # A bug, and no failed request.
+        assert not isinstance(caught.value, kind.request_error)
     assert simulator.requests == []
 
 
@@ -439,57 +393,6 @@ def test_workers_live_through_many_lifetimes_without_a_failed_call(
     assert len(simulator.token_requests) <= 2 * len(simulator.issued_tokens)
 
 
-@pytest.mark.parametrize("kind", ASYNCIO_KINDS, ids=lambda kind: kind.name)
-def test_leader_on_a_loop_that_stands_still_strands_nobody(
-    kind: Kind, simulator: ThingspaceSimulator
-) -> None:
-    """Such a task is neither cancelled nor does it go on; nobody may wait for it."""
-    auth = kind.auth(**options_for(simulator))
-    simulator.fail("token", "hang")
-    loop = asyncio.new_event_loop()
-
-    async def lead() -> None:
-        async with kind.library.AsyncClient(auth=auth, verify=False, timeout=PATIENCE) as client:
-            await client.get(simulator.url + PATH)
-
-    async def until_others_wait() -> None:
-        await aeventually(lambda: simulator.token_requests)
-        for other in others:
-            waiting.start(other.get, auth, simulator.url + PATH)
-        await aeventually(lambda: waiters(auth) == 2)
-
-    alike = [other for other in HTTPX_KINDS if other.library_name == kind.library_name]
-    others = [other for other in alike if other.backend != "trio"]
-    task = loop.create_task(lead())
-    waiting = Threads()
-    loop.run_until_complete(until_others_wait())
-    assert [seen.status for seen in waiting.join()] == [200] * 2
-    assert kind.get(auth, simulator.url + PATH).status == 200
-    assert len(simulator.token_requests) == 2
-    simulator.recover()
-    loop.run_until_complete(task)
-    loop.close()
-
-
-def test_newcomer_takes_over_from_a_leader_whose_loop_stands_still(
-    simulator: ThingspaceSimulator,
-) -> None:
-    for kind in ASYNCIO_KINDS:
-        auth = kind.auth(**options_for(simulator))
-        simulator.clear()
-        simulator.fail("token", "hang")
-        loop = asyncio.new_event_loop()
-        request = kind.library.Request("GET", simulator.url + PATH)
-        task = loop.create_task(auth.async_auth_flow(request).__anext__())
-        while not simulator.token_requests:
-            loop.run_until_complete(asyncio.sleep(0.002))
-        assert kind.get(auth, simulator.url + PATH).status == 200
-        simulator.recover()
-        loop.run_until_complete(task)
-        loop.run_until_complete(loop.shutdown_asyncgens())
-        loop.close()
-
-
 def test_plain_callback_needs_no_thread_that_its_waiters_hold(
     async_kind: Kind, simulator: ThingspaceSimulator
 ) -> None:
@@ -527,65 +430,6 @@ def test_plain_callback_needs_no_thread_that_its_waiters_hold(
     assert len(simulator.token_requests) == 1
 
 
-def test_patient_waiter_survives_many_impatient_leaders(
-    httpx_kind: Kind, simulator: ThingspaceSimulator
-) -> None:
-    auth = httpx_kind.auth(**options_for(simulator))
-    simulator.fail("token", "hang", times=5)
-    impatient, patient = Threads(), Threads()
-    impatient.start(httpx_kind.get, auth, simulator.url + PATH)
-    eventually(lambda: simulator.token_requests)
-    for _ in range(4):
-        impatient.start(lambda: httpx_kind.get(auth, simulator.url + PATH, timeout=0.2))
-    patient.start(lambda: httpx_kind.get(auth, simulator.url + PATH, timeout=PATIENCE).status)
-    eventually(lambda: waiters(auth) == 5)
-    simulator.recover()
-    assert patient.join() == [200]
-    impatient.join()
-
-
-def test_waiter_that_was_cancelled_is_no_reason_to_give_up(
-    async_kind: Kind, simulator: ThingspaceSimulator
-) -> None:
-    auth = async_kind.auth(**options_for(simulator))
-    simulator.fail("token", "hang")
-    statuses: list[int] = []
-
-    async def scenario() -> None:
-        options = {"auth": auth, "timeout": 0.5, "verify": False}
-        async with async_kind.library.AsyncClient(**options) as client:
-
-            async def call(scope: anyio.CancelScope) -> None:
-                with scope:
-                    statuses.append((await client.get(simulator.url + PATH)).status_code)
-
-            waiting = anyio.CancelScope()
-            async with anyio.create_task_group() as group:
-                group.start_soon(call, anyio.CancelScope())
-                await aeventually(lambda: simulator.token_requests)
-                group.start_soon(call, waiting)
-                await aeventually(lambda: waiters(auth) == 1)
-                waiting.cancel()
-
-    async_kind.run(scenario)
-    assert statuses == [200]
-    assert waiters(auth) == 0
-
-
-def test_shorter_timeout_reaches_a_plain_providers_fetch(
-    async_kind: Kind, simulator: ThingspaceSimulator
-) -> None:
-    auth = async_kind.auth(
-        **options_for(simulator),
-        oauth_token_provider=lambda last, manager: manager.fetch_token(),
-        timeout=PATIENCE,
-    )
-    auth._lifecycle.policy = auth._lifecycle.policy._replace(attempts=1)
-    simulator.fail("token", "hang", times=None)
-    with pytest.raises(async_kind.read_timeout):
-        async_kind.get(auth, simulator.url + PATH, timeout=0.2)
-
-
 def test_awaitable_provider_under_a_blocking_leader_fails_no_awaiting_waiter(
     async_kind: Kind, simulator: ThingspaceSimulator
 ) -> None:
@@ -615,11 +459,8 @@ def test_awaitable_provider_under_a_blocking_leader_fails_no_awaiting_waiter(
 
 
 @pytest.mark.parametrize("kind", ASYNCIO_KINDS, ids=lambda kind: kind.name)
-def test_no_cancellation_of_a_waiter_is_lost(
-    kind: Kind, simulator: ThingspaceSimulator, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Not even one that comes in the moment in which the waiter looks after its leader."""
-    monkeypatch.setattr("thingspace_auth_adapters.async_driver.LEADER_CHECK_SECONDS", 0.001)
+def test_no_cancellation_of_a_waiter_is_lost(kind: Kind, simulator: ThingspaceSimulator) -> None:
+    """Not even one that comes while another waiter is cancelled."""
     auth = kind.auth(**options_for(simulator))
     simulator.fail("token", "hang")
     leader = Threads()
@@ -632,7 +473,7 @@ def test_no_cancellation_of_a_waiter_is_lost(
             await aeventually(lambda: waiters(auth) == 50)
             for number, task in enumerate(tasks):
                 asyncio.get_running_loop().call_later(number * 0.0005, task.cancel)
-            done, pending = await asyncio.wait(tasks, timeout=5)
+            done, pending = await asyncio.wait(tasks, timeout=PATIENCE)
             simulator.recover()
             await asyncio.gather(*tasks, return_exceptions=True)
             assert not pending
@@ -640,3 +481,56 @@ def test_no_cancellation_of_a_waiter_is_lost(
 
     assert asyncio.run(scenario()) == [True] * 50
     assert leader.join() == [200]
+
+
+# A leader that never comes back.
+
+
+class Suspended:
+    """A leader on an event loop that stands still in the middle of its token request."""
+
+    def __init__(self, kind: Kind, auth: Any, simulator: ThingspaceSimulator) -> None:
+        simulator.fail("token", "hang")
+        self.loop = asyncio.new_event_loop()
+        flow = auth.async_auth_flow(kind.library.Request("GET", simulator.url + PATH))
+        self.task = self.loop.create_task(flow.__anext__())
+        while not simulator.token_requests:
+            self.loop.run_until_complete(asyncio.sleep(0.002))
+
+    def go_on(self) -> Any:
+        outcome = self.loop.run_until_complete(asyncio.gather(self.task, return_exceptions=True))
+        self.loop.run_until_complete(self.loop.shutdown_asyncgens())
+        self.loop.close()
+        return outcome[0]
+
+
+@pytest.mark.parametrize("kind", ASYNCIO_KINDS, ids=lambda kind: kind.name)
+def test_leader_on_a_loop_that_stands_still_holds_nobody_up_for_ever(
+    kind: Kind, simulator: ThingspaceSimulator
+) -> None:
+    """Such a task is neither cancelled nor does it go on; an answer may come for so long."""
+    auth = kind.auth(**options_for(simulator), timeout=1.0)
+    leader = Suspended(kind, auth, simulator)
+    alike = [other for other in HTTPX_KINDS if other.library_name == kind.library_name]
+    others = Threads()
+    for other in alike * 2:
+        others.start(lambda other=other: other.get(auth, simulator.url + PATH).status)
+    assert others.join() == [200] * len(alike) * 2
+    assert len(simulator.token_requests) == 2
+    simulator.recover()
+    assert leader.go_on() is not None
+    assert auth.oauth_token.access_token == simulator.issued_tokens[-1]
+
+
+@pytest.mark.parametrize("kind", ASYNCIO_KINDS, ids=lambda kind: kind.name)
+def test_caller_on_the_thread_of_a_suspended_leader_goes_ahead_at_once(
+    kind: Kind, simulator: ThingspaceSimulator
+) -> None:
+    auth = kind.auth(**options_for(simulator))
+    leader = Suspended(kind, auth, simulator)
+    with kind.library.Client(auth=auth, verify=False) as client:
+        assert client.get(simulator.url + PATH).status_code == 200
+    assert len(simulator.token_requests) == 2
+    simulator.recover()
+    sent = leader.go_on()
+    assert sent.headers["Authorization"] == f"Bearer {simulator.issued_tokens[-1]}"

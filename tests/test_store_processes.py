@@ -7,6 +7,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -14,192 +15,293 @@ from typing import Any
 
 import pytest
 
+from thingspace_auth_adapters import VzM2mCredentials
 from thingspace_auth_adapters.simulator import ThingspaceSimulator
 
 from .kinds import INSTALLED, Kind
 from .real import PATIENCE, eventually, options_for
 from .redis_server import RedisServer
-
-pytest.importorskip("filelock")
-pytest.importorskip("platformdirs")
+from .test_store_port import StoreKind, file_kind, redis_kind, sqlite_kind
 
 pytestmark = pytest.mark.skipif(os.name != "posix", reason="kills processes as POSIX does")
 
-CROWD = 32
+CROWD = 16
 FEW = 4
+HOUR = 3600
+LONGEST_HOLD = 20
 WORKER = Path(__file__).parent / "store_worker.py"
 PATH = "/api/m2m/v1/devices"
 
 
+class Time:
+    """The time of all processes and of the platform."""
+
+    ahead = 0.0
+
+    def __call__(self) -> float:
+        return time.time() + self.ahead
+
+
 @pytest.fixture
-def simulator() -> Iterator[ThingspaceSimulator]:
-    with ThingspaceSimulator(sessions_required=True, login_ends_session=True) as running:
+def clocks() -> Time:
+    return Time()
+
+
+@pytest.fixture
+def simulator(clocks: Time) -> Iterator[ThingspaceSimulator]:
+    with ThingspaceSimulator(
+        sessions_required=True, login_ends_session=True, clock=clocks
+    ) as running:
         yield running
+
+
+class Worker:
+    """Another process that shares the store."""
+
+    def __init__(self, task: dict[str, Any]) -> None:
+        environment = {**os.environ, "STORE_TASK": json.dumps(task)}
+        environment.pop("COVERAGE_PROCESS_START", None)
+        self.process = subprocess.Popen(
+            [sys.executable, str(WORKER)],
+            env=environment,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+
+    def tell(self, line: object) -> None:
+        assert self.process.stdin is not None
+        self.process.stdin.write(f"{line}\n")
+        self.process.stdin.flush()
+
+    def said(self) -> str:
+        """The next line that it prints; empty if it is dead."""
+        assert self.process.stdout is not None
+        return self.process.stdout.readline().strip()
+
+    def end(self) -> str:
+        """What it wrote of errors."""
+        self.process.kill()
+        return self.process.communicate()[1]
 
 
 class Fleet:
     """Processes that share a store."""
 
-    def __init__(self, simulator: ThingspaceSimulator, where: dict[str, Any]) -> None:
+    def __init__(self, simulator: ThingspaceSimulator, store: StoreKind, clocks: Time) -> None:
         self._simulator = simulator
-        self.where = where
-        self._processes: list[subprocess.Popen[str]] = []
+        self._store = store
+        self._clocks = clocks
+        self.workers: list[Worker] = []
+        # Whatever hangs then says no more, and fails the test.
+        self._watchdog = threading.Timer(5 * PATIENCE, self.kill)
+        self._watchdog.daemon = True
+        self._watchdog.start()
 
-    def start(self, count: int = 1, **task: Any) -> list[subprocess.Popen[str]]:
+    def start(self, count: int, password: str = "", dies_in_write: int = 0) -> list[Worker]:
+        """Processes that are ready to send a request."""
+        simulator = self._simulator
         task = {
-            "client_id": self._simulator.client_id,
-            "client_secret": self._simulator.client_secret,
-            "base_url": self._simulator.url,
-            "username": self._simulator.username,
-            "password": self._simulator.password,
-            **self.where,
-            **task,
+            "options": options_for(simulator),
+            "m2m": [simulator.username, password or simulator.password],
+            "store": self._store.code,
+            "dies_in_write": dies_in_write,
         }
-        environment = {**os.environ, "STORE_TASK": json.dumps(task)}
-        environment.pop("COVERAGE_PROCESS_START", None)
-        started = [
-            subprocess.Popen(
-                [sys.executable, str(WORKER)],
-                env=environment,
-                stdout=subprocess.PIPE,
-                stderr=subprocess.PIPE,
-                text=True,
-            )
-            for _ in range(count)
-        ]
-        self._processes += started
+        started = [Worker(task) for _ in range(count)]
+        self.workers += started
+        for worker in started:
+            assert worker.said() == "ready", worker.end()
         return started
 
+    def send(self, workers: list[Worker]) -> None:
+        """Have each of them begin a request."""
+        for worker in workers:
+            worker.tell(self._clocks.ahead)
+
+    def request(self, workers: list[Worker]) -> set[str]:
+        """What comes of a request that each of them sends at the same time."""
+        self.send(workers)
+        return {worker.said() for worker in workers}
+
+    def kill(self) -> None:
+        for worker in self.workers:
+            worker.process.kill()
+
     def end(self) -> None:
-        for process in self._processes:
-            process.kill()
-            process.communicate()
+        self._watchdog.cancel()
+        for worker in self.workers:
+            worker.end()
 
 
-@pytest.fixture(params=["file", "redis"])
-def fleet(
-    request: pytest.FixtureRequest, simulator: ThingspaceSimulator, tmp_path: Path
-) -> Iterator[Fleet]:
-    if request.param == "file":
-        started = Fleet(simulator, {"store": "file", "where": str(tmp_path / "store")})
-        yield started
-        started.end()
-        return
+@pytest.fixture(scope="session")
+def redis_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RedisServer]:
     pytest.importorskip("redis")
-    server = RedisServer(tmp_path)
-    where = {"store": "redis", "where": server.url, "prefix": server.prefix}
-    started = Fleet(simulator, where)
-    yield started
-    started.end()
+    server = RedisServer(tmp_path_factory.mktemp("redis"))
+    yield server
     server.stop()
 
 
-def statuses(process: subprocess.Popen[str], patience: float = 2 * PATIENCE) -> list[int]:
-    output, errors = process.communicate(timeout=patience)
-    assert process.returncode == 0, errors
-    return json.loads(output)  # type: ignore[no-any-return]
+@pytest.fixture(params=["file", "redis", "sqlite"])
+def store(request: pytest.FixtureRequest, tmp_path: Path) -> StoreKind:
+    if request.param == "file":
+        return file_kind(tmp_path)
+    if request.param == "sqlite":
+        return sqlite_kind(tmp_path)
+    return redis_kind(tmp_path, request.getfixturevalue("redis_server"))
+
+
+@pytest.fixture
+def fleet(simulator: ThingspaceSimulator, store: StoreKind, clocks: Time) -> Iterator[Fleet]:
+    started = Fleet(simulator, store, clocks)
+    yield started
+    started.end()
+
+
+def counted(simulator: ThingspaceSimulator) -> tuple[int, int]:
+    """How many token requests and logins there were."""
+    return len(simulator.token_requests), len(simulator.login_requests)
 
 
 def test_crowd_of_cold_processes_makes_one_token_request_and_one_login(
     fleet: Fleet, simulator: ThingspaceSimulator
 ) -> None:
-    for process in fleet.start(CROWD):
-        assert statuses(process) == [200]
-    assert len(simulator.token_requests) == 1
-    assert len(simulator.login_requests) == 1
+    assert fleet.request(fleet.start(CROWD)) == {"200"}
+    assert counted(simulator) == (1, 1)
 
 
-def test_each_expiry_costs_one_token_request(fleet: Fleet, simulator: ThingspaceSimulator) -> None:
-    simulator.token_lifetime = 3
-    for process in fleet.start(FEW, seconds=8):
-        assert set(statuses(process)) == {200}
-    lifetimes = len(simulator.issued_tokens)
-    assert lifetimes >= 3
-    # The platform repeats a token until it expires: once more where the last second is cut off.
-    assert len(simulator.token_requests) <= 2 * lifetimes
-    assert len(simulator.login_requests) == 1
-
-
-def test_short_lived_processes_make_one_token_request_and_one_login_in_all(
+def test_processes_one_after_the_other_make_one_token_request_and_one_login(
     fleet: Fleet, simulator: ThingspaceSimulator
 ) -> None:
-    for _ in range(20):
-        (process,) = fleet.start()
-        assert statuses(process) == [200]
-    assert len(simulator.token_requests) == 1
+    for _ in range(FEW):
+        (worker,) = fleet.start(1)
+        assert fleet.request([worker]) == {"200"}
+        worker.end()
+    assert counted(simulator) == (1, 1)
+
+
+def test_each_expiry_costs_one_token_request_and_one_login(
+    fleet: Fleet, simulator: ThingspaceSimulator, clocks: Time
+) -> None:
+    workers = fleet.start(FEW)
+    for times in (1, 2, 3):
+        for _ in range(2):
+            assert fleet.request(workers) == {"200"}
+        assert counted(simulator) == (times, times)
+        clocks.ahead += HOUR
+
+
+def test_revoked_token_costs_one_token_request(
+    fleet: Fleet, simulator: ThingspaceSimulator
+) -> None:
+    workers = fleet.start(FEW)
+    for times in (1, 2, 3):
+        assert fleet.request(workers) == {"200"}
+        assert counted(simulator) == (times, 1)
+        simulator.revoke()
+
+
+def test_ended_session_costs_one_login(fleet: Fleet, simulator: ThingspaceSimulator) -> None:
+    workers = fleet.start(FEW)
+    for times in (1, 2, 3):
+        assert fleet.request(workers) == {"200"}
+        assert counted(simulator) == (1, times)
+        simulator.end_sessions()
+
+
+def test_session_that_one_process_keeps_alive_lives_for_all(
+    fleet: Fleet, simulator: ThingspaceSimulator, clocks: Time
+) -> None:
+    busy, idle = workers = fleet.start(2)
+    assert fleet.request(workers) == {"200"}
+    for _ in range(5):
+        clocks.ahead += simulator.idle_timeout / 2
+        assert fleet.request([busy]) == {"200"}
+    assert fleet.request([idle]) == {"200"}
     assert len(simulator.login_requests) == 1
+
+
+def test_wrong_password_is_one_failed_login_for_all_processes(
+    fleet: Fleet, simulator: ThingspaceSimulator
+) -> None:
+    workers = fleet.start(FEW, password="a wrong password")
+    for _ in range(2):
+        assert fleet.request(workers) == {"M2mLoginError"}
+    newcomers = fleet.start(1, password="a wrong password")
+    assert fleet.request(newcomers) == {"M2mLoginError"}
+    assert simulator.failed_logins == 1
+    assert "a wrong password" not in "".join(worker.end() for worker in fleet.workers)
+    assert fleet.request(fleet.start(1)) == {"200"}
+
+
+# Whoever dies in the middle.
 
 
 @pytest.mark.parametrize("endpoint", ["token", "login"])
-def test_killed_holder_of_the_lock_holds_nobody_up(
+def test_killed_holder_of_the_lock_holds_the_others_up_for_20_seconds_at_most(
     fleet: Fleet, simulator: ThingspaceSimulator, endpoint: str
 ) -> None:
-    simulator.fail(endpoint, "hang", times=1)
-    (holder,) = fleet.start()
+    holder, *others = fleet.start(1 + FEW)
+    simulator.fail(endpoint, "hang")
+    fleet.send([holder])
     eventually(lambda: requests_to(simulator, endpoint))
-    others = fleet.start(FEW)
-    # Long enough for them to wait for the lock, on a slow machine, too.
-    time.sleep(2)
-    holder.send_signal(signal.SIGKILL)
-    killed = time.monotonic()
-    for process in others:
-        assert statuses(process) == [200]
-    assert time.monotonic() - killed < PATIENCE
-    assert len(requests_to(simulator, endpoint)) == 2
+    fleet.send(others)
+    holder.process.send_signal(signal.SIGKILL)
+    killed_at = time.monotonic()
+    assert {worker.said() for worker in others} == {"200"}
+    # Beside the time of the lock, what a busy machine may take for the requests themselves.
+    assert time.monotonic() - killed_at < LONGEST_HOLD + PATIENCE
+    assert requests_to(simulator, endpoint) == 2
     assert len(simulator.issued_sessions) == 1
 
 
-def requests_to(simulator: ThingspaceSimulator, endpoint: str) -> list[Any]:
-    return simulator.token_requests if endpoint == "token" else simulator.login_requests
+def requests_to(simulator: ThingspaceSimulator, endpoint: str) -> int:
+    tokens, logins = counted(simulator)
+    return tokens if endpoint == "token" else logins
 
 
-def test_process_that_is_killed_in_a_write_corrupts_nothing(
-    simulator: ThingspaceSimulator, tmp_path: Path
+@pytest.mark.parametrize("number", [1, 2, 3, 4])
+def test_process_that_is_killed_in_a_write_leaves_nothing_corrupt(
+    simulator: ThingspaceSimulator, tmp_path: Path, clocks: Time, number: int
 ) -> None:
-    fleet = Fleet(simulator, {"store": "file", "where": str(tmp_path / "store")})
-    (victim,) = fleet.start(dies_in_a_write=True)
-    victim.communicate(timeout=PATIENCE)
-    assert victim.returncode == -signal.SIGKILL
-    for process in fleet.start(FEW):
-        output, errors = process.communicate(timeout=2 * PATIENCE)
-        assert json.loads(output) == [200]
-        assert "corrupt" not in errors
-    assert len(simulator.login_requests) == 1
-
-
-def test_wrong_password_is_one_strike_for_all_processes(
-    fleet: Fleet, simulator: ThingspaceSimulator
-) -> None:
-    for process in fleet.start(FEW, password="wrong"):
-        _, errors = process.communicate(timeout=2 * PATIENCE)
-        assert "M2mLoginError" in errors
-        assert "wrong" not in errors.replace("store_worker", "")
-    assert simulator.failed_logins == 1
+    """The writes of a cold request: token, count of logins before and after, session."""
+    fleet = Fleet(simulator, file_kind(tmp_path), clocks)
+    try:
+        (victim,) = fleet.start(1, dies_in_write=number)
+        assert fleet.request([victim]) == {""}
+        assert victim.process.wait(PATIENCE) == -signal.SIGKILL
+        others = fleet.start(2)
+        assert fleet.request(others) == {"200"}
+        assert "corrupt" not in "".join(worker.end() for worker in others)
+    finally:
+        fleet.end()
+    tokens, logins = counted(simulator)
+    assert (tokens, logins) == (2 if number == 1 else 1, 1 if number <= 2 else 2)
 
 
 def test_redis_that_is_restarted_stops_no_request(
     simulator: ThingspaceSimulator, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     pytest.importorskip("redis")
+    from thingspace_auth_adapters.stores import RedisTokenStore
+
     server = RedisServer(tmp_path)
     if not server.is_ours:
         pytest.skip("the server is not ours to restart")
-    from thingspace_auth_adapters import VzM2mCredentials
-    from thingspace_auth_adapters.stores import RedisTokenStore
-
     kind: Kind = INSTALLED[0]
+    m2m = VzM2mCredentials(simulator.username, simulator.password)
     store = RedisTokenStore(server.url)
-    m2m = VzM2mCredentials(simulator.username, simulator.password, vz_m2m_token_provider=store)
-    auth = kind.auth(**options_for(simulator), oauth_token_provider=store, m2m=m2m)
+    auth = kind.auth(**options_for(simulator), m2m=m2m, store=store)
     url = simulator.url + PATH
-    assert kind.get(auth, url).status == 200
-    server.stop()
-    auth.oauth_token = None
-    assert kind.get(auth, url).status == 200
-    assert "going on without it" in caplog.text
-    server.start()
-    store._shunned_until = 0.0
-    auth.oauth_token = None
-    assert kind.get(auth, url).status == 200
-    assert server.client().keys("thingspace-auth:*")
-    server.stop()
+    try:
+        assert kind.get(auth, url).status == 200
+        server.stop()
+        auth.oauth_token = None
+        assert kind.get(auth, url).status == 200
+        assert "going on without it" in caplog.text
+        server.start()
+        auth.oauth_token = None
+        assert kind.get(auth, url).status == 200
+        assert server.client().keys("thingspace-auth:*")
+    finally:
+        server.stop()

@@ -5,37 +5,42 @@ from __future__ import annotations
 import asyncio
 import pickle
 import sys
-import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import pytest
 
 from thingspace_auth_adapters import (
+    InsecureStoreError,
     InsecureTransportError,
     InvalidTokenResponseError,
+    M2mLoginError,
     OauthProviderError,
     ReentrantRequestError,
     ThingspaceAuthError,
 )
-from thingspace_auth_adapters.clock import OVER, Clock, Term
-from thingspace_auth_adapters.credentials import checked_settings
-from thingspace_auth_adapters.effects import Call, Pause, SyncIO, run
-from thingspace_auth_adapters.exchange import Budget, RetryPolicy
-from thingspace_auth_adapters.flight import (
-    Abandoned,
-    Departure,
-    Flight,
-    Landed,
-    SingleFlight,
-    calling_back,
-    flights_around,
-    twin,
+from thingspace_auth_adapters._core.cached_token import CachedToken, Status, status
+from thingspace_auth_adapters._core.clock import Clock
+from thingspace_auth_adapters._core.effects import (
+    Block,
+    Call,
+    CallbackRaised,
+    Exchange,
+    Hold,
+    Pause,
+    SyncIO,
+    not_awaitable,
+    run,
 )
-from thingspace_auth_adapters.lifecycle import Lease
-from thingspace_auth_adapters.manager import Rejection
+from thingspace_auth_adapters._core.retry import MOST_ATTEMPTS, Budget, retried
+from thingspace_auth_adapters._core.single_flight import Failed, copy_exception
+from thingspace_auth_adapters._model.settings import Settings, one_source
+from thingspace_auth_adapters._wire.messages import HttpRequest, Refused
 
 from .kinds import IDENTITY, INSTALLED, Kind
-from .virtual import VirtualClock
+from .steps import end
+from .virtual import BASE, VirtualClock
 
 # Errors.
 
@@ -43,10 +48,11 @@ from .virtual import VirtualClock
 @pytest.mark.parametrize(
     "error_type",
     [
-        OauthProviderError,
-        InvalidTokenResponseError,
+        InsecureStoreError,
         InsecureTransportError,
-        ReentrantRequestError,
+        InvalidTokenResponseError,
+        M2mLoginError,
+        OauthProviderError,
     ],
 )
 def test_errors_are_ours_the_librarys_and_pickle(error_type: type[ThingspaceAuthError]) -> None:
@@ -60,10 +66,22 @@ def test_errors_are_ours_the_librarys_and_pickle(error_type: type[ThingspaceAuth
         assert str(revived) == "what went wrong"
 
 
-def test_provider_error_keeps_its_fields_when_pickled() -> None:
-    error = OauthProviderError("x", status_code=400, error="e", error_description="d")
-    revived = pickle.loads(pickle.dumps(error))
-    assert vars(revived) == vars(error)
+def test_reentrancy_is_a_bug_and_no_failed_request() -> None:
+    for kind in INSTALLED:
+        assert not hasattr(kind.adapter, "ReentrantRequestError")
+    assert not issubclass(ReentrantRequestError, OSError)
+    assert issubclass(ReentrantRequestError, ThingspaceAuthError)
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        OauthProviderError("x", status_code=400, error="e", error_description="d", error_uri="u"),
+        M2mLoginError("x", status_code=400, error_code="e", error_message="m", refused_at=1.0),
+    ],
+)
+def test_errors_keep_their_fields_when_pickled(error: Exception) -> None:
+    assert vars(pickle.loads(pickle.dumps(error))) == vars(error)
 
 
 class Doubling(Exception):
@@ -83,8 +101,8 @@ class NewNeedsTwo(Exception):
 @pytest.mark.parametrize(
     "error", [ValueError("a", 1), OSError(2, "No such file"), Doubling(7), KeyError("k")]
 )
-def test_twin_is_equal_but_another(error: Exception) -> None:
-    other = twin(error)
+def test_copied_exception_is_equal_but_another(error: Exception) -> None:
+    other = copy_exception(error)
     assert other is not error
     assert type(other) is type(error)
     assert (other.args, str(other), vars(other)) == (error.args, str(error), vars(error))
@@ -92,7 +110,59 @@ def test_twin_is_equal_but_another(error: Exception) -> None:
 
 def test_exception_that_cannot_be_copied_is_shared_after_all() -> None:
     error = NewNeedsTwo(1, 2)
-    assert twin(error) is error
+    assert copy_exception(error) is error
+
+
+# A token and its times.
+
+
+def test_status_is_the_one_answer_to_whether_a_token_can_be_used() -> None:
+    token = CachedToken("x", "Bearer x", stale_at=10.0, expires_at=20.0)
+    assert [status(token, now) for now in (9.9, 10.0, 19.9, 20.0)] == [
+        Status.FRESH,
+        Status.STALE,
+        Status.STALE,
+        Status.EXPIRED,
+    ]
+    assert status(None, 0.0) is Status.MISSING
+
+
+def test_token_without_times_is_good_for_ever() -> None:
+    assert status(CachedToken("x", "Bearer x"), 1e300) is Status.FRESH
+
+
+def test_use_puts_off_the_end_of_what_expires_without_use() -> None:
+    session = CachedToken("x", "x", 15.0, 20.0, idle_timeout=20.0)
+    session.use(10.0)
+    assert [status(session, now) for now in (29.9, 30.0)] == [Status.FRESH, Status.EXPIRED]
+    token = CachedToken("x", "Bearer x", 15.0, 20.0)
+    token.use(10.0)
+    assert [status(token, now) for now in (15.0, 20.0)] == [Status.STALE, Status.EXPIRED]
+
+
+def test_use_does_not_put_off_when_the_store_is_told_of_it() -> None:
+    session = CachedToken("x", "x", 5.0, 20.0, idle_timeout=20.0, touch_at=5.0)
+    session.use(4.0)
+    assert [status(session, now) for now in (4.9, 5.0, 24.0)] == [
+        Status.FRESH,
+        Status.STALE,
+        Status.EXPIRED,
+    ]
+
+
+def test_rejected_token_is_over_for_good_even_if_the_clock_jumps_back() -> None:
+    rejected = CachedToken("x", "x", 10.0, 20.0, idle_timeout=5.0).rejected()
+    assert (rejected.value, rejected.header, rejected.idle_timeout) == ("x", "x", None)
+    for now in (-1e300, 0.0, 1e300):
+        assert status(rejected, now) is Status.EXPIRED
+
+
+def test_cached_token_travels_with_pickles_and_shows_no_secret() -> None:
+    token = CachedToken("the-token", "Bearer the-token", 10.0, 20.0, 5.0)
+    revived = pickle.loads(pickle.dumps(token))
+    for name in CachedToken.__slots__:
+        assert getattr(revived, name) == getattr(token, name)
+    assert "the-token" not in repr(token)
 
 
 # Time.
@@ -110,119 +180,118 @@ def test_clock_sleeps_on_every_loop(async_kind: Kind) -> None:
     async_kind.run(Clock().asleep, 0.001)
 
 
-def test_term_ends_as_soon_as_either_clock_says_so() -> None:
-    clock = VirtualClock()
-    term = Term(clock.time() + 10, clock.monotonic() + 10)
-    assert not term.has_ended(clock)
-    assert term.earlier(10).has_ended(clock)
-    clock.wall += 10
-    assert term.has_ended(clock)
-    clock.wall -= 100
-    assert not term.has_ended(clock)
-    clock.steady += 10
-    assert term.has_ended(clock)
-    assert not Term().has_ended(clock)
-    assert OVER.has_ended(clock)
+# What an acquisition may cost.
+
+REQUEST = HttpRequest("the token endpoint", BASE, {}, b"")
 
 
-def test_monotonic_reading_is_not_pickled() -> None:
-    assert pickle.loads(pickle.dumps(Term(5.0, 7.0))) == Term(5.0)
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> VirtualClock:
+    monkeypatch.setattr("random.uniform", lambda low, high: high)
+    return VirtualClock()
 
 
-def test_budget_grows_its_pauses_within_its_deadline() -> None:
-    clock = VirtualClock()
-    budget = RetryPolicy(attempts=9, jitter=lambda: 1.0).budget(clock)
-    pauses = []
+def test_pauses_grow(clock: VirtualClock) -> None:
+    budget, pauses = Budget(clock, 30.0, attempts=9), []
     for _ in range(5):
-        budget.spend()
+        budget.attempt(REQUEST)
         assert budget.postpone(None)
-        pauses.append(budget.pause_left())
-        clock.advance(budget.pause_left())
+        pauses.append(budget.seconds_to_wait)
+        clock.advance(budget.seconds_to_wait)
     assert pauses == [0.5, 1, 2, 4, 8]
-    budget.spend()
-    assert budget.postpone(20)
-    clock.advance(20)
-    assert not budget.postpone(30)
-    assert not budget.is_exhausted
-    clock.advance(60)
-    assert budget.is_exhausted
 
 
-def test_default_jitter_stays_between_half_and_whole() -> None:
-    jitter = RetryPolicy().jitter
-    assert all(0.5 <= jitter() <= 1.0 for _ in range(100))
+def test_pauses_are_between_half_and_whole(monkeypatch: pytest.MonkeyPatch) -> None:
+    for _ in range(100):
+        budget = Budget(VirtualClock(), 30.0)
+        budget.attempt(REQUEST)
+        budget.postpone(None)
+        assert 0.25 <= budget.seconds_to_wait <= 0.5
 
 
-def test_single_attempt_is_one() -> None:
-    budget = RetryPolicy().single_attempt(VirtualClock())
-    budget.spend()
-    assert budget.is_exhausted
-    assert not budget.postpone(None)
+def test_server_may_ask_for_a_longer_pause_but_not_for_a_shorter(clock: VirtualClock) -> None:
+    for asked, pause in ((0.1, 0.5), (20.0, 20.0)):
+        budget = Budget(clock, 30.0)
+        budget.attempt(REQUEST)
+        assert budget.postpone(asked)
+        assert budget.seconds_to_wait == pause
 
 
-# Flights.
+def test_there_are_only_so_many_attempts(clock: VirtualClock) -> None:
+    for attempts in (1, MOST_ATTEMPTS):
+        budget = Budget(clock, 30.0, attempts)
+        outcomes = []
+        for _ in range(attempts):
+            assert not budget.is_spent
+            budget.attempt(REQUEST)
+            outcomes.append(budget.postpone(0.0))
+        assert outcomes == [*[True] * (attempts - 1), False]
+        assert budget.is_spent
 
 
-def flight(owner: object = None) -> Flight[Any]:
-    budget: Budget = RetryPolicy().budget(VirtualClock())
-    return Flight(owner, budget, False, Departure(0, ("the-token",)))
+def test_attempts_begin_within_two_timeouts_of_the_first(clock: VirtualClock) -> None:
+    budget = Budget(clock, 30.0, attempts=99)
+    clock.advance(1000)
+    assert not budget.is_spent
+    budget.attempt(REQUEST)
+    clock.advance(40)
+    assert not budget.postpone(20.0)
+    assert budget.postpone(19.9)
+    clock.advance(19.9)
+    assert not budget.is_spent
+    clock.advance(0.1)
+    assert budget.is_spent
 
 
-def test_only_the_first_outcome_counts() -> None:
-    one = flight()
-    woken: list[int] = []
-    one.when_settled(lambda: woken.append(1))
-    one.settle(Landed(1))
-    one.settle(Abandoned())
-    one.when_settled(lambda: woken.append(2))
-    assert one.outcome == Landed(1)
-    assert woken == [1, 2]
+def test_all_attempts_end_one_timeout_later(clock: VirtualClock) -> None:
+    budget, begun_at = Budget(clock, 30.0), clock.steady
+    for _ in range(3):
+        send = budget.attempt(REQUEST)
+        assert (send.request, send.timeout, send.ends_at) == (REQUEST, 30.0, begun_at + 90)
+        clock.advance(29)
 
 
-def test_waiter_that_cannot_be_woken_stops_nobody() -> None:
-    def closed() -> None:
-        raise RuntimeError("Event loop is closed")
-
-    one, woken = flight(), threading.Event()
-    one.when_settled(closed)
-    one.when_settled(woken.set)
-    one.settle(Landed(1))
-    assert woken.is_set()
+def test_attempt_whose_caller_went_away_is_not_counted(clock: VirtualClock) -> None:
+    budget = Budget(clock, 30.0)
+    for _ in range(9):
+        budget.attempt(REQUEST)
+    assert not budget.is_spent
 
 
-def test_second_to_board_follows_until_the_flight_is_settled() -> None:
-    flights: SingleFlight[Any] = SingleFlight()
-    first, second, third = flight(), flight(), flight()
-    assert flights.board(first) == (first, True)
-    assert flights.board(second) == (first, False)
-    first.settle(Abandoned())
-    assert flights.board(third) == (third, True)
-    assert pickle.loads(pickle.dumps(flights)).board(second)[1]
+def test_attempts_are_made_until_one_brings_something(clock: VirtualClock) -> None:
+    replies: list[Any] = [Refused(ValueError("a"), True, 3.0), Refused(ValueError("b"), True), "x"]
+    steps = retried(lambda: _attempt(replies), Budget(clock, 30.0), "the token endpoint")
+    assert next(steps) == "attempt"
+    assert steps.send(None) == Pause(3.0)
+    clock.advance(3.0)
+    assert steps.send(None) == "attempt"
+    assert steps.send(None) == Pause(1.0)
+    clock.advance(1.0)
+    assert steps.send(None) == "attempt"
+    assert end(steps) == "x"
 
 
-def test_nothing_on_the_way_shows_a_token() -> None:
-    lease = Lease("the-token", "the-token", "Bearer the-token", Term(), Term())
-    shown = repr(lease) + repr(Landed(lease)) + repr(flight().departure)
-    shown += repr(Call(print, ("the-token",), "name"))
-    settings = checked_settings(None, IDENTITY, "https://thingspace.verizon.com", None, 30.0)
+def test_refusal_is_not_tried_again(clock: VirtualClock) -> None:
+    refused = Refused(ValueError("no"))
+    steps = retried(lambda: _attempt([refused]), Budget(clock, 30.0), "the token endpoint")
+    next(steps)
+    with pytest.raises(Failed) as caught:
+        steps.send(None)
+    assert caught.value.error is refused.error
+
+
+def _attempt(replies: list[Any]) -> Any:
+    budget_is_used = yield "attempt"
+    assert budget_is_used is None
+    return replies.pop(0)
+
+
+# Nothing on the way shows a secret.
+
+
+def test_values_of_the_core_show_no_secret() -> None:
+    settings = Settings(one_source(None, IDENTITY), BASE, None, 30.0)
     assert IDENTITY["oauth_client_secret"] not in repr(settings)
-    shown += repr(Rejection(401, {"x": "the-token"}, b"the-token", "GET"))
-    assert "the-token" not in shown
-
-
-def test_flight_needs_no_event_loop(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.delitem(sys.modules, "asyncio")
-    one = flight()
-    one.abandon_if_stranded()
-    assert one.outcome is None
-
-
-def test_settled_flights_hold_nobody_up() -> None:
-    under_way, settled = flight(), flight()
-    settled.settle(Abandoned())
-    with calling_back(None, (settled, under_way)):
-        assert list(flights_around()) == [under_way]
-    assert list(flights_around()) == []
 
 
 # Event loops.
@@ -231,7 +300,7 @@ def test_settled_flights_hold_nobody_up() -> None:
 def test_running_loop_is_noticed_with_trio_imported_or_not(
     async_kind: Kind, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from thingspace_auth_adapters.async_driver import is_on_event_loop
+    from thingspace_auth_adapters._core.async_driver import is_on_event_loop
 
     async def ask() -> bool:
         return is_on_event_loop()
@@ -244,25 +313,92 @@ def test_running_loop_is_noticed_with_trio_imported_or_not(
         assert asyncio.run(ask())
 
 
-# The driver.
+# The driver of the synchronous clients.
 
 
-def test_what_an_effect_raises_is_raised_in_the_steps() -> None:
-    class Failing(SyncIO):
-        def __init__(self) -> None:
-            self.pause = self.fail
+class Nothing:
+    """A transport that nothing is sent with."""
 
-        def fail(self, seconds: float) -> None:
-            raise KeyboardInterrupt
+    send = read_body = None
 
-    seen = []
+
+@pytest.fixture
+def io(clock: VirtualClock) -> SyncIO:
+    return SyncIO(Nothing, clock)
+
+
+def test_what_an_effect_raises_is_raised_in_the_steps(io: SyncIO) -> None:
+    def interrupt() -> None:
+        raise KeyboardInterrupt
 
     def steps() -> Any:
         try:
-            yield Pause(1)
+            yield Block(interrupt)
         except KeyboardInterrupt as error:
-            seen.append(error)
+            return error
+
+    assert isinstance(run(steps(), io), KeyboardInterrupt)
+
+
+def test_exchange_is_handed_to_the_caller_and_its_response_back(io: SyncIO) -> None:
+    def steps() -> Any:
+        yield Pause(1)
+        return (yield Exchange("request"))
+
+    under_way = steps()
+    assert run(under_way, io) == Exchange("request")
+    assert run(under_way, io, "response") == "response"
+
+
+def test_lock_is_held_around_its_steps_and_released_whatever_they_raise(io: SyncIO) -> None:
+    trail: list[str] = []
+
+    @contextmanager
+    def lock() -> Iterator[None]:
+        trail.append("locked")
+        try:
+            yield
+        finally:
+            trail.append("released")
+
+    def inner(error: BaseException | None) -> Any:
+        yield Block(lambda: trail.append("step"))
+        if error is not None:
+            raise error
         return "done"
 
-    assert run(steps(), Failing()) == "done"
-    assert len(seen) == 1
+    def outer(error: BaseException | None) -> Any:
+        return (yield Hold(lock, inner(error)))
+
+    assert run(outer(None), io) == "done"
+    for error in (LookupError(), KeyboardInterrupt()):
+        with pytest.raises(type(error)):
+            run(outer(error), io)
+    assert trail == ["locked", "step", "released"] * 3
+
+
+def test_error_of_a_callback_is_told_from_our_own(io: SyncIO) -> None:
+    error = LookupError("row")
+
+    def callback(value: int) -> int:
+        if value == 0:
+            raise error
+        return value
+
+    def steps(value: int) -> Any:
+        try:
+            return (yield Call(callback, (value,)))
+        except CallbackRaised as raised:
+            return raised.error
+
+    assert run(steps(7), io) == 7
+    assert run(steps(0), io) is error
+
+
+def test_awaitable_that_nobody_awaited_is_closed() -> None:
+    async def callback() -> None:
+        pytest.fail("it cannot have been awaited")
+
+    with pytest.raises(TypeError, match="the_callback returned an awaitable"):
+        not_awaitable(callback(), "the_callback")
+    assert not_awaitable("x", "the_callback") == "x"

@@ -7,7 +7,9 @@ from collections.abc import Mapping
 from typing import Any, Callable, NamedTuple
 from urllib.parse import parse_qs, urlsplit
 
-from thingspace_auth_adapters.clock import Clock
+from thingspace_auth_adapters._core.clock import Clock
+
+from .optional import anyio
 
 BASE = "https://thingspace.verizon.com"
 API = BASE + "/api/m2m/v1/devices"
@@ -15,6 +17,7 @@ TOKEN_PATH = "/api/ts/v1/oauth2/token"
 REVOKE_PATH = "/api/ts/v1/oauth2/revoke"
 LOGIN_PATH = "/api/m2m/v1/session/login"
 LOGOUT_PATH = "/api/m2m/v1/session/logout"
+NO_CONNECTION = ("connect", "connect timeout", "certificate", "proxy", "unsupported")
 START = 1_700_000_000.0
 
 GATEWAY_REFUSAL = {
@@ -51,6 +54,8 @@ class VirtualClock(Clock):
 
     async def asleep(self, seconds: float) -> None:
         self.sleep(seconds)
+        # Whoever was cancelled notices it here, as in a real pause.
+        await anyio.sleep(0)
 
 
 class Call(NamedTuple):
@@ -124,6 +129,12 @@ class Platform:
         if call.path.endswith(LOGOUT_PATH):
             return self.logouts.pop(0) if self.logouts else Answer(200, {"sessionToken": "gone"})
         return self.api.pop(0) if self.api else Answer(200, {"ok": True})
+
+    def is_unreachable(self, path: str) -> bool:
+        """Whether the next request to this path finds no connection."""
+        queues = {TOKEN_PATH: self.tokens, REVOKE_PATH: self.tokens, LOGIN_PATH: self.logins}
+        queue = queues.get(path, self.logouts if path == LOGOUT_PATH else self.api)
+        return bool(queue) and queue[0].failure in NO_CONNECTION
 
     def new_session(self) -> Answer:
         self.opened += 1

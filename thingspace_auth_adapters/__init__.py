@@ -1,4 +1,4 @@
-"""Verizon ThingSpace's OAuth token, in one line, for ``requests``, ``httpx`` and ``httpx2``.
+"""Verizon ThingSpace's tokens, in one line, for ``requests``, ``httpx`` and ``httpx2``.
 
 ``ThingspaceAuth`` is here the adapter for ``requests``, resolved on first use: importing this
 package imports no HTTP library. The others are ``thingspace_auth_adapters.httpx`` and
@@ -10,7 +10,8 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from .credentials import OauthScopeThingspaceOauthEnum, ThingspaceOauthCredentials
+from ._model.credentials import OauthScopeThingspaceOauthEnum, ThingspaceOauthCredentials
+from ._model.tokens import OauthToken
 from .errors import (
     InsecureStoreError,
     InsecureTransportError,
@@ -20,10 +21,9 @@ from .errors import (
     ReentrantRequestError,
     ThingspaceAuthError,
 )
-from .tokens import OauthToken
 
 if TYPE_CHECKING:
-    from .m2m import VzM2mCredentials as VzM2mCredentials
+    from ._model.m2m import VzM2mCredentials as VzM2mCredentials
     from .requests import ThingspaceAuth as ThingspaceAuth
 
 __version__ = "0.1.0"
@@ -44,16 +44,17 @@ __all__ = [
     "__version__",
 ]
 
-
-_RESOLVED_ON_FIRST_USE = {"ThingspaceAuth": "requests", "VzM2mCredentials": "m2m"}
+_RESOLVED_ON_FIRST_USE = {"ThingspaceAuth": ".requests", "VzM2mCredentials": "._model.m2m"}
+_SUBMODULES = ("httpx", "httpx2", "requests", "simulator", "stores")
 
 
 def __getattr__(name: str) -> Any:
     if name in _RESOLVED_ON_FIRST_USE:
-        module = import_module(f".{_RESOLVED_ON_FIRST_USE[name]}", __name__)
-        return getattr(module, name)
+        return getattr(import_module(_RESOLVED_ON_FIRST_USE[name], __name__), name)
+    if name in _SUBMODULES:
+        return import_module(f".{name}", __name__)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 
 def __dir__() -> list[str]:
-    return sorted({*globals(), *_RESOLVED_ON_FIRST_USE})
+    return sorted({*__all__, *_RESOLVED_ON_FIRST_USE, *_SUBMODULES})

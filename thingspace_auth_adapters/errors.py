@@ -7,9 +7,15 @@ before the adapter came catch them.
 
 from __future__ import annotations
 
+from typing import Any
+
 
 class ThingspaceAuthError(Exception):
     """The base of every error that this package raises at run time."""
+
+    def __init__(self, message: str, **attributes: object) -> None:
+        super().__init__(message)
+        vars(self).update(attributes)
 
 
 class OauthProviderError(ThingspaceAuthError):
@@ -22,20 +28,10 @@ class OauthProviderError(ThingspaceAuthError):
         error_uri (str | None): a page about it.
     """
 
-    def __init__(
-        self,
-        message: str,
-        *,
-        status_code: int | None = None,
-        error: str | None = None,
-        error_description: str | None = None,
-        error_uri: str | None = None,
-    ) -> None:
-        super().__init__(message)
-        self.status_code = status_code
-        self.error = error
-        self.error_description = error_description
-        self.error_uri = error_uri
+    status_code: int | None = None
+    error: str | None = None
+    error_description: str | None = None
+    error_uri: str | None = None
 
 
 class InvalidTokenResponseError(ThingspaceAuthError):
@@ -51,30 +47,47 @@ class ReentrantRequestError(ThingspaceAuthError):
 
 
 class M2mLoginError(ThingspaceAuthError):
-    """There is no M2M session to be had: a login, or a logout, was refused or is not risked.
+    """There is no M2M session: a login or a logout was refused, or no login is risked any more.
 
-    Five failed logins in a row lock an account, so after a refused one none is tried again, and
-    none after two in a row of unknown outcome, until ``auth.m2m`` is assigned.
+    Five failed logins in a row lock an account. So none is tried again after a refused one, nor
+    for an hour after two in a row of unknown outcome, nor ever after four. ``auth.allow_login()``
+    forgets the count.
 
     Attributes:
-        status_code (int | None): the HTTP status of the refusal; ``None`` where no answer was one.
+        status_code (int | None): the HTTP status of the refusal; ``None`` if no answer was one.
         error_code (str | None): the platform's ``errorCode``.
         error_message (str | None): its ``errorMessage``.
+        refused_at (float | None): unix timestamp of the refusal; ``None`` if there was none.
     """
 
-    def __init__(
-        self,
-        message: str,
-        *,
-        status_code: int | None = None,
-        error_code: str | None = None,
-        error_message: str | None = None,
-    ) -> None:
-        super().__init__(message)
-        self.status_code = status_code
-        self.error_code = error_code
-        self.error_message = error_message
+    status_code: int | None = None
+    error_code: str | None = None
+    error_message: str | None = None
+    refused_at: float | None = None
 
 
 class InsecureStoreError(ThingspaceAuthError):
-    """A store's file can be read or changed by others: nothing was read from it."""
+    """Others can read or change what a store holds: nothing was read from it."""
+
+
+def native_errors(
+    library_error: type[Exception], module: str
+) -> dict[type[ThingspaceAuthError], type[ThingspaceAuthError]]:
+    """Subclasses of our errors that are also an HTTP library's own.
+
+    Args:
+        library_error: what the library's errors are.
+        module: where they are to be found, so that they can be pickled.
+    """
+    found: dict[type[ThingspaceAuthError], type[ThingspaceAuthError]] = {}
+    for ours in (
+        OauthProviderError,
+        InvalidTokenResponseError,
+        InsecureTransportError,
+        M2mLoginError,
+        InsecureStoreError,
+    ):
+        attributes = {"__module__": module, "__doc__": ours.__doc__}
+        native: Any = type(ours.__name__, (ours, library_error), attributes)
+        found[ours] = native
+    return found

@@ -1,11 +1,9 @@
-"""ThingSpace OAuth for ``httpx``: ``httpx.Client(auth=ThingspaceAuth(credentials))``.
+"""ThingSpace's tokens for ``httpx``: ``httpx.Client(auth=ThingspaceAuth(credentials))``.
 
 The same object serves ``httpx.AsyncClient``, on asyncio or trio.
 """
 
 from __future__ import annotations
-
-from typing import ClassVar
 
 from . import errors
 
@@ -16,64 +14,16 @@ except ImportError as error:
         "thingspace_auth_adapters.httpx needs httpx: pip install 'thingspace-auth-adapters[httpx]'"
     ) from error
 
-from ._httpx_flow import HttpxTokenManager
-from ._httpx_streams import AsyncReplayedStream, ReplayedStream
-from .manager import ErrorTypes
+from ._adapters import httpx_flow
 
-__all__ = [
-    "InsecureStoreError",
-    "InsecureTransportError",
-    "InvalidTokenResponseError",
-    "M2mLoginError",
-    "OauthProviderError",
-    "ReentrantRequestError",
-    "ThingspaceAuth",
-]
+__all__ = ["ThingspaceAuth"]
 
 
-class OauthProviderError(errors.OauthProviderError, library.RequestError):
-    __doc__ = errors.OauthProviderError.__doc__
-
-
-class InvalidTokenResponseError(errors.InvalidTokenResponseError, library.RequestError):
-    __doc__ = errors.InvalidTokenResponseError.__doc__
-
-
-class InsecureTransportError(errors.InsecureTransportError, library.RequestError):
-    __doc__ = errors.InsecureTransportError.__doc__
-
-
-class ReentrantRequestError(errors.ReentrantRequestError, library.RequestError):
-    __doc__ = errors.ReentrantRequestError.__doc__
-
-
-class M2mLoginError(errors.M2mLoginError, library.RequestError):
-    __doc__ = errors.M2mLoginError.__doc__
-
-
-class InsecureStoreError(errors.InsecureStoreError, library.RequestError):
-    __doc__ = errors.InsecureStoreError.__doc__
-
-
-class _ReplayedStream(ReplayedStream, library.SyncByteStream):
-    pass
-
-
-class _AsyncReplayedStream(AsyncReplayedStream, library.AsyncByteStream):
-    pass
-
-
-class ThingspaceAuth(HttpxTokenManager, library.Auth):
-    __doc__ = HttpxTokenManager.__doc__
+class ThingspaceAuth(httpx_flow.ThingspaceAuth, library.Auth):
+    __doc__ = httpx_flow.ThingspaceAuth.__doc__
 
     _library = library
-    _replayed_stream = _ReplayedStream
-    _async_replayed_stream = _AsyncReplayedStream
-    _error_types: ClassVar[ErrorTypes] = {
-        errors.OauthProviderError: OauthProviderError,
-        errors.InvalidTokenResponseError: InvalidTokenResponseError,
-        errors.InsecureTransportError: InsecureTransportError,
-        errors.ReentrantRequestError: ReentrantRequestError,
-        errors.M2mLoginError: M2mLoginError,
-        errors.InsecureStoreError: InsecureStoreError,
-    }
+    _error_types = errors.native_errors(library.RequestError, __name__)
+
+
+globals().update({one.__name__: one for one in ThingspaceAuth._error_types.values()})

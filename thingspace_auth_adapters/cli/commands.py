@@ -11,9 +11,10 @@ from collections.abc import Iterator
 from contextlib import suppress
 from typing import Any
 
-from .. import demo as clients
-from ..check import Finding, Verdict, findings
+from .._model.m2m import VzM2mCredentials
 from ..errors import ThingspaceAuthError
+from . import demo as clients
+from .check import Finding, Verdict, findings
 from .environment import Environment
 from .terminal import ask_for_consent, complain, is_interactive, tell
 
@@ -22,7 +23,7 @@ def token(options: argparse.Namespace) -> None:
     """Print a valid access token."""
     environment = Environment.beside(options.env_file)
     auth = _auth(environment, options.scope, _store(environment, options))
-    (header,) = auth._headers(with_session=False).values()
+    (header,) = auth.headers(environment.base_url).values()
     tell(header.partition(" ")[2])
 
 
@@ -30,9 +31,8 @@ def headers(options: argparse.Namespace) -> None:
     """Print the headers that a request to the platform needs."""
     environment = Environment.beside(options.env_file)
     store = _store(environment, options)
-    auth = _auth(environment, options.scope, store)
-    auth.m2m = environment.m2m_credentials(store)
-    for name, value in auth._headers(with_session=auth.m2m is not None).items():
+    auth = _auth(environment, options.scope, store, environment.m2m_credentials())
+    for name, value in auth.headers(environment.base_url).items():
         tell(f"{name}: {value}")
 
 
@@ -54,8 +54,7 @@ def check(options: argparse.Namespace) -> None:
 def _checked(options: argparse.Namespace) -> Iterator[Finding]:
     environment = Environment.beside(options.env_file)
     try:
-        auth = _auth(environment, options.scope, None)
-        auth.m2m = environment.m2m_credentials(None)
+        auth = _auth(environment, options.scope, None, environment.m2m_credentials())
     except (TypeError, ValueError) as error:
         remedy = "correct it: thingspace-auth check --help lists what is read"
         yield Finding(Verdict.WRONG, "settings", str(error), remedy)
@@ -80,13 +79,25 @@ def _ask(username: str) -> str | None:
 def revoke(options: argparse.Namespace) -> None:
     """Revoke the current token at the server, and forget it."""
     environment = Environment.beside(options.env_file)
-    store = _store(environment, options)
-    auth = _auth(environment, options.scope, store)
+    auth = _auth(environment, options.scope, _store(environment, options))
     # What the server would give out now is what is current, whatever was stored.
     auth.oauth_token = auth.fetch_token()
     auth.revoke_token()
-    if store is not None:
-        store.clear(auth)
+    _forget_stored(auth)
+    tell("the access token was revoked, for every program that uses the same key")
+
+
+def clear(options: argparse.Namespace) -> None:
+    """Forget what is stored for the credentials, the failed logins included."""
+    from ..stores import FileTokenStore
+
+    environment = Environment.beside(options.env_file)
+    store, m2m = FileTokenStore(environment.store_path), environment.m2m_credentials()
+    _forget_stored(_auth(environment, options.scope, store, m2m))
+    if m2m is not None and m2m.username is not None:
+        tell(f"forgot the access token, the session and the failed logins in {store.path}")
+    else:
+        tell(f"forgot the access token in {store.path}; no VZ_M2M_USERNAME is set")
 
 
 def demo(options: argparse.Namespace) -> None:
@@ -112,8 +123,10 @@ def simulate(options: argparse.Namespace) -> None:
             threading.Event().wait()
 
 
-def _auth(environment: Environment, scopes: list[str], store: Any) -> Any:
-    """An auth object of whichever library is installed, without a session.
+def _auth(
+    environment: Environment, scopes: list[str], store: Any, m2m: VzM2mCredentials | None = None
+) -> Any:
+    """An auth object of whichever library is installed.
 
     Raises:
         ImportError: none is.
@@ -123,13 +136,15 @@ def _auth(environment: Environment, scopes: list[str], store: Any) -> Any:
     if client is None:
         raise ImportError("no HTTP library found: pip install 'thingspace-auth-adapters[all]'")
     return client.auth(
-        thingspace_oauth_credentials=environment.oauth_credentials(scopes, store),
+        thingspace_oauth_credentials=environment.oauth_credentials(scopes),
         base_url=environment.base_url,
+        m2m=m2m,
+        store=store,
     )
 
 
 def _store(environment: Environment, options: argparse.Namespace) -> Any:
-    """The store of tokens, or ``None`` where there is to be none, or can be none."""
+    """The store of tokens, or ``None`` if there is to be none, or can be none."""
     if options.no_store:
         return None
     try:
@@ -139,3 +154,8 @@ def _store(environment: Environment, options: argparse.Namespace) -> Any:
     except ImportError as error:
         complain(f"going on without a store of tokens ({error})")
         return None
+
+
+def _forget_stored(auth: Any) -> None:
+    """Forget what the auth object's store holds for it; without a store there is nothing."""
+    auth._run_for_user(auth._cleared(), "", "")

@@ -9,10 +9,10 @@ import os
 import re
 import stat
 from collections.abc import Iterable, Mapping
-from typing import IO, Any
+from typing import IO
 
-from ..credentials import ThingspaceOauthCredentials
-from ..m2m import VzM2mCredentials
+from .._model.credentials import ThingspaceOauthCredentials
+from .._model.m2m import VzM2mCredentials
 from .terminal import ask_for_secret, complain, is_interactive
 
 CLIENT_ID = "THINGSPACE_OAUTH_OAUTH_CLIENT_ID"
@@ -60,10 +60,10 @@ class Environment:
 
     @property
     def store_path(self) -> str | None:
-        """The directory of the store, where it is not the usual one."""
+        """The directory of the store, if it is not the usual one."""
         return self.get(STORE)
 
-    def oauth_credentials(self, scopes: Iterable[str], provider: Any) -> ThingspaceOauthCredentials:
+    def oauth_credentials(self, scopes: Iterable[str]) -> ThingspaceOauthCredentials:
         """The application's key and secret; a missing secret is asked for.
 
         Raises:
@@ -73,11 +73,10 @@ class Environment:
             oauth_client_id=self._required(CLIENT_ID),
             oauth_client_secret=self._secret(CLIENT_SECRET, "Secret of the ThingSpace application"),
             oauth_scopes=" ".join(scopes),
-            oauth_token_provider=provider,
             oauth_clock_skew=self._seconds(CLOCK_SKEW),
         )
 
-    def m2m_credentials(self, provider: Any) -> VzM2mCredentials | None:
+    def m2m_credentials(self) -> VzM2mCredentials | None:
         """The M2M account's, if there are any; a missing password is asked for.
 
         Raises:
@@ -90,11 +89,10 @@ class Environment:
             self._required(USERNAME),
             self._secret(PASSWORD, f"Password of the M2M (UWS) user in {USERNAME}"),
             vz_m2m_token=token,
-            vz_m2m_token_provider=provider,
         )
 
     def get(self, name: str) -> str | None:
-        """The value of a variable, ``None`` where it is missing or empty."""
+        """The value of a variable, ``None`` if it is missing or empty."""
         return self._values.get(name, "").strip() or None
 
     def _required(self, name: str) -> str:

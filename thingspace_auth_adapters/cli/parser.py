@@ -14,7 +14,7 @@ _VARIABLES = """\
 The credentials are read from the environment, never from the command line:
   THINGSPACE_OAUTH_OAUTH_CLIENT_ID      the key of your application, from its
                                         page on thingspace.verizon.com
-  THINGSPACE_OAUTH_OAUTH_CLIENT_SECRET  its secret; asked for where it is
+  THINGSPACE_OAUTH_OAUTH_CLIENT_SECRET  its secret; asked for if it is
                                         missing and you are at a terminal
 """
 _SESSION_VARIABLES = """\
@@ -62,6 +62,7 @@ def parser() -> argparse.ArgumentParser:
     _add_headers(added)
     _add_check(added)
     _add_revoke(added)
+    _add_clear(added)
     _add_demo(added)
     _add_simulate(added)
     return made
@@ -125,6 +126,21 @@ def _add_revoke(added: Commands) -> None:
     )
     _add_scope(revoke)
     _add_no_store(revoke)
+
+
+def _add_clear(added: Commands) -> None:
+    clear = _command(
+        added,
+        "clear",
+        commands.clear,
+        "forget what is stored, a refused login included",
+        "Forget the access token, the session and the failed logins that are stored for these"
+        " credentials. No server is asked: nothing is revoked, and nobody is logged out. After a"
+        " refused login this allows another one with the same user name and password; five that"
+        " fail in a row lock the account.",
+        _VARIABLES + _SESSION_VARIABLES + _OPTIONAL_VARIABLES + _STORE_VARIABLE,
+    )
+    _add_scope(clear)
 
 
 def _add_demo(added: Commands) -> None:

@@ -23,7 +23,7 @@ def is_interactive() -> bool:
 
 
 def ask_for_secret(what: str) -> str:
-    """Ask for something that is not shown while it is typed; empty where nothing is."""
+    """Ask for something that is not shown while it is typed; empty if nothing is."""
     try:
         return getpass.getpass(f"{what}: ").strip()
     except EOFError:

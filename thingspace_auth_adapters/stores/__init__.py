@@ -1,23 +1,31 @@
-"""Stores: providers that let many processes share one access token and one M2M session.
+"""Stores: one access token and one M2M session for many processes.
 
-Each needs an extra of its own: ``FileTokenStore`` ``[files]``, ``RedisTokenStore`` ``[redis]``.
+``FileTokenStore`` needs the extra ``[files]``, ``RedisTokenStore`` the extra ``[redis]``. Subclass
+``TokenStore`` for a store of your own.
 """
 
 from __future__ import annotations
 
 from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from .token_store import StoreUnavailable, TokenStore
 
 if TYPE_CHECKING:
     from .file import FileTokenStore as FileTokenStore
     from .redis import RedisTokenStore as RedisTokenStore
 
-__all__ = ["FileTokenStore", "RedisTokenStore"]
+# Without RedisTokenStore, which needs redis: a star import must not.
+__all__ = ["FileTokenStore", "StoreUnavailable", "TokenStore"]
 
 _RESOLVED_ON_FIRST_USE = {"FileTokenStore": "file", "RedisTokenStore": "redis"}
 
 
-def __getattr__(name: str) -> Any:
+def __getattr__(name: str) -> object:
     if name in _RESOLVED_ON_FIRST_USE:
         return getattr(import_module(f".{_RESOLVED_ON_FIRST_USE[name]}", __name__), name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted({*__all__, *_RESOLVED_ON_FIRST_USE})

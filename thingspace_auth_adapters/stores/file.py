@@ -1,92 +1,109 @@
-"""A store in the file system, for the processes of one user on one machine."""
+"""A store in the file system, for the processes of one user on one machine.
+
+Whoever may write to the store's parent directory can put another directory in its place at any
+moment. So a directory is opened once and checked on its descriptor; all that follows is relative
+to that descriptor, and each file is checked on its own. Windows can do neither, and does without.
+"""
 
 from __future__ import annotations
 
-import errno
 import os
+import secrets
 import stat
 from collections.abc import Generator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any
+from shlex import quote
+from typing import TYPE_CHECKING, Any
 
 from ..errors import InsecureStoreError
-from .store import LOCK_PATIENCE_SECONDS, StoreUnavailable, TokenStore
+from .token_store import LOCK_PATIENCE_SECONDS, StoreUnavailable, TokenStore
 
-_NO_LINKS = getattr(os, "O_NOFOLLOW", 0)
-_HAS_OWNERS = hasattr(os, "geteuid")
+if TYPE_CHECKING:
+    from filelock import BaseFileLock
+
+_IS_POSIX = os.name == "posix"
+
+# O_NONBLOCK: to open a FIFO in the place of a file would wait for its other end.
+_CAREFUL_FLAGS = sum(
+    getattr(os, name, 0) for name in ("O_NOFOLLOW", "O_NONBLOCK", "O_NOCTTY", "O_BINARY")
+)
 
 
 class FileTokenStore(TokenStore):
-    """Shares one access token and one M2M session through files that only this user can read.
+    """Shares tokens through files that only this user can read.
 
     Args:
         path (str | os.PathLike | None): the directory, by default one in the user's cache
-            directory. It is made where it is missing, for this user alone.
+            directory. If it is missing, it is made for this user alone, its parents too.
 
     Raises:
         ImportError: the extra ``[files]`` is not installed.
-        TypeError, ValueError: ``path`` is no path.
+        TypeError, ValueError: ``path`` is not a path.
     """
 
     def __init__(self, path: str | os.PathLike[str] | None = None) -> None:
-        super().__init__()
-        _demand_extra()
-        self._path = None if path is None else Path(path)
-        if "\0" in str(self._path):
-            raise ValueError("path must not hold a null character")
+        _require_extra()
+        if not isinstance(path, (str, os.PathLike, type(None))):
+            raise TypeError(
+                f"path of FileTokenStore must be a str or os.PathLike, not {type(path).__name__}"
+            )
+        if path is not None and "\0" in os.fspath(path):
+            raise ValueError("path of FileTokenStore must not contain a null character")
+        # Absolute, so that a later chdir does not lead to another store.
+        self._path = None if path is None else Path(path).absolute()
 
     @property
     def path(self) -> Path:
         """The directory."""
         return _default_path() if self._path is None else self._path
 
+    @property
+    def how_to_clear(self) -> str:
+        return f"run `thingspace-auth clear` with THINGSPACE_AUTH_STORE={quote(str(self.path))}"
+
     def __repr__(self) -> str:
         return f"{type(self).__name__}({str(self.path)!r})"
 
     def read(self, name: str) -> bytes | None:
-        path = self._entry(name)
-        with self._reported():
-            try:
-                self._check_directory()
-                descriptor = os.open(path, os.O_RDONLY | _NO_LINKS | getattr(os, "O_BINARY", 0))
-            except FileNotFoundError:
-                return None
-            except OSError:
-                _refuse_link(path)
-                raise
-            with os.fdopen(descriptor, "rb") as file:
-                _check_owner(path, os.fstat(descriptor))
+        with self._reported(), suppress(FileNotFoundError), self._directory() as directory:
+            with os.fdopen(_open(self._entry(name), os.O_RDONLY, directory), "rb") as file:
                 return file.read()
+        return None
 
     def write(self, name: str, content: bytes) -> None:
-        path = self._entry(name)
-        temporary = path.with_suffix(".new")
-        flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | _NO_LINKS | getattr(os, "O_BINARY", 0)
-        with self._reported():
-            with os.fdopen(os.open(temporary, flags, 0o600), "wb") as file:
-                file.write(content)
-                file.flush()
-                os.fsync(file.fileno())
-            os.replace(temporary, path)
+        entry = self._entry(name)
+        temporary = entry.with_name(f"{secrets.token_hex(16)}.new")
+        flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL
+        with self._reported(), self._directory(make=True) as directory:
+            descriptor = _open(temporary, flags, directory)
+            try:
+                with os.fdopen(descriptor, "wb") as file:
+                    file.write(content)
+                    file.flush()
+                    os.fsync(descriptor)
+                names = _at(temporary, directory), _at(entry, directory)
+                os.replace(*names, src_dir_fd=directory, dst_dir_fd=directory)
+            except BaseException:
+                with suppress(OSError):
+                    _unlink(temporary, directory)
+                raise
 
     def delete(self, name: str) -> None:
-        with self._reported(), suppress(FileNotFoundError):
-            os.unlink(self._entry(name))
+        with self._reported(), suppress(FileNotFoundError), self._directory() as directory:
+            _unlink(self._entry(name), directory)
 
     @contextmanager
     def locked(self, name: str) -> Generator[None, None, None]:
         # Imported here because what is stored can mostly be read without a lock.
-        from inspect import signature
+        from filelock import Timeout
 
-        from filelock import FileLock, Timeout
-
-        # A soft lock, which newer versions fall back to, outlives a process that was killed.
-        has_choice = "fallback_to_soft" in signature(FileLock.__init__).parameters
-        hard: Any = {"fallback_to_soft": False} if has_choice else {}
+        path = self._entry(name).with_suffix(".lock")
         with self._reported():
-            self._make_directory()
-            lock = FileLock(self._entry(name).with_suffix(".lock"), mode=0o600, **hard)
+            with self._directory(make=True) as directory:
+                # filelock takes paths; some versions follow links, and truncate what they find.
+                os.close(_open(path, os.O_RDWR | os.O_CREAT, directory))
+            lock = _hard_lock(path)
             try:
                 lock.acquire(timeout=LOCK_PATIENCE_SECONDS)
             except Timeout:
@@ -97,33 +114,31 @@ class FileTokenStore(TokenStore):
             lock.release()
 
     def _entry(self, name: str) -> Path:
-        if self._path is None and not self.path.is_absolute():
-            raise StoreUnavailable("there is no home directory for a FileTokenStore without path")
         return self.path / f"{name}.json"
 
-    def _make_directory(self) -> None:
-        self.path.parent.mkdir(parents=True, exist_ok=True)
-        with suppress(FileExistsError):
-            self.path.mkdir(mode=0o700)
-        self._check_directory()
-
-    def _check_directory(self) -> None:
-        _refuse_link(self.path)
-        status = self.path.stat()
-        if not stat.S_ISDIR(status.st_mode):
-            raise NotADirectoryError(errno.ENOTDIR, "it is no directory")
-        _check_owner(self.path, status)
+    @contextmanager
+    def _directory(self, make: bool = False) -> Generator[int | None, None, None]:
+        """The checked directory's descriptor; ``None`` on Windows."""
+        path = self.path
+        if not path.is_absolute():
+            raise StoreUnavailable("there is no home directory: give FileTokenStore a path")
+        if make:
+            _make_directories(path)
+        if not _IS_POSIX:
+            yield None
+            return
+        with _opened_directory(path) as descriptor:
+            yield descriptor
 
     @contextmanager
     def _reported(self) -> Generator[None, None, None]:
+        """Turn what the file system raises into a StoreUnavailable."""
         try:
             yield
+        # filelock raises a NotImplementedError if the file system has no locks.
         except (OSError, NotImplementedError) as error:
-            # filelock raises the latter where the file system knows no locks.
             reason = getattr(error, "strerror", None) or type(error).__name__
-        else:
-            return
-        raise StoreUnavailable(f"{self!r} cannot be reached ({reason})")
+            raise StoreUnavailable(f"{self!r} cannot be reached ({reason})") from None
 
 
 def _default_path() -> Path:
@@ -133,7 +148,7 @@ def _default_path() -> Path:
     return user_cache_path("thingspace-auth", appauthor=False)
 
 
-def _demand_extra() -> None:
+def _require_extra() -> None:
     from importlib.util import find_spec
 
     for name in ("filelock", "platformdirs"):
@@ -143,18 +158,81 @@ def _demand_extra() -> None:
             )
 
 
-def _refuse_link(path: Path) -> None:
-    if path.is_symlink():
-        raise InsecureStoreError(f"{path} is a symbolic link, which somebody else may turn")
+def _hard_lock(path: Path) -> BaseFileLock:
+    from inspect import signature
+
+    from filelock import FileLock
+
+    options: dict[str, Any] = {"mode": 0o600, "thread_local": False}
+    if "fallback_to_soft" in signature(FileLock.__init__).parameters:
+        # A soft lock would outlive a process that was killed.
+        options["fallback_to_soft"] = False
+    return FileLock(path, **options)
 
 
-def _check_owner(path: Path, status: os.stat_result) -> None:
-    if not _HAS_OWNERS:
+def _make_directories(path: Path) -> None:
+    for directory in (*reversed(path.parents), path):
+        if directory.exists():
+            continue
+        # Another process may be faster.
+        with suppress(FileExistsError):
+            directory.mkdir(mode=0o700)
+            if _IS_POSIX:
+                with _opened_directory(directory) as descriptor:
+                    # The umask may have taken permissions from the user, too.
+                    os.fchmod(descriptor, 0o700)
+
+
+@contextmanager
+def _opened_directory(path: Path) -> Generator[int, None, None]:
+    descriptor = _open(path, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        yield descriptor
+    finally:
+        os.close(descriptor)
+
+
+def _at(path: Path, directory: int | None) -> str:
+    """What to call a file, relative to a directory's descriptor if there is one."""
+    return str(path) if directory is None else path.name
+
+
+def _open(path: Path, flags: int, directory: int | None = None) -> int:
+    """Open what only this user can read or change; raise InsecureStoreError for all else."""
+    is_directory = bool(flags & getattr(os, "O_DIRECTORY", 0))
+    at = _at(path, directory)
+    try:
+        descriptor = os.open(at, flags | _CAREFUL_FLAGS, 0o600, dir_fd=directory)
+    except OSError:
+        # A link, a socket or a stranger's file cannot even be opened.
+        _check(path, os.stat(at, dir_fd=directory, follow_symlinks=False), is_directory)
+        raise
+    try:
+        _check(path, os.fstat(descriptor), is_directory)
+        if _IS_POSIX and flags & os.O_CREAT:
+            os.fchmod(descriptor, 0o600)
+    except BaseException:
+        os.close(descriptor)
+        raise
+    return descriptor
+
+
+def _unlink(path: Path, directory: int | None) -> None:
+    os.unlink(_at(path, directory), dir_fd=directory)
+
+
+def _check(path: Path, status: os.stat_result, is_directory: bool) -> None:
+    if stat.S_ISLNK(status.st_mode):
+        problem = "is a symbolic link, which may lead anywhere: remove it"
+    elif not is_directory and not stat.S_ISREG(status.st_mode):
+        problem = "is not a regular file: remove it"
+    elif not _IS_POSIX or is_directory != stat.S_ISDIR(status.st_mode):
         return
-    if status.st_uid != os.geteuid():
-        raise InsecureStoreError(f"{path} belongs to another user")
-    if stat.S_IMODE(status.st_mode) & 0o077:
-        raise InsecureStoreError(
-            f"{path} can be reached by other users: chmod {'700' if path.is_dir() else '600'} it,"
-            " or delete it"
-        )
+    elif status.st_uid != os.geteuid():
+        problem = "belongs to another user: remove it, or give FileTokenStore another path"
+    elif stat.S_IMODE(status.st_mode) & 0o077:
+        mode = "700" if is_directory else "600"
+        problem = f"can be reached by other users: run chmod {mode} on it, or remove it"
+    else:
+        return
+    raise InsecureStoreError(f"{path} {problem}")

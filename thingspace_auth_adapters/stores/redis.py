@@ -5,23 +5,30 @@ from __future__ import annotations
 import logging
 import threading
 from collections.abc import Generator
-from contextlib import contextmanager
-from typing import Any
+from contextlib import contextmanager, suppress
+from typing import Any, Callable, TypeVar
 
-from .store import LOCK_PATIENCE_SECONDS, StoreUnavailable, TokenStore
+from .token_store import LOCK_PATIENCE_SECONDS, StoreUnavailable, TokenStore
 
 try:
     import redis
     from redis.backoff import NoBackoff
+    from redis.client import NEVER_DECODE
     from redis.exceptions import LockError, RedisError
+    from redis.lock import Lock
     from redis.retry import Retry
 except ImportError as error:
     raise ImportError(
         "RedisTokenStore needs redis: pip install 'thingspace-auth-adapters[redis]'"
     ) from error
 
-LOCK_SECONDS = 4.0
+T = TypeVar("T")
+
+LOCK_SECONDS = 18.0
 """How long the lock outlives a process that was killed while it held it."""
+
+RENEWAL_SECONDS = 4.5
+"""How often a holder's thread renews its lock. It may then be starved for ten seconds."""
 
 _SOCKET_TIMEOUT = 0.5
 _POLL_SECONDS = 0.05
@@ -30,31 +37,30 @@ logger = logging.getLogger("thingspace_auth_adapters")
 
 
 class RedisTokenStore(TokenStore):
-    """Shares one access token and one M2M session through Redis.
+    """Shares tokens through Redis.
 
     Args:
-        client_or_url (redis.Redis | str): a client (its timeouts are how long a request can be
-            held up where Redis does not answer; its commands must not be ``asyncio``'s), or a URL
-            such as ``redis://localhost:6379/0``, for which half a second is waited.
+        client_or_url (redis.Redis | str): a synchronous client (its timeouts are how long a
+            request can be held up if Redis does not answer), or a URL such as
+            ``redis://localhost:6379/0``, for which half a second is waited.
         prefix (str): what the names of the keys begin with.
 
     Raises:
         ImportError: the extra ``[redis]`` is not installed.
         TypeError: ``client_or_url`` is neither.
-        ValueError: it is no URL of Redis's.
+        ValueError: the URL is not one for Redis.
     """
 
-    def __init__(self, client_or_url: Any, prefix: str = "thingspace-auth:") -> None:
-        super().__init__()
+    def __init__(self, client_or_url: redis.Redis | str, prefix: str = "thingspace-auth:") -> None:
         if not isinstance(prefix, str):
-            raise TypeError(f"prefix must be a str, not {type(prefix).__name__}")
+            raise TypeError(f"prefix of RedisTokenStore must be a str, not {type(prefix).__name__}")
         self._client_or_url = client_or_url
-        self._client = _client(client_or_url)
+        self._client: Any = _client(client_or_url)
         self._prefix = prefix
 
     def __getstate__(self) -> dict[str, Any]:
-        # The client of a URL is made anew where a pickle is read.
-        return {**super().__getstate__(), "_client": None}
+        # The client of a URL is made again where a pickle is read.
+        return {**vars(self), "_client": None}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         vars(self).update(state)
@@ -64,17 +70,18 @@ class RedisTokenStore(TokenStore):
         return f"{type(self).__name__}(prefix={self._prefix!r})"
 
     def read(self, name: str) -> bytes | None:
-        with self._reported():
-            content = self._client.get(self._prefix + name)
-        return content.encode() if isinstance(content, str) else content
+        key = self._prefix + name
+        content: bytes | None = self._try(
+            # The user's client may decode answers; content is bytes.
+            lambda: self._client.execute_command("GET", key, **{NEVER_DECODE: True})
+        )
+        return content
 
     def write(self, name: str, content: bytes) -> None:
-        with self._reported():
-            self._client.set(self._prefix + name, content)
+        self._try(lambda: self._client.set(self._prefix + name, content))
 
     def delete(self, name: str) -> None:
-        with self._reported():
-            self._client.delete(self._prefix + name)
+        self._try(lambda: self._client.delete(self._prefix + name))
 
     @contextmanager
     def locked(self, name: str) -> Generator[None, None, None]:
@@ -83,78 +90,79 @@ class RedisTokenStore(TokenStore):
             timeout=LOCK_SECONDS,
             blocking_timeout=LOCK_PATIENCE_SECONDS,
             sleep=_POLL_SECONDS,
-            # The thread that keeps the lock alive is not the one that acquired it.
+            # Renewed, and perhaps released, on another thread than the one that took it.
             thread_local=False,
         )
-        with self._reported():
-            if not lock.acquire():
-                raise StoreUnavailable(f"{self!r} is locked by another process")
-        alive = _kept_alive(lock)
+        if not self._try(lock.acquire):
+            raise StoreUnavailable(f"{self!r} is locked by another process")
+        done = threading.Event()
         try:
+            # At the interpreter's end no thread starts any more; the lock then lasts LOCK_SECONDS.
+            with suppress(RuntimeError):
+                _start_renewing(lock, done)
             yield
         finally:
-            alive.set()
+            done.set()
             _release(lock)
 
-    @contextmanager
-    def _reported(self) -> Generator[None, None, None]:
+    def _try(self, command: Callable[[], T]) -> T:
         try:
-            yield
+            return command()
         except (RedisError, OSError, UnicodeError) as error:
             reason = type(error).__name__
-        else:
-            return
+        # Not while the error is handled: as this one's context it might show the URL.
         raise StoreUnavailable(f"{self!r} cannot be reached ({reason})")
 
 
-def _client(client_or_url: Any) -> Any:
+def _client(client_or_url: redis.Redis | str) -> redis.Redis:
     if isinstance(client_or_url, str):
         return _client_of_url(client_or_url)
     if not isinstance(client_or_url, redis.Redis):
         raise TypeError(
-            f"client_or_url must be a redis.Redis or a URL, not {type(client_or_url).__name__}"
+            "client_or_url of RedisTokenStore must be a redis.Redis or a URL,"
+            f" not {type(client_or_url).__name__}"
         )
     return client_or_url
 
 
-def _client_of_url(url: str) -> Any:
-    try:
-        return redis.Redis.from_url(
+def _client_of_url(url: str) -> redis.Redis:
+    with suppress(TypeError, ValueError, RedisError):
+        client = redis.Redis.from_url(
             url,
             socket_timeout=_SOCKET_TIMEOUT,
             socket_connect_timeout=_SOCKET_TIMEOUT,
-            # A store that does not answer at once is gone on without.
+            # The request goes on without a store that does not answer at once.
             retry=Retry(NoBackoff(), 0),
         )
-    except ValueError:
-        # Told anew: the original may quote a part of the URL, and so of a password.
-        problem = ValueError(
-            "client_or_url is no Redis URL like redis://localhost:6379/0"
-            " (user name and password in it are percent-encoded)"
-        )
-    raise problem
+        # An unknown option in the URL would show only when a command connects.
+        pool = client.connection_pool
+        pool.connection_class(**pool.connection_kwargs)
+        return client
+    # In words of our own: redis' may quote part of the URL, and so of a password.
+    raise ValueError(
+        "client_or_url of RedisTokenStore is not a Redis URL like redis://localhost:6379/0"
+        " (user name and password in it are percent-encoded)"
+    )
 
 
-def _kept_alive(lock: Any) -> threading.Event:
-    """Have a thread renew the lock, which a killed process cannot, until the event is set."""
-    done = threading.Event()
+def _start_renewing(lock: Lock, done: threading.Event) -> None:
+    """Renew the lock on a thread, which dies with its process, until the event is set."""
 
     def renew() -> None:
-        while not done.wait(LOCK_SECONDS / 4):
+        while not done.wait(RENEWAL_SECONDS):
             try:
                 lock.reacquire()
             except LockError:
                 return
             except (RedisError, OSError):
-                # It may answer the next time, before the lock has run out.
+                # Redis may answer the next time, before the lock has run out.
                 continue
 
     threading.Thread(target=renew, name="thingspace-auth-lock", daemon=True).start()
-    return done
 
 
-def _release(lock: Any) -> None:
+def _release(lock: Lock) -> None:
     try:
         lock.release()
-    except (LockError, RedisError, OSError):
-        logger.warning("the lock of the store was lost before it was released")
+    except (RedisError, OSError):
+        logger.warning("the store's lock was lost before it was released")

@@ -1,0 +1,711 @@
+"""The contract, Part 2, rule 5: a refused login is never repeated. In virtual time."""
+
+from __future__ import annotations
+
+import contextlib
+import copy
+import json
+import threading
+from collections.abc import Generator, Iterator
+from pathlib import Path
+from typing import Any, Callable
+
+import pytest
+
+from thingspace_auth_adapters import M2mLoginError, VzM2mCredentials
+
+from .kinds import PASSWORD, Kind, requests_adapter
+from .virtual import (
+    API,
+    LOGIN_PATH,
+    LOGIN_REFUSED,
+    Answer,
+    Call,
+    Platform,
+    VirtualClock,
+    login_refusal,
+    refusal,
+    session_refusal,
+)
+
+HOUR = 3600
+MINUTE = 60
+YEARS = 10 * 365 * 86400
+
+# Each ``yield`` sends the login once; its value is the response.
+Policy = Callable[[Kind, Any], Generator[None, Any, Any]]
+MakeStore = Callable[[], Any]
+
+
+@pytest.fixture(autouse=True)
+def _virtual_time(clock: VirtualClock) -> None:
+    pass
+
+
+@pytest.fixture
+def auth(kind: Kind, platform: Platform) -> Any:
+    return kind.auth(platform, m2m=credentials())
+
+
+def credentials(username: str = "the-user", password: str = PASSWORD) -> VzM2mCredentials:
+    return VzM2mCredentials(username, password)
+
+
+def fails(kind: Kind, auth: Any, platform: Platform) -> Any:
+    """The error of a request that finds no session."""
+    with pytest.raises(kind.request_error) as caught:
+        kind.get(auth, API, platform)
+    return caught.value
+
+
+def blocked(kind: Kind, auth: Any, platform: Platform) -> Any:
+    """The error of a request for which no login is attempted, nor anything else."""
+    before = len(platform.calls)
+    with pytest.raises(M2mLoginError) as caught:
+        kind.get(auth, API, platform)
+    assert isinstance(caught.value, kind.request_error)
+    assert len(platform.calls) == before
+    return caught.value
+
+
+def logs_in(kind: Kind, auth: Any, platform: Platform) -> None:
+    """A request opens a session, by a login that succeeds at once."""
+    before = len(platform.login_calls)
+    platform.logins = []
+    assert kind.get(auth, API, platform).status == 200
+    assert len(platform.login_calls) == before + 1
+
+
+def allow_login(kind: Kind, auth: Any) -> None:
+    if kind.is_async:
+        kind.run(auth.aallow_login)
+    else:
+        auth.allow_login()
+
+
+# What stands between the adapter and the network.
+
+
+def through(kind: Kind, policy: Policy, platform: Platform | None = None) -> dict[str, Any]:
+    """Options for an object whose logins to ``platform``, or the network, go through a policy."""
+    if kind.is_requests:
+        return {"session": session_through(kind, policy, platform)}
+
+    def transport(is_async: bool) -> Any:
+        return transport_through(kind, policy, inner_transport(kind, platform, is_async))
+
+    return {"client_options": {"transport": transport}}
+
+
+def session_through(kind: Kind, policy: Policy, platform: Platform | None) -> Any:
+    import requests
+
+    inner: Any = requests.adapters.HTTPAdapter()
+    if platform is not None:
+        inner = requests_adapter(platform)
+
+    class Through(requests.adapters.BaseAdapter):
+        def send(self, request: Any, *args: Any, **kwargs: Any) -> Any:
+            if not request.url.endswith(LOGIN_PATH):
+                return inner.send(request, *args, **kwargs)
+            return drive(policy(kind, request), lambda: inner.send(request, *args, **kwargs))
+
+        def close(self) -> None:
+            inner.close()
+
+    session = requests.Session()
+    session.trust_env = False
+    for prefix in ("http://", "https://"):
+        session.mount(prefix, Through())
+    return session
+
+
+def inner_transport(kind: Kind, platform: Platform | None, is_async: bool) -> Any:
+    if platform is not None:
+        return kind.transport(platform)
+    name = "AsyncHTTPTransport" if is_async else "HTTPTransport"
+    return getattr(kind.library, name)(verify=False)
+
+
+def transport_through(kind: Kind, policy: Policy, inner: Any) -> Any:
+    library = kind.library
+
+    class Through(library.BaseTransport, library.AsyncBaseTransport):  # type: ignore[name-defined,misc]
+        def handle_request(self, request: Any) -> Any:
+            if not str(request.url).endswith(LOGIN_PATH):
+                return inner.handle_request(request)
+            return drive(policy(kind, request), lambda: inner.handle_request(request))
+
+        async def handle_async_request(self, request: Any) -> Any:
+            if not str(request.url).endswith(LOGIN_PATH):
+                return await inner.handle_async_request(request)
+            steps = policy(kind, request)
+            return await adrive(steps, lambda: inner.handle_async_request(request))
+
+        def close(self) -> None:
+            inner.close()
+
+        async def aclose(self) -> None:
+            await inner.aclose()
+
+    return Through()
+
+
+def drive(steps: Generator[None, Any, Any], send: Callable[[], Any]) -> Any:
+    try:
+        next(steps)
+        while True:
+            try:
+                response = send()
+            except Exception as error:
+                steps.throw(error)
+            else:
+                steps.send(response)
+                response.close()
+    except StopIteration as end:
+        return end.value
+
+
+async def adrive(steps: Generator[None, Any, Any], send: Callable[[], Any]) -> Any:
+    try:
+        next(steps)
+        while True:
+            try:
+                response = await send()
+            except Exception as error:
+                steps.throw(error)
+            else:
+                steps.send(response)
+                await response.aclose()
+    except StopIteration as end:
+        return end.value
+
+
+def retrying(kind: Kind, request: Any) -> Generator[None, Any, Any]:
+    """Rewinds what can be rewound, and sends until it gets a success, six times at most."""
+    for _ in range(5):
+        try:
+            response = yield
+        except Exception:
+            response = None
+        if response is not None and response.status_code < 400:
+            return response
+        with contextlib.suppress(Exception):
+            request.body.seek(0)
+    return (yield)
+
+
+def unreachable(kind: Kind, request: Any) -> Generator[None, Any, Any]:
+    if request is not None:
+        raise kind.connect_error("nobody listens")
+    return (yield)
+
+
+class TimeLimit(Exception):
+    """What a signal handler raises when a job's time is up."""
+
+
+def connecting_for_too_long(kind: Kind, request: Any) -> Generator[None, Any, Any]:
+    if request is not None:
+        raise TimeLimit
+    return (yield)
+
+
+# Refused.
+
+REFUSALS = {
+    "wrong password": login_refusal(),
+    "401": Answer(401, {"errorCode": "X"}),
+    "403": Answer(403, LOGIN_REFUSED),
+    "404": Answer(404, LOGIN_REFUSED),
+    "session to blame": session_refusal(),
+}
+
+
+@pytest.mark.parametrize("name", list(REFUSALS))
+def test_login_that_was_answered_4xx_with_an_error_code_is_never_repeated(
+    kind: Kind, platform: Platform, auth: Any, clock: VirtualClock, name: str
+) -> None:
+    answer = REFUSALS[name]
+    platform.logins = [answer]
+    assert isinstance(fails(kind, auth, platform), M2mLoginError)
+    for pause in (0, HOUR, YEARS):
+        clock.advance(pause)
+        error = blocked(kind, auth, platform)
+        assert error.status_code == answer.status
+        assert error.error_code == json.loads(answer.body)["errorCode"]
+    with pytest.raises(M2mLoginError):
+        kind.fetch_session(auth)
+    assert platform.trail == ["token", "login"]
+
+
+def test_login_by_hand_counts_like_any_other(kind: Kind, platform: Platform, auth: Any) -> None:
+    platform.logins = [login_refusal()]
+    for _ in range(2):
+        with pytest.raises(M2mLoginError):
+            kind.fetch_session(auth)
+    blocked(kind, auth, platform)
+    assert platform.trail == ["token", "login"]
+
+
+def test_refusal_after_an_unknown_outcome_is_a_refusal(
+    kind: Kind, platform: Platform, auth: Any, clock: VirtualClock
+) -> None:
+    platform.logins = [Answer(500), login_refusal()]
+    assert fails(kind, auth, platform).status_code == 400
+    clock.advance(YEARS)
+    assert blocked(kind, auth, platform).status_code == 400
+    assert len(platform.login_calls) == 2
+
+
+# Unknown.
+
+UNKNOWNS = {
+    "timeout": Answer(failure="read timeout"),
+    "lost": Answer(failure="protocol"),
+    "500": Answer(500, b"oops"),
+    "502 with an error code": Answer(502, {"errorCode": "X"}),
+    "503": Answer(503),
+    "empty 401": Answer(401),
+    "404": Answer(404, {"error": "x"}),
+    "400 in no JSON": Answer(400, b"errorCode"),
+    "no error code": Answer(400, {"errorCode": None, "errorMessage": "x"}),
+    "no token": Answer(200, {"ok": True}),
+    "empty token": Answer(200, {"sessionToken": ""}),
+    "odd token": Answer(200, {"sessionToken": "a\nb"}),
+    "no text": Answer(200, {"sessionToken": 5}),
+    "html": Answer(200, b"<html>welcome</html>"),
+    "redirect": Answer(302, b"", {"Location": "https://elsewhere.example/"}),
+}
+
+
+@pytest.mark.parametrize("name", list(UNKNOWNS))
+def test_two_logins_of_unknown_outcome_are_followed_by_none(
+    kind: Kind, platform: Platform, auth: Any, name: str
+) -> None:
+    platform.logins = [UNKNOWNS[name]] * 9
+    for _ in range(4):
+        fails(kind, auth, platform)
+    error = blocked(kind, auth, platform)
+    assert (error.status_code, error.error_code) == (None, None)
+    assert len(platform.login_calls) == 2
+
+
+@pytest.mark.parametrize("name", ["timeout", "500", "empty 401"])
+def test_two_more_are_risked_after_an_hour_and_then_none_ever(
+    kind: Kind, platform: Platform, auth: Any, clock: VirtualClock, name: str
+) -> None:
+    platform.logins = [UNKNOWNS[name]] * 9
+    for logins in (2, 4):
+        for _ in range(3):
+            fails(kind, auth, platform)
+        assert len(platform.login_calls) == logins
+        clock.advance(HOUR - MINUTE)
+        blocked(kind, auth, platform)
+        clock.advance(2 * MINUTE)
+    clock.advance(YEARS)
+    blocked(kind, auth, platform)
+
+
+@pytest.mark.parametrize("name", list(UNKNOWNS))
+def test_success_resets_the_count(
+    kind: Kind, platform: Platform, auth: Any, clock: VirtualClock, name: str
+) -> None:
+    for _ in range(3):
+        platform.logins = [UNKNOWNS[name], platform.new_session()]
+        with contextlib.suppress(kind.request_error):
+            kind.get(auth, API, platform)
+        assert kind.get(auth, API, platform).status == 200
+        clock.advance(20 * MINUTE)
+    assert len(platform.login_calls) == 6
+
+
+@pytest.mark.parametrize("name", ["timeout", "lost", "500"])
+def test_transient_unknown_outcome_is_tried_once_more_at_once(
+    kind: Kind, platform: Platform, auth: Any, name: str
+) -> None:
+    platform.logins = [UNKNOWNS[name]]
+    assert kind.get(auth, API, platform).status == 200
+    assert platform.trail == ["token", "login", "login", "api"]
+
+
+def test_logins_of_unknown_outcome_are_those_of_all_objects_of_the_account(
+    kind: Kind, platform: Platform
+) -> None:
+    platform.logins = [UNKNOWNS["empty 401"]] * 9
+    for _ in range(4):
+        fails(kind, kind.auth(platform, m2m=credentials()), platform)
+    assert len(platform.login_calls) == 2
+
+
+@pytest.mark.parametrize("is_sent", [False, True], ids=["connecting", "sent"])
+def test_interrupt_of_a_synchronous_login_counts_only_if_it_was_sent(
+    sync_kind: Kind, platform: Platform, is_sent: bool
+) -> None:
+    interrupt = KeyboardInterrupt()
+    is_interrupted = True
+
+    def interrupted(kind: Kind, request: Any) -> Generator[None, Any, Any]:
+        response = (yield) if is_sent or not is_interrupted else None
+        if is_interrupted:
+            raise interrupt
+        return response
+
+    auth = sync_kind.auth(m2m=credentials(), **through(sync_kind, interrupted, platform))
+    for _ in range(2):
+        with pytest.raises(KeyboardInterrupt) as caught:
+            sync_kind.get(auth, API, platform)
+        assert caught.value is interrupt
+    is_interrupted = False
+    if is_sent:
+        assert len(platform.login_calls) == 2
+        assert blocked(sync_kind, auth, platform).status_code is None
+    else:
+        logs_in(sync_kind, auth, platform)
+        assert len(platform.login_calls) == 1
+
+
+# No attempt.
+
+NO_ATTEMPTS = {
+    "429": Answer(429, b"slow down"),
+    "429 with an error code": Answer(429, {"errorCode": "X"}),
+    "429 fault": Answer(429, {"fault": {"code": "900800", "message": "throttled"}}),
+    "503 fault": Answer(503, {"fault": {"code": "900800"}}),
+    "403 fault": Answer(403, {"fault": {"code": "900908", "message": "Resource forbidden"}}),
+    "400 fault": Answer(400, {"fault": {"code": "900906", "message": "No matching resource"}}),
+    "403 fault in XML": Answer(
+        403, b'<?xml version="1.0"?>\n<am:fault xmlns:am="x"><am:code>900908</am:code></am:fault>'
+    ),
+    "401 fault": refusal(),
+}
+
+
+@pytest.mark.parametrize("name", list(NO_ATTEMPTS))
+def test_what_the_gateway_kept_from_the_login_does_not_count(
+    kind: Kind, platform: Platform, auth: Any, name: str
+) -> None:
+    platform.logins = [NO_ATTEMPTS[name]] * 99
+    for _ in range(6):
+        fails(kind, auth, platform)
+    assert len(platform.login_calls) >= 6
+    logs_in(kind, auth, platform)
+
+
+def test_what_the_gateway_kept_from_the_login_does_not_reset_the_count(
+    kind: Kind, platform: Platform, auth: Any
+) -> None:
+    platform.logins = [Answer(500), NO_ATTEMPTS["429"], Answer(500), NO_ATTEMPTS["429"]]
+    for _ in range(3):
+        fails(kind, auth, platform)
+    blocked(kind, auth, platform)
+    assert len(platform.login_calls) == 3
+
+
+@pytest.mark.parametrize("policy", [unreachable, connecting_for_too_long])
+def test_login_whose_body_was_never_read_does_not_count(
+    kind: Kind, platform: Platform, policy: Policy
+) -> None:
+    auth = kind.auth(m2m=credentials(), **through(kind, policy, platform))
+    for _ in range(6):
+        with pytest.raises((kind.connect_error, TimeLimit)):
+            kind.get(auth, API, platform)
+    logs_in(kind, kind.auth(platform, m2m=credentials()), platform)
+    assert len(platform.login_calls) == 1
+
+
+# The body.
+
+
+def test_body_of_a_login_has_its_length_announced(
+    kind: Kind, platform: Platform, auth: Any
+) -> None:
+    kind.get(auth, API, platform)
+    (login,) = platform.login_calls
+    assert json.loads(login.body) == {"username": "the-user", "password": PASSWORD}
+    assert login.headers["content-length"] == str(len(login.body))
+    assert "transfer-encoding" not in login.headers
+
+
+@pytest.mark.parametrize("name", ["wrong password", "500", "lost", "429"])
+def test_body_of_a_login_can_be_read_once_whatever_is_beneath(
+    kind: Kind, platform: Platform, name: str
+) -> None:
+    answer = {**REFUSALS, **UNKNOWNS, **NO_ATTEMPTS}[name]
+    platform.logins = [answer] * 99
+    auth = kind.auth(m2m=credentials(), **through(kind, retrying, platform))
+    for _ in range(4):
+        fails(kind, auth, platform)
+    blocked(kind, auth, platform)
+    assert 1 <= len(platform.login_calls) <= 2
+
+
+# Whose count it is.
+
+
+def test_copies_and_new_objects_share_the_count(kind: Kind, platform: Platform, auth: Any) -> None:
+    earlier = [copy.copy(auth), copy.deepcopy(auth), kind.auth(platform, m2m=credentials())]
+    platform.logins = [login_refusal()]
+    fails(kind, auth, platform)
+    later = [copy.copy(auth), copy.deepcopy(auth), kind.auth(platform, m2m=credentials())]
+    platform.calls.clear()
+    for each in (*earlier, *later):
+        assert blocked(kind, each, platform).status_code == 400
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"m2m": credentials(password="another password")},
+        {"m2m": credentials(username="another user")},
+        {"base_url": "https://staging.thingspace.verizon.com"},
+    ],
+    ids=["password", "user name", "base URL"],
+)
+def test_other_accounts_have_a_count_of_their_own(
+    kind: Kind, platform: Platform, auth: Any, options: dict[str, Any]
+) -> None:
+    other = kind.auth(platform, **{"m2m": credentials(), **options})
+    platform.logins = [login_refusal()]
+    fails(kind, auth, platform)
+    logs_in(kind, other, platform)
+    blocked(kind, auth, platform)
+
+
+# The way out.
+
+
+def test_same_credentials_again_are_no_way_out_and_others_are(
+    kind: Kind, platform: Platform, any_store: Any
+) -> None:
+    auth = kind.auth(platform, m2m=credentials(), store=any_store)
+    platform.logins = [login_refusal()]
+    fails(kind, auth, platform)
+    auth.m2m = credentials()
+    blocked(kind, auth, platform)
+    auth.m2m = credentials(password="corrected")
+    logs_in(kind, auth, platform)
+    auth.m2m = credentials()
+    blocked(kind, auth, platform)
+
+
+@pytest.mark.parametrize(
+    "answers", [[login_refusal()], [Answer(500)] * 2, [Answer(500)] * 4], ids=["400", "2", "4"]
+)
+def test_allow_login_is_the_way_out_and_the_count_begins_anew(
+    kind: Kind, platform: Platform, clock: VirtualClock, any_store: Any, answers: list[Answer]
+) -> None:
+    auth = kind.auth(platform, m2m=credentials(), store=any_store)
+    for _ in range(2):
+        platform.logins = list(answers)
+        fails(kind, auth, platform)
+        while platform.logins:
+            clock.advance(HOUR + MINUTE)
+            fails(kind, auth, platform)
+        blocked(kind, auth, platform)
+        allow_login(kind, auth)
+    logs_in(kind, auth, platform)
+
+
+# What the error says.
+
+
+def test_error_says_when_and_why_and_how_to_go_on(
+    kind: Kind, platform: Platform, auth: Any, clock: VirtualClock
+) -> None:
+    platform.logins = [login_refusal()]
+    first = fails(kind, auth, platform)
+    refused_at = clock.wall
+    clock.advance(YEARS)
+    for error in (first, blocked(kind, auth, platform)):
+        assert error.refused_at == refused_at
+        assert error.error_code == LOGIN_REFUSED["errorCode"]
+        assert error.error_message == LOGIN_REFUSED["errorMessage"]
+        for part in (*LOGIN_REFUSED.values(), "2023-11-1", "remember", "lock", "allow_login()"):
+            assert part in str(error)
+        assert "thingspace-auth clear" not in str(error)
+
+
+def test_error_after_unknown_outcomes_says_until_when(
+    kind: Kind, platform: Platform, auth: Any, clock: VirtualClock
+) -> None:
+    platform.logins = [Answer(500)] * 2
+    fails(kind, auth, platform)
+    text = str(blocked(kind, auth, platform))
+    for part in ("until", "2023-11-1", "remember", "lock", "allow_login()"):
+        assert part in text
+
+
+def test_error_names_the_file_store_and_the_command_that_clears_it(
+    kind: Kind, platform: Platform, tmp_path: Path
+) -> None:
+    store = file_store(tmp_path / "store")
+    auth = kind.auth(platform, m2m=credentials(), store=store)
+    platform.logins = [login_refusal()]
+    for error in (fails(kind, auth, platform), blocked(kind, auth, platform)):
+        for part in ("allow_login()", "thingspace-auth clear", str(tmp_path / "store")):
+            assert part in str(error)
+
+
+# In a store.
+
+
+def file_store(directory: Path) -> Any:
+    pytest.importorskip("filelock")
+    pytest.importorskip("platformdirs")
+    from thingspace_auth_adapters.stores import FileTokenStore
+
+    return FileTokenStore(directory)
+
+
+def memory_store() -> Any:
+    from thingspace_auth_adapters.stores import StoreUnavailable, TokenStore
+
+    class MemoryStore(TokenStore):
+        def __init__(self) -> None:
+            super().__init__()
+            self.entries: dict[str, bytes] = {}
+            self.is_down = False
+            self._locks: dict[str, threading.Lock] = {}
+
+        def _check(self) -> None:
+            if self.is_down:
+                raise StoreUnavailable("it is down")
+
+        def read(self, name: str) -> bytes | None:
+            self._check()
+            return self.entries.get(name)
+
+        def write(self, name: str, content: bytes) -> None:
+            self._check()
+            self.entries[name] = content
+
+        def delete(self, name: str) -> None:
+            self._check()
+            self.entries.pop(name, None)
+
+        @contextlib.contextmanager
+        def locked(self, name: str) -> Iterator[None]:
+            self._check()
+            with self._locks.setdefault(name, threading.Lock()):
+                yield
+
+    return MemoryStore()
+
+
+@pytest.fixture(params=["none", "memory", "file"])
+def any_store(request: pytest.FixtureRequest, tmp_path: Path) -> Any:
+    if request.param == "none":
+        return None
+    return memory_store() if request.param == "memory" else file_store(tmp_path / "store")
+
+
+@pytest.fixture(params=["memory", "file"])
+def make_store(request: pytest.FixtureRequest, tmp_path: Path) -> MakeStore:
+    """Makes what another process would make for itself: an object on the same store."""
+    if request.param == "file":
+        return lambda: file_store(tmp_path / "store")
+    one = memory_store()
+    return lambda: one
+
+
+def another_process(kind: Kind, platform: Platform, store: Any, **options: Any) -> Any:
+    """The auth object of a process that has logged in nowhere so far."""
+    from thingspace_auth_adapters._core import login_guard
+
+    login_guard.forget_all()
+    return kind.auth(platform, **{"m2m": credentials(), "store": store, **options})
+
+
+def test_refusal_is_remembered_for_every_process(
+    kind: Kind, platform: Platform, make_store: MakeStore, clock: VirtualClock
+) -> None:
+    platform.logins = [login_refusal()]
+    fails(kind, another_process(kind, platform, make_store()), platform)
+    refused_at = clock.wall
+    for _ in range(2):
+        clock.advance(YEARS)
+        error = blocked(kind, another_process(kind, platform, make_store()), platform)
+        assert (error.status_code, error.refused_at) == (400, refused_at)
+        assert error.error_code == LOGIN_REFUSED["errorCode"]
+        assert "allow_login()" in str(error)
+    assert len(platform.login_calls) == 1
+
+
+def test_unknown_outcomes_add_up_over_processes(
+    kind: Kind, platform: Platform, make_store: MakeStore, clock: VirtualClock
+) -> None:
+    platform.logins = [UNKNOWNS["empty 401"]] * 9
+    for logins in (2, 4):
+        for _ in range(3):
+            fails(kind, another_process(kind, platform, make_store()), platform)
+        assert len(platform.login_calls) == logins
+        clock.advance(HOUR - MINUTE)
+        blocked(kind, another_process(kind, platform, make_store()), platform)
+        clock.advance(2 * MINUTE)
+    clock.advance(YEARS)
+    blocked(kind, another_process(kind, platform, make_store()), platform)
+
+
+def test_login_is_in_the_store_before_it_is_sent(kind: Kind, platform: Platform) -> None:
+    """What a process leaves behind that is killed while it waits for the answer."""
+    left: list[dict[str, bytes]] = []
+    store = memory_store()
+
+    def note(call: Call, answer: Any = platform.handle) -> Answer:
+        if call.path == LOGIN_PATH:
+            left.append(dict(store.entries))
+        return answer(call)  # type: ignore[no-any-return]
+
+    platform.handle = note  # type: ignore[method-assign]
+    for number in (1, 2):
+        kind.get(another_process(kind, platform, store), API, platform)
+        assert len(left) == number
+        store = memory_store()
+        store.entries = left[-1]
+    assert blocked(kind, another_process(kind, platform, store), platform).status_code is None
+
+
+def test_allow_login_in_one_process_is_for_all(
+    kind: Kind, platform: Platform, make_store: MakeStore
+) -> None:
+    platform.logins = [login_refusal()]
+    fails(kind, another_process(kind, platform, make_store()), platform)
+    allow_login(kind, another_process(kind, platform, make_store()))
+    logs_in(kind, another_process(kind, platform, make_store()), platform)
+
+
+def test_refusal_that_was_cleared_from_the_store_is_forgotten_by_running_processes(
+    kind: Kind, platform: Platform
+) -> None:
+    store = memory_store()
+    auth = kind.auth(platform, m2m=credentials(), store=store)
+    platform.logins = [login_refusal()]
+    fails(kind, auth, platform)
+    blocked(kind, auth, platform)
+    store.entries.clear()
+    logs_in(kind, auth, platform)
+
+
+@pytest.mark.parametrize("is_down", [False, True], ids=["refused before", "refused meanwhile"])
+def test_process_has_a_count_of_its_own_while_the_store_cannot_be_reached(
+    kind: Kind, platform: Platform, is_down: bool
+) -> None:
+    store = memory_store()
+    auth = kind.auth(platform, m2m=credentials(), store=store)
+    store.is_down = is_down
+    platform.logins = [login_refusal()]
+    fails(kind, auth, platform)
+    store.is_down = True
+    assert blocked(kind, auth, platform).status_code == 400
+    assert blocked(kind, kind.auth(platform, m2m=credentials()), platform).status_code == 400
+
+
+def test_other_credentials_in_the_same_store_have_a_count_of_their_own(
+    kind: Kind, platform: Platform, make_store: MakeStore
+) -> None:
+    platform.logins = [login_refusal()]
+    fails(kind, another_process(kind, platform, make_store()), platform)
+    corrected = credentials(password="corrected")
+    logs_in(kind, another_process(kind, platform, make_store(), m2m=corrected), platform)
+    blocked(kind, another_process(kind, platform, make_store()), platform)

@@ -1,0 +1,242 @@
+"""Which credential an answer rejects: the table of ThingSpace's answers, and near misses."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from thingspace_auth_adapters._wire.rejection import (
+    BODY_LIMIT,
+    Credential,
+    Rejection,
+    classify,
+    is_readable,
+    may_reject,
+)
+
+BEARER = Rejection(Credential.BEARER)
+SUSPECTED = Rejection(Credential.BEARER, is_certain=False)
+SESSION = Rejection(Credential.SESSION)
+NEITHER = Rejection(None)
+
+
+def fault(code: object) -> dict[str, Any]:
+    return {"fault": {"code": code, "message": "…", "description": "Access failure for API"}}
+
+
+def error(code: object, message: object = "…") -> dict[str, Any]:
+    return {"errorCode": code, "errorMessage": message}
+
+
+EXPIRED = "UnifiedWebService.REQUEST_FAILED.SessionToken.Expired"
+LOCATION_EXPIRED = "UWS verification failure (The Session has expired.)"
+CLOUD = {
+    "error": "unauthorized",
+    "error_description": "Failure response received for UWS V1 REST accounts: [400]",
+    "cause": "Requested service is unauthorized for given token",
+}
+FORBIDDEN_XML = b"<am:fault xmlns:am='x'><am:code>900908</am:code></am:fault>"
+
+# In the order of the platform's table.
+TABLE: list[tuple[int, Any, Rejection]] = [
+    (401, fault("900901"), BEARER),
+    (401, fault("900902"), BEARER),
+    (401, fault("900903"), BEARER),
+    (401, fault("900904"), BEARER),
+    (400, fault("900906"), NEITHER),
+    (403, FORBIDDEN_XML, NEITHER),
+    (429, fault("900800"), NEITHER),
+    (503, fault("900800"), NEITHER),
+    (400, error(EXPIRED), SESSION),
+    (400, error("UnifiedWebService.INPUT_INVALID.SessionToken.Invalid"), SESSION),
+    (400, error("UnifiedWebService.REQUEST_FAILED.SessionToken.Format"), SESSION),
+    (400, error("INVALID_PARAMETER", LOCATION_EXPIRED), SESSION),
+    (
+        400,
+        error("INVALID_PARAMETER", "UWS verification failure (Could not find account 1)"),
+        NEITHER,
+    ),
+    *((status, CLOUD, SESSION) for status in (400, 401, 403, 404, 422, 499)),
+    (401, error("INVALID_ACCOUNT"), NEITHER),
+    (401, b"", SUSPECTED),
+    (401, b"<html>Unauthorized</html>", SUSPECTED),
+    (401, {"message": "no"}, SUSPECTED),
+]
+
+
+@pytest.mark.parametrize(("status", "body", "rejection"), TABLE)
+def test_platforms_table(status: int, body: Any, rejection: Rejection) -> None:
+    content = body if isinstance(body, bytes) else json.dumps(body).encode()
+    assert classify(status, {}, content) == rejection
+
+
+@pytest.mark.parametrize(
+    ("status", "headers", "body", "rejection"),
+    [
+        (401, {}, b'{"fault": {"code": "900901"}}', BEARER),
+        (401, {}, b'{"fault": {"code": 900902}}', BEARER),
+        (401, {}, b'{"fault": "900901"}', SUSPECTED),
+        (401, {}, b'{"message": "900901 Invalid Credentials"}', SUSPECTED),
+        (401, {}, b'{"fault": {"description": "900901"}}', SUSPECTED),
+        (401, {}, b'{"fault": {"code": "900906"}}', NEITHER),
+        (401, {}, b'{"fault": {"code": "900910"}}', NEITHER),
+        (401, {}, b'{"errorCode": "INVALID_ACCOUNT"}', NEITHER),
+        (401, {}, b'{"error": "invalid_token"}', SUSPECTED),
+        (401, {}, '{"fault": {"code": "900901"}}'.encode("utf-16"), BEARER),
+        (401, {}, b"<am:fault><am:code>900901</am:code></am:fault>", SUSPECTED),
+        (401, {"www-authenticate": "Bearer error=invalid_token"}, b"", BEARER),
+        (401, {"www-authenticate": 'bearer realm="a", ERROR="INVALID_TOKEN"'}, b"", BEARER),
+        (401, {"www-authenticate": 'Bearer error="invalid_request"'}, b"", NEITHER),
+        (401, {"www-authenticate": 'Digest error="invalid_token"'}, b"", SUSPECTED),
+        (401, {"www-authenticate": "NotBearer error=invalid_token"}, b"", SUSPECTED),
+        (403, {}, b'{"fault": {"code": "900901"}}', NEITHER),
+        (400, {"www-authenticate": "Bearer error=invalid_token"}, b"", NEITHER),
+    ],
+)
+def test_near_misses_of_a_rejected_bearer(
+    status: int, headers: dict[str, str], body: bytes, rejection: Rejection
+) -> None:
+    assert classify(status, headers, body) == rejection
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        error("REQUEST_FAILED.SessionToken.Expired"),
+        error("DeviceService.REQUEST_FAILED.SessionToken.Expired"),
+        error("a.b.c.INPUT_INVALID.SessionToken.Invalid"),
+        {"errorCode": EXPIRED},
+        error(EXPIRED, None),
+        error("INVALID_PARAMETER", "uws verification failure( the session has expired )"),
+        error("LocationService.INVALID_PARAMETER", LOCATION_EXPIRED),
+        {**CLOUD, "error_description": "Failure response received for UWS V2: [401]"},
+        {**CLOUD, "cause": "requested service is unauthorized for given token."},
+    ],
+)
+def test_other_forms_of_a_rejected_session(fields: Any) -> None:
+    for status in (400, 401):
+        assert classify(status, {}, json.dumps(fields).encode()) == SESSION
+
+
+NEAR_MISSES: list[Any] = [
+    {"errorMessage": EXPIRED},
+    {"error": EXPIRED},
+    {"details": {"errorCode": EXPIRED}},
+    [error(EXPIRED)],
+    error([EXPIRED]),
+    error({"code": EXPIRED}),
+    error(EXPIRED.lower()),
+    error(EXPIRED + "ByAdmin"),
+    error(EXPIRED + " "),
+    error("REQUEST_FAILED.SessionTokens.Expired"),
+    error("REQUEST_FAILED.Expired"),
+    error("SessionToken.Expired"),
+    error("XREQUEST_FAILED.SessionToken.Expired"),
+    error("REQUEST_FAILED.SessionToken.Limit"),
+    error("OTHER", LOCATION_EXPIRED),
+    error("INVALID_PARAMETER", "The Session has expired."),
+    error("INVALID_PARAMETER", "UWS verification failure (The Session has not expired.)"),
+    error("INVALID_PARAMETER", f"device named '{LOCATION_EXPIRED}' not found"),
+    error("INVALID_PARAMETER", [LOCATION_EXPIRED]),
+    {"errorCode": "INVALID_PARAMETER", "message": LOCATION_EXPIRED},
+    {"errorMessage": LOCATION_EXPIRED},
+    {**CLOUD, "error": "unauthorised"},
+    {**CLOUD, "cause": "Requested device is unauthorized"},
+    {**CLOUD, "cause": None},
+    {**CLOUD, "error_description": "Failure response received for NEWS accounts: [400]"},
+    {"error": "unauthorized", "error_description": CLOUD["cause"]},
+]
+
+
+@pytest.mark.parametrize("fields", NEAR_MISSES)
+def test_near_misses_of_a_rejected_session(fields: Any) -> None:
+    assert classify(400, {}, json.dumps(fields).encode()) == NEITHER
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        f"<error><errorCode>{EXPIRED}</errorCode></error>".encode(),
+        f"errorCode={EXPIRED}".encode(),
+        json.dumps(error(EXPIRED)).encode()[:-1],
+        b"[" * 50_000,
+        b"\xff\xfe" + b"\0" * 100,
+        b"",
+    ],
+    ids=["xml", "form", "truncated", "deep", "undecodable", "empty"],
+)
+def test_bodies_that_are_no_json_reject_no_session(body: bytes) -> None:
+    assert classify(400, {}, body) == NEITHER
+
+
+def test_beginning_of_a_huge_body_rejects_no_session() -> None:
+    huge = json.dumps({"padding": "x" * 20_000_000, **error(EXPIRED)}).encode()
+    assert classify(400, {}, huge[:BODY_LIMIT]) == NEITHER
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16", "utf-32", "latin-1"])
+def test_other_encodings_are_understood(encoding: str) -> None:
+    text = json.dumps(error(EXPIRED, "abgelaufen für immer"), ensure_ascii=False)
+    assert classify(400, {}, text.encode(encoding)) == SESSION
+
+
+@pytest.mark.parametrize("status", [200, 302, 500, 502, 503])
+def test_only_4xx_can_reject(status: int) -> None:
+    assert classify(status, {}, json.dumps(error(EXPIRED)).encode()) == NEITHER
+    assert not may_reject(status, Credential.BEARER)
+    assert not may_reject(status, Credential.SESSION)
+
+
+def test_only_a_401_can_reject_the_bearer() -> None:
+    bearers, sessions = (
+        [status for status in range(100, 600) if may_reject(status, credential)]
+        for credential in (Credential.BEARER, Credential.SESSION)
+    )
+    assert bearers == [401]
+    assert sessions == list(range(400, 500))
+
+
+@given(
+    st.integers(100, 599),
+    st.dictionaries(st.sampled_from(["www-authenticate", "content-type"]), st.text()),
+    st.one_of(
+        st.binary(),
+        st.recursive(
+            st.none() | st.booleans() | st.floats() | st.text(),
+            lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner),
+        ).map(lambda value: json.dumps(value).encode()),
+        st.dictionaries(
+            st.sampled_from(["errorCode", "errorMessage", "error", "cause", "fault"]),
+            st.none() | st.text() | st.lists(st.text()) | st.dictionaries(st.text(), st.text()),
+        ).map(lambda value: json.dumps(value).encode()),
+    ),
+)
+def test_no_answer_is_too_odd(status: int, headers: dict[str, str], body: bytes) -> None:
+    rejection = classify(status, headers, body)
+    assert rejection.credential is not Credential.SESSION
+    assert rejection.credential is None or status == 401
+
+
+@pytest.mark.parametrize(
+    ("headers", "readable"),
+    [
+        ({}, True),
+        ({"content-length": str(BODY_LIMIT)}, True),
+        ({"content-length": str(BODY_LIMIT + 1)}, False),
+        ({"content-length": "9" * 99}, False),
+        ({"content-length": "-1"}, False),
+        ({"content-length": "many"}, False),
+        ({"content-encoding": "identity"}, True),
+        ({"content-encoding": "gzip"}, True),
+        ({"content-encoding": " Deflate "}, True),
+        ({"content-encoding": "br"}, False),
+        ({"content-encoding": "zstd"}, False),
+        ({"content-encoding": "gzip, gzip"}, False),
+    ],
+)
+def test_body_that_is_long_or_may_grow_is_not_read(headers: dict[str, str], readable: bool) -> None:
+    assert is_readable(headers) is readable

@@ -1,0 +1,321 @@
+"""The adapter for httpx and httpx2: one piece of code, told which library it is for.
+
+The two libraries' classes have the same names and ways but no common base, so what is one's or the
+other's object has no narrower type than ``Any`` here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator, Generator, Iterable, Mapping
+from typing import TYPE_CHECKING, Any, NoReturn, TypeVar, overload
+
+from .._core.effects import Exchange, Steps, is_in_blocking_call
+from .._model.checks import naming
+from .._model.credentials import HasOauthCredentials, OauthOnTokenUpdate, OauthTokenProvider
+from .._model.hosts import AUTHORIZATION, SESSION_HEADERS, origin
+from .._model.tokens import OauthToken, OptionalToken
+from .._wire.messages import LOGIN_PATH, TOKEN_PATH
+from ..stores.token_store import TokenStore
+from . import base
+from .base import Outgoing, logger
+from .httpx_transport import HttpxTransport, can_resend, checked_options
+
+if TYPE_CHECKING:
+    from .._model.m2m import M2m
+
+T = TypeVar("T")
+A = TypeVar("A", bound="ThingspaceAuth")
+
+
+class ThingspaceAuth(base.ThingspaceAuth):
+    """ThingSpace's tokens on every request of a client, acquired and renewed as needed.
+
+    Give either a credentials object or its fields by name. One object may serve any number of
+    clients, synchronous and asynchronous, threads, and event loops (asyncio or trio).
+
+    Args:
+        thingspace_oauth_credentials: a :class:`ThingspaceOauthCredentials`, or any object with
+            its getters, such as the official SDK's.
+        oauth_client_id (str): and the six that follow: see :class:`ThingspaceOauthCredentials`.
+            Under an asynchronous client both callbacks may be plain functions or ``async def``.
+        base_url (str): scheme, host and port of the platform.
+        allowed_hosts (Iterable[str] | None): the only hosts that are ever sent a token: each
+            ``host``, ``host:port`` or ``*.domain``. By default ThingSpace's hosts, or, for
+            another ``base_url``, only its host and port.
+        timeout (float): seconds for one call of the token, revocation, login or logout endpoint,
+            for connecting and for each read. The request's own timeout does not apply to it.
+        client_options (Mapping[str, Any] | None): keyword arguments for the private clients that
+            call these endpoints (``verify``, ``proxy``, ``mounts``, ``transport``, …); a value
+            may be a function of ``is_async``.
+        m2m (VzM2mCredentials | str | None): what M2M sessions are opened with, for requests that
+            need a session token beside the bearer. A session token, or an object with the getter
+            ``vz_m2m_token`` such as the official SDK's, is sent and never renewed. The client
+            copies the session token to every redirect's target, so leave
+            ``follow_redirects=False``, or add ``event_hooks={"request": [auth.guard]}``.
+        store (TokenStore | None): shares the tokens with other processes.
+
+    Raises:
+        TypeError, ValueError: an argument is bad; the message names it.
+    """
+
+    _library: Any
+
+    @overload
+    def __init__(
+        self,
+        thingspace_oauth_credentials: HasOauthCredentials,
+        *,
+        base_url: str = ...,
+        allowed_hosts: Iterable[str] | None = ...,
+        timeout: float = ...,
+        client_options: Mapping[str, Any] | None = ...,
+        m2m: M2m = ...,
+        store: TokenStore | None = ...,
+    ) -> None: ...
+
+    @overload
+    def __init__(
+        self,
+        *,
+        oauth_client_id: str,
+        oauth_client_secret: str,
+        oauth_token: OptionalToken = ...,
+        oauth_scopes: Iterable[str] | str | None = ...,
+        oauth_token_provider: OauthTokenProvider | None = ...,
+        oauth_on_token_update: OauthOnTokenUpdate | None = ...,
+        oauth_clock_skew: int | float | None = ...,
+        base_url: str = ...,
+        allowed_hosts: Iterable[str] | None = ...,
+        timeout: float = ...,
+        client_options: Mapping[str, Any] | None = ...,
+        m2m: M2m = ...,
+        store: TokenStore | None = ...,
+    ) -> None: ...
+
+    def __init__(
+        self, *args: Any, client_options: Mapping[str, Any] | None = None, **options: Any
+    ) -> None:
+        with naming("ThingspaceAuth"):
+            self._client_options = checked_options(self._library, client_options)
+        super().__init__(*args, **options)
+
+    @overload
+    @classmethod
+    def from_environment(cls: type[A]) -> A: ...
+
+    @overload
+    @classmethod
+    def from_environment(
+        cls: type[A],
+        *,
+        base_url: str = ...,
+        allowed_hosts: Iterable[str] | None = ...,
+        timeout: float = ...,
+        client_options: Mapping[str, Any] | None = ...,
+        m2m: M2m = ...,
+        store: TokenStore | None = ...,
+    ) -> A: ...
+
+    @classmethod
+    def from_environment(cls, **options: Any) -> Any:
+        """An auth object from the environment.
+
+        Reads what :meth:`ThingspaceOauthCredentials.from_environment` reads; the M2M account as
+        :meth:`VzM2mCredentials.from_environment` does, if it is there; and
+        ``THINGSPACE_BASE_URL``, if it is there.
+
+        Args:
+            **options: those of the constructor; they come before the environment.
+
+        Raises:
+            TypeError, ValueError: a variable is missing or bad; the message names it.
+        """
+        return cls._from_environment(options)
+
+    def sync_auth_flow(self, request: Any) -> Generator[Any, Any, None]:
+        """What ``httpx.Client`` runs for each request: see :class:`httpx.Auth`."""
+        if self._is_ready(request):
+            response = yield request
+            if response.status_code < 400 and not response.history:
+                return
+            steps = self.settle(response)
+        else:
+            steps = self.flow(request)
+        outcome = self._run(steps, request, self._io)
+        while isinstance(outcome, Exchange):
+            response = yield outcome.request
+            outcome = self._run(steps, request, self._io, response)
+
+    async def async_auth_flow(self, request: Any) -> AsyncGenerator[Any, Any]:
+        """What ``httpx.AsyncClient`` runs for each request: see :class:`httpx.Auth`."""
+        if self._is_ready(request):
+            response = yield request
+            if response.status_code < 400 and not response.history:
+                return
+            steps = self.settle(response)
+        else:
+            steps = self.flow(request)
+        outcome = await self._arun(steps, request)
+        while isinstance(outcome, Exchange):
+            response = yield outcome.request
+            outcome = await self._arun(steps, request, response)
+
+    def settle(self, response: Any) -> Steps[Any]:
+        has_warned = self._warn_of_leaks(response)
+        settled = yield from super().settle(response)
+        if settled is not response and not has_warned:
+            self._warn_of_leaks(settled)
+        return settled
+
+    def guard(self, request: Any) -> None:
+        """An event hook that takes our headers off requests that must not carry them.
+
+        For a client that follows redirects: ``event_hooks={"request": [auth.guard]}``.
+        """
+        allowed = self._names_at(str(request.url))
+        for name in (AUTHORIZATION, *SESSION_HEADERS):
+            held = self._bearers.held if name == AUTHORIZATION else self._held_sessions
+            if name not in allowed and request.headers.get(name) in held:
+                del request.headers[name]
+
+    async def aguard(self, request: Any) -> None:
+        """As :meth:`guard`, for an asynchronous client."""
+        self.guard(request)
+
+    async def afetch_token(self, additional_params: Mapping[str, str] | None = None) -> OauthToken:
+        """As :meth:`fetch_token`, without blocking the event loop."""
+        token: OauthToken = await self._arun(self._fetched(additional_params), TOKEN_PATH)
+        return token
+
+    async def arevoke_token(self) -> None:
+        """As :meth:`revoke_token`, without blocking the event loop."""
+        await self._arun(self._revoked(self._bearers), TOKEN_PATH)
+
+    async def aheaders(self, url: str) -> dict[str, str]:
+        """As :meth:`headers`, without blocking the event loop."""
+        headers: dict[str, str] = await self._arun(self._headers_for(url), TOKEN_PATH)
+        return headers
+
+    async def arecover(
+        self,
+        url: str,
+        sent_headers: Mapping[str, str],
+        method: str,
+        status: int,
+        headers: Mapping[str, str],
+        body: bytes,
+    ) -> dict[str, str] | None:
+        """As :meth:`recover`, without blocking the event loop."""
+        steps = self._recovered(url, sent_headers, method, status, headers, body)
+        renewed: dict[str, str] | None = await self._arun(steps, TOKEN_PATH)
+        return renewed
+
+    async def afetch_vz_m2m_token(self) -> str:
+        """As :meth:`fetch_vz_m2m_token`, without blocking the event loop."""
+        token: str = await self._arun(self._fetched_session(), LOGIN_PATH)
+        return token
+
+    async def aend_m2m_session(self) -> None:
+        """As :meth:`end_m2m_session`, without blocking the event loop."""
+        if self._sessions is not None:
+            await self._arun(self._revoked(self._sessions), LOGIN_PATH)
+
+    async def aallow_login(self) -> None:
+        """As :meth:`allow_login`, without blocking the event loop."""
+        await self._arun(self._login_allowed(), LOGIN_PATH)
+
+    def __call__(self, request: object) -> NoReturn:
+        """What other libraries call: an object of another library's is needed there."""
+        ours, theirs = self._library.__name__, type(request).__module__.partition(".")[0]
+        raise TypeError(
+            f"this ThingspaceAuth is for {ours}: with {theirs} use"
+            f" thingspace_auth_adapters.{theirs}.ThingspaceAuth"
+        )
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**super().__getstate__(), "client_options": self._client_options}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self._client_options = state["client_options"]
+        super().__setstate__(state)
+
+    def _is_ready(self, request: Any) -> bool:
+        """Put the tokens on a request, if nothing needs to be done first."""
+        url = request.url
+        key = (url.scheme, url.raw_host, url.port)
+        return self._put_if_fresh(key, url.path, request.headers) is not None
+
+    def _outgoing(self, request: Any) -> Outgoing:
+        url = request.url
+        key = (url.scheme, url.raw_host, url.port)
+        # By the parts with which the library connects: there is no second reading of the text.
+        target = origin(url.scheme, url.raw_host.decode("ascii"), url.port)
+        return Outgoing(target, url.path, request.method, request.headers, key)
+
+    def _again(self, response: Any, headers: Mapping[str, str]) -> Any:
+        rejected, library = response.request, self._library
+        if not can_resend(rejected, library):
+            return None
+        request = library.Request(
+            rejected.method,
+            rejected.url,
+            headers=rejected.headers,
+            stream=rejected.stream,
+            extensions=rejected.extensions,
+        )
+        if isinstance(rejected.stream, library.ByteStream):
+            request.read()
+        request.headers.update(headers)
+        return request
+
+    def _warn_of_leaks(self, response: Any) -> bool:
+        """Tell if a redirect took our session header to a host that is not allowed."""
+        for past in (*response.history, response) if response.history else ():
+            sent = self._outgoing(past.request)
+            if self._settings.allowed_hosts.allow(sent.origin):
+                continue
+            if any(sent.headers.get(name) in self._held_sessions for name in SESSION_HEADERS):
+                logger.warning(
+                    "a redirect took the session token to %s, which is not allowed: do not follow"
+                    " redirects with m2m, or add event_hooks={'request': [auth.guard]}",
+                    past.request.url.host,
+                )
+                return True
+        return False
+
+    def _endpoint_request(self, path: str) -> Any:
+        return self._library.Request("POST", self._settings.base_url + path)
+
+    def _transport(self) -> HttpxTransport:
+        return HttpxTransport(self._library, self._client_options, self._clock)
+
+    async def _arun(self, steps: Steps[T], request: object, response: Any = None) -> Any:
+        """As :meth:`_run`, awaiting."""
+        # Imported here so that those who use no asynchronous client need not wait for it.
+        from .._core.async_driver import AsyncIO, arun
+
+        try:
+            return await arun(steps, AsyncIO(self._transport(), self._clock), response)
+        except BaseException as error:
+            failure = self._shown(error, request)
+        try:
+            raise failure
+        finally:
+            del failure
+
+    def _shown(self, error: BaseException, request: object) -> BaseException:
+        shown: Any = super()._shown(error, request)
+        if isinstance(error, self._library.RequestError) and not isinstance(request, str):
+            # An error body was read outside the client, which would have told of which request.
+            shown.request = request
+        return shown  # type: ignore[no-any-return]
+
+    def _run_for_user(self, steps: Steps[T], async_name: str, path: str) -> T:
+        from .._core.async_driver import is_on_event_loop
+
+        # A blocking client in async code blocks the loop anyway, and so may its callbacks.
+        if is_on_event_loop() and not is_in_blocking_call():
+            raise RuntimeError(
+                f"this would block the running event loop: await {async_name}() instead"
+            )
+        return super()._run_for_user(steps, async_name, path)

@@ -1,0 +1,242 @@
+"""How the platform's endpoints are called with httpx or httpx2, and an error's body is read.
+
+Written for both libraries: ``library`` is the one or the other module, and so are the requests and
+responses, which is why they have no narrower type than ``Any`` here.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import AsyncIterator, Iterator, Mapping
+from typing import Any
+
+from .._core.clock import Clock
+from .._core.single_flight import copy_exception
+from .._wire.messages import (
+    AlreadySentError,
+    HttpAnswer,
+    HttpRequest,
+    Refused,
+    SentOnce,
+    undelivered_text,
+)
+from .._wire.rejection import BODY_LIMIT, decoded, is_readable
+
+_OURS = ["auth", "base_url", "cookies", "event_hooks", "follow_redirects", "headers", "timeout"]
+
+
+class HttpxTransport:
+    """Calls endpoints with a client for each call: nothing to close, or to carry over a fork.
+
+    Args:
+        library: the module httpx or httpx2.
+        options: the user's ``client_options``.
+        clock: for deadlines.
+    """
+
+    def __init__(self, library: Any, options: Mapping[str, Any], clock: Clock) -> None:
+        self._library = library
+        self._options = options
+        self._clock = clock
+
+    def send(self, request: HttpRequest, timeout: float, ends_at: float) -> HttpAnswer | Refused:
+        """Call an endpoint."""
+        library = self._library
+        prepared = self._prepared(request, timeout, ends_at)
+        failure: Exception
+        try:
+            with library.Client(**self._arguments(request.url, False)) as client:
+                response = client.send(prepared, auth=library.Auth(), stream=True)
+                answer = HttpAnswer(response.status_code, response.headers)
+                if answer.flaw is None:
+                    for chunk in response.iter_raw():
+                        if not answer.take(chunk, self._clock.monotonic(), ends_at):
+                            break
+                response.close()
+                return answer
+        except (library.RequestError, AlreadySentError, TimeoutError) as error:
+            failure = error
+        return self._undelivered(failure, request)
+
+    async def asend(
+        self, request: HttpRequest, timeout: float, ends_at: float
+    ) -> HttpAnswer | Refused:
+        """Call an endpoint; everything ends with the deadline."""
+        from anyio import fail_after
+
+        library = self._library
+        prepared = self._prepared(request, timeout, ends_at)
+        failure: Exception
+        try:
+            with fail_after(ends_at - self._clock.monotonic()):
+                async with library.AsyncClient(**self._arguments(request.url, True)) as client:
+                    response = await client.send(prepared, auth=library.Auth(), stream=True)
+                    answer = HttpAnswer(response.status_code, response.headers)
+                    if answer.flaw is None:
+                        async for chunk in response.aiter_raw():
+                            if not answer.take(chunk, self._clock.monotonic(), ends_at):
+                                break
+                    await response.aclose()
+                    return answer
+        except (library.RequestError, AlreadySentError, TimeoutError) as error:
+            failure = error
+        return self._undelivered(failure, request)
+
+    def read_body(self, response: Any) -> bytes | None:
+        """An error's body; the raw stream is put back."""
+        body = self._loaded(response)
+        if body is not None or not _can_be_read(response):
+            return body
+        raw = b"".join(response.stream)
+        response.stream.close()
+        return self._put_back(response, raw)
+
+    async def aread_body(self, response: Any) -> bytes | None:
+        """As :meth:`read_body`."""
+        body = self._loaded(response)
+        if body is not None or not _can_be_read(response):
+            return body
+        raw = b"".join([chunk async for chunk in response.stream])
+        await response.stream.aclose()
+        return self._put_back(response, raw)
+
+    def _put_back(self, response: Any, raw: bytes) -> bytes:
+        elapsed = getattr(response.stream, "elapsed", None)
+        response.stream = self._library.ByteStream(raw)
+        if elapsed is not None:
+            # httpx2 asks the stream, which is no longer its own.
+            response.elapsed = elapsed
+        return decoded(raw, response.headers)
+
+    def _loaded(self, response: Any) -> bytes | None:
+        """The body if it was read before, as by an event hook."""
+        try:
+            content: bytes = response.content
+        except self._library.ResponseNotRead:
+            return None
+        return content[:BODY_LIMIT]
+
+    def _prepared(self, request: HttpRequest, timeout: float, ends_at: float) -> Any:
+        seconds = max(min(timeout, ends_at - self._clock.monotonic()), 0.001)
+        phases = dict.fromkeys(("connect", "read", "write", "pool"), seconds)
+        prepared = self._library.Request(
+            "POST",
+            request.url,
+            headers=request.headers,
+            content=request.body,
+            extensions={"timeout": phases},
+        )
+        if request.once is not None:
+            prepared.stream = self._once_stream(request.body, request.once)
+        return prepared
+
+    def _once_stream(self, body: bytes, once: SentOnce) -> Any:
+        class OnceStream(self._library.SyncByteStream, self._library.AsyncByteStream):  # type: ignore[name-defined,misc]
+            """A body that the connection can take once."""
+
+            def __iter__(self) -> Iterator[bytes]:
+                yield once.take(body)
+
+            async def __aiter__(self) -> AsyncIterator[bytes]:
+                yield once.take(body)
+
+        return OnceStream()
+
+    def _arguments(self, url: str, is_async: bool) -> dict[str, Any]:
+        arguments: dict[str, Any] = {}
+        for name, value in self._options.items():
+            is_factory = callable(value) and not hasattr(value, "handle_request")
+            arguments[name] = value(is_async) if is_factory else self._borrowed(name, value)
+        if url.lower().startswith("http:"):
+            # Plain http is loopback: no proxy from the environment can reach this machine's own.
+            arguments["trust_env"] = False
+            # Nor is there TLS: loading CA certificates would be most of what the call costs.
+            arguments.setdefault("verify", False)
+        hook = _adrop_location if is_async else _drop_location
+        return {**arguments, "follow_redirects": False, "event_hooks": {"response": [hook]}}
+
+    def _borrowed(self, name: str, value: Any) -> Any:
+        """The user's own transport, which is not closed with the client that uses it once."""
+        if name == "mounts" and value is not None:
+            return {key: self._borrowed("transport", one) for key, one in value.items()}
+        if name != "transport" or value is None:
+            return value
+
+        class Borrowed(self._library.BaseTransport, self._library.AsyncBaseTransport):  # type: ignore[name-defined,misc]
+            def handle_request(self, request: Any) -> Any:
+                return value.handle_request(request)
+
+            async def handle_async_request(self, request: Any) -> Any:
+                return await value.handle_async_request(request)
+
+        return Borrowed()
+
+    def _undelivered(self, error: Exception, request: HttpRequest) -> Refused:
+        """The library's own error, without what it refers to: its request carries secrets."""
+        library = self._library
+        if isinstance(error, AlreadySentError):
+            error = library.NetworkError(str(error))
+        elif isinstance(error, TimeoutError):
+            error = library.ReadTimeout("the answer did not end in time")
+        clean: Any = copy_exception(error)
+        clean.args = (undelivered_text(request, error),)
+        clean.request = library.Request("POST", request.url, headers=request.shown_headers)
+        transient = (
+            library.TimeoutException,
+            library.NetworkError,
+            library.RemoteProtocolError,
+            library.ProxyError,
+        )
+        is_transient = isinstance(error, transient)
+        return Refused(clean, is_transient and "CERTIFICATE_VERIFY_FAILED" not in str(error))
+
+
+def checked_options(library: Any, options: Mapping[str, Any] | None) -> dict[str, Any]:
+    """The user's ``client_options``.
+
+    Raises:
+        TypeError: they are no mapping, or one is none of the library's, or cannot be set here.
+    """
+    if options is None:
+        return {}
+    if not isinstance(options, Mapping):
+        raise TypeError(f"client_options must be a dict, not {type(options).__name__}")
+    known = list(inspect.signature(library.AsyncClient).parameters)
+    for name in options:
+        if name in _OURS:
+            raise TypeError(f"client_options: {name!r} cannot be set for calls of the endpoints")
+        if name not in known:
+            raise TypeError(f"client_options: {library.__name__} clients have no {name!r}")
+    return dict(options)
+
+
+def can_resend(request: Any, library: Any) -> bool:
+    """Whether the request's body can be sent a second time, whole."""
+    if isinstance(request.stream, library.ByteStream):
+        return True
+    fields = getattr(request.stream, "fields", None)
+    return fields is not None and all(_can_rewind(field) for field in fields)
+
+
+def _can_rewind(field: Any) -> bool:
+    file = getattr(field, "file", b"")
+    if isinstance(file, (str, bytes)):
+        return True
+    try:
+        return bool(file.seekable())
+    except (AttributeError, ValueError):
+        return False
+
+
+def _can_be_read(response: Any) -> bool:
+    is_gone = response.is_stream_consumed or response.is_closed
+    return not is_gone and is_readable(response.headers)
+
+
+def _drop_location(response: Any) -> None:
+    # Even if it does not follow it, the client would build a request for it, and may fail at that.
+    response.headers.pop("Location", None)
+
+
+async def _adrop_location(response: Any) -> None:
+    _drop_location(response)

@@ -1,0 +1,94 @@
+"""What a store keeps for an auth object: named, sealed and checked here, not by the store.
+
+An entry's name is a keyed hash of what it belongs to. Its content is JSON with a keyed hash of
+name and content, so that only who knows the client secret can write one that counts.
+"""
+
+from __future__ import annotations
+
+import hmac
+import json
+import logging
+from collections.abc import Generator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+from .._wire.messages import json_object
+from ..stores.token_store import StoreUnavailable, TokenStore
+
+logger = logging.getLogger("thingspace_auth_adapters")
+
+
+class StoreEntry:
+    """One entry of a store. The methods block.
+
+    Args:
+        store: where it is kept.
+        secret: the client secret, with which names and contents are hashed.
+        parts: what the entry belongs to.
+
+    Raises of each method:
+        StoreUnavailable: the store cannot be reached.
+        InsecureStoreError: others could read or change what is stored.
+    """
+
+    def __init__(self, store: TokenStore, secret: str, parts: Sequence[object]) -> None:
+        self.store = store
+        self._key = secret.encode()
+        self.name = self._hash("name", parts)
+
+    def read(self) -> dict[str, Any] | None:
+        """What is stored; ``None`` if that is nothing, or not what :meth:`write` wrote."""
+        content = self.store.read(self.name)
+        if content is None:
+            return None
+        sealed = json_object(content) or {}
+        fields, seal = sealed.get("fields"), sealed.get("seal")
+        is_ours = isinstance(seal, str) and hmac.compare_digest(
+            seal.encode("utf-8", "replace"), self._hash(self.name, fields).encode()
+        )
+        if is_ours and isinstance(fields, dict):
+            return fields
+        self.report_corrupt()
+        return None
+
+    def write(self, fields: dict[str, Any]) -> None:
+        """Replace what is stored."""
+        sealed = {"fields": fields, "seal": self._hash(self.name, fields)}
+        self.store.write(self.name, json.dumps(sealed).encode("ascii"))
+
+    def write_if_reachable(self, fields: dict[str, Any]) -> None:
+        """Replace what is stored, or log that the store cannot be reached."""
+        try:
+            self.write(fields)
+        except StoreUnavailable as error:
+            logger.warning("%s: going on without it", error)
+
+    def delete(self) -> None:
+        """Forget what is stored."""
+        self.store.delete(self.name)
+
+    @contextmanager
+    def locked(self) -> Generator[None, None, None]:
+        """Keep every other process and thread from renewing the entry."""
+        lock = self.store.locked(self.name)
+        lock.__enter__()
+        try:
+            yield
+        finally:
+            try:
+                lock.__exit__(None, None, None)
+            except StoreUnavailable as error:
+                # What was acquired under the lock is good all the same.
+                logger.warning("%s: a lock may not have been released", error)
+
+    def report_corrupt(self) -> None:
+        """Log that the entry is not what a lifecycle writes; the next refresh replaces it."""
+        logger.warning("an entry of %r is corrupt, and is replaced", self.store)
+
+    def __repr__(self) -> str:
+        return f"<StoreEntry in {self.store!r}>"
+
+    def _hash(self, name: str, content: object) -> str:
+        text = json.dumps([name, content], sort_keys=True)
+        return hmac.new(self._key, text.encode("ascii"), "sha256").hexdigest()

@@ -1,0 +1,99 @@
+"""What an auth object is made from, checked once."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from typing import Any
+
+from .checks import callback, duration, identifier, positive_duration
+from .credentials import FIELDS, OauthOnTokenUpdate, OauthTokenProvider, ThingspaceOauthCredentials
+from .hosts import AllowedHosts, checked_base_url, default_entries
+
+_SCOPE_TOKEN = r"[\x21\x23-\x5b\x5d-\x7e]+"
+
+
+class Settings:
+    """Checked settings; ``credentials`` is kept for its ``oauth_token``, which may change.
+
+    Args:
+        credentials (object): with the seven getters, or some of them.
+        base_url (object): where the platform lives.
+        allowed_hosts (Iterable[str] | None): the only hosts that are ever sent a token.
+        timeout (object): seconds for one call of an endpoint.
+
+    Raises:
+        TypeError, ValueError: an argument is bad; the message names it.
+    """
+
+    def __init__(
+        self,
+        credentials: object,
+        base_url: object,
+        allowed_hosts: Iterable[str] | None,
+        timeout: object,
+    ) -> None:
+        given: dict[str, Any] = {name: getattr(credentials, name, None) for name in FIELDS}
+        self.credentials = credentials
+        self.client_id = identifier("oauth_client_id", given["oauth_client_id"], forbidden=":")
+        self.client_secret = identifier("oauth_client_secret", given["oauth_client_secret"])
+        self.scopes = _scopes(given["oauth_scopes"])
+        self.token_provider: OauthTokenProvider | None = callback(
+            "oauth_token_provider", given["oauth_token_provider"]
+        )
+        self.on_token_update: OauthOnTokenUpdate | None = callback(
+            "oauth_on_token_update", given["oauth_on_token_update"]
+        )
+        self.clock_skew = duration("oauth_clock_skew", given["oauth_clock_skew"] or 0)
+        self.base_url, base = checked_base_url(base_url)
+        self.allowed_hosts = AllowedHosts(
+            default_entries(base) if allowed_hosts is None else allowed_hosts
+        )
+        self.timeout = positive_duration("timeout", timeout)
+
+    def __repr__(self) -> str:
+        return f"<Settings {self.base_url}>"
+
+
+def one_source(credentials: object, fields: dict[str, Any]) -> object:
+    """The credentials from either form of the constructor.
+
+    Raises:
+        TypeError: both forms are mixed, or the credentials are nothing of the kind.
+    """
+    unknown = [name for name in fields if name not in FIELDS]
+    if unknown:
+        raise TypeError(f"there is no argument {unknown[0]!r}")
+    if credentials is None:
+        required: dict[str, Any] = {"oauth_client_id": None, "oauth_client_secret": None}
+        return ThingspaceOauthCredentials(**{**required, **fields})
+    given = [name for name, value in fields.items() if value is not None]
+    if given:
+        raise TypeError(
+            f"give either thingspace_oauth_credentials or its fields, not both: got {given[0]} too"
+        )
+    if not hasattr(credentials, "oauth_client_id"):
+        raise TypeError(
+            "thingspace_oauth_credentials must be a ThingspaceOauthCredentials or an object with"
+            f" its getters, not {type(credentials).__name__}; to pass the fields directly, name"
+            " them: ThingspaceAuth(oauth_client_id=…, oauth_client_secret=…)"
+        )
+    return credentials
+
+
+def _scopes(value: Any) -> tuple[str, ...]:
+    if value is None:
+        return ()
+    if isinstance(value, str):
+        value = str.__str__(value).split()
+    if isinstance(value, bytes) or not isinstance(value, Iterable):
+        raise TypeError(f"oauth_scopes must be a list of str, not {type(value).__name__}")
+    return tuple(_scope(scope) for scope in value)
+
+
+def _scope(scope: object) -> str:
+    if not isinstance(scope, str):
+        raise TypeError(f"oauth_scopes must hold str, not {type(scope).__name__}")
+    if not re.fullmatch(_SCOPE_TOKEN, scope):
+        raise ValueError(f"oauth_scopes: {str.__str__(scope)!r} is no scope (RFC 6749 section 3.3)")
+    return str.__str__(scope)
