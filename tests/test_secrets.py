@@ -183,11 +183,8 @@ def test_no_frame_of_a_cancelled_call_shows_a_secret(async_kind: Kind, name: str
     ],
 )
 def test_sentrys_own_serializer_shows_no_secret(kind: Kind, name: str, failure: str) -> None:
-    pytest.importorskip("sentry_sdk")
-    from sentry_sdk.utils import event_from_exception
-
-    event: Any
-    event, _ = event_from_exception(failed_call(kind, name, FAILURES[failure]))
+    utils: Any = pytest.importorskip("sentry_sdk.utils")
+    event, _ = utils.event_from_exception(failed_call(kind, name, FAILURES[failure]))
     frames = [
         frame
         for value in event["exception"]["values"]

@@ -26,4 +26,5 @@ class ThingspaceAuth(httpx_flow.ThingspaceAuth, library.Auth):
     _error_types = errors.native_errors(library.RequestError, __name__)
 
 
+# Under their names, so that they can be pickled.
 globals().update({one.__name__: one for one in ThingspaceAuth._error_types.values()})

@@ -272,4 +272,5 @@ def _refuse_other_library(request: object) -> NoReturn:
     )
 
 
+# Under their names, so that they can be pickled.
 globals().update({one.__name__: one for one in ThingspaceAuth._error_types.values()})

@@ -13,7 +13,7 @@ REVOCATION_PATH = "/api/ts/v1/oauth2/revoke"
 LOGIN_PATH = "/api/m2m/v1/session/login"
 LOGOUT_PATH = "/api/m2m/v1/session/logout"
 
-LONGEST_ANSWER = 1024 * 1024
+LONGEST_ANSWER = 64 * 1024
 """How many bytes of an endpoint's answer are read."""
 
 _LONGEST_QUOTE = 300
