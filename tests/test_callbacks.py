@@ -242,3 +242,15 @@ def test_callbacks_of_another_object_are_no_reentrancy(kind: Kind, platform: Pla
     auth = kind.auth(platform, oauth_token_provider=provider)
     kind.get(auth, API, platform)
     assert platform.bearers == ["token-1", "from-provider"]
+
+
+def test_provider_that_forgets_the_token_before_it_fetches_is_asked_once(
+    kind: Kind, platform: Platform
+) -> None:
+    def forgetful(last: Any, manager: Any) -> Any:
+        manager.oauth_token = None
+        return manager.fetch_token()
+
+    auth = kind.auth(platform, oauth_token_provider=forgetful)
+    assert kind.get(auth, API, platform).status == 200
+    assert len(platform.token_calls) == 1

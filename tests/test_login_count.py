@@ -15,7 +15,7 @@ from thingspace_auth_adapters._core.login_guard import (
     forget_all,
 )
 
-from .virtual import BASE
+from .virtual import BASE, START
 
 NOW = 1_700_000_000.0
 HOUR = 3600.0
@@ -48,7 +48,7 @@ def test_login_counts_as_unknown_from_its_beginning() -> None:
         (2, 0.0, False),
         (2, HOUR - 1, False),
         (2, HOUR, True),
-        (2, -1.0, True),
+        (2, -1.0, False),
         (3, 0.0, True),
         (4, 0.0, False),
         (4, 1000 * HOUR, False),
@@ -154,3 +154,14 @@ def test_passwords_are_not_kept() -> None:
 
     account(BASE, "user", "p4ssw0rd")
     assert "p4ssw0rd" not in str(vars(login_guard))
+
+
+@pytest.mark.parametrize("ahead", [-3599.0, -0.5, 0.5, 3599.0])
+def test_two_unknowns_block_although_clocks_differ(ahead: float) -> None:
+    count = LoginCount().begun(START).begun(START)
+    assert count.objection(START + ahead, "here", "") is not None
+
+
+def test_clock_that_was_far_ahead_blocks_no_longer_than_an_hour() -> None:
+    count = LoginCount().begun(START).begun(START)
+    assert count.objection(START - 3601, "here", "") is None

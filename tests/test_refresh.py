@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from thingspace_auth_adapters._core import single_flight
 from thingspace_auth_adapters._core.cached_token import CachedToken
 from thingspace_auth_adapters._core.clock import Clock
 from thingspace_auth_adapters._core.effects import (
@@ -154,7 +155,20 @@ def test_lock_that_was_held_during_a_fork_is_not_waited_for(
     with flight.lock:
         monkeypatch.setattr(os, "getpid", lambda: pid + 1)
         assert flight.lock.acquire(blocking=False)
-        flight.lock.release()
+
+
+def test_lock_that_was_never_released_is_replaced(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its holder was interrupted on the way out of the few assignments that it guards."""
+    monkeypatch.setattr(single_flight, "LOCK_PATIENCE_SECONDS", 0.01)
+    flight = SingleFlight()
+    flight.lock.acquire()
+    mine = refresh()
+    assert flight.join_or_start(mine) is mine
+
+
+def test_waiting_raises_nothing_of_its_own() -> None:
+    """So a time limit of the caller's that is a TimeoutError is never taken for one of ours."""
+    refresh().wait(0.0)
 
 
 @pytest.mark.parametrize(

@@ -240,3 +240,8 @@ def test_no_answer_is_too_odd(status: int, headers: dict[str, str], body: bytes)
 )
 def test_body_that_is_long_or_may_grow_is_not_read(headers: dict[str, str], readable: bool) -> None:
     assert is_readable(headers) is readable
+
+
+def test_length_that_is_no_length_is_not_read() -> None:
+    assert not is_readable({"content-length": "9" * 5000})
+    assert not is_readable({"content-length": "-1"})

@@ -1012,3 +1012,32 @@ def test_stale_token_of_the_store_is_used_if_it_cannot_be_renewed(
     newcomer = bearer_of(kind, platform, make_store(), oauth_clock_skew=60)
     assert kind.get(newcomer, API, platform).status == 200
     assert platform.bearers == ["token-1"] * 2
+
+
+def test_store_that_becomes_insecure_is_told_once_and_the_stale_token_goes_on(
+    kind: Kind, platform: Platform, clock: VirtualClock, caplog: pytest.LogCaptureFixture
+) -> None:
+    class Turning(TokenStore):
+        is_insecure = False
+
+        def read(self, name: str) -> bytes | None:
+            if self.is_insecure:
+                raise InsecureStoreError("others can read it")
+            return None
+
+        def write(self, name: str, content: bytes) -> None: ...
+        def delete(self, name: str) -> None: ...
+        def locked(self, name: str) -> Any:
+            return contextlib.nullcontext()
+
+    store = Turning()
+    auth = bearer_of(kind, platform, store, oauth_clock_skew=60)
+    kind.get(auth, API, platform)
+    clock.advance(3550)
+    store.is_insecure = True
+    for _ in range(3):
+        assert kind.get(auth, API, platform).status == 200
+    assert caplog.text.count("others can read it") == 1
+    clock.advance(60)
+    with pytest.raises(InsecureStoreError):
+        kind.get(auth, API, platform)

@@ -352,7 +352,8 @@ class ThingspaceAuth(ABC):
     def prepare(self, outgoing: Outgoing) -> Steps[Sources]:
         """Put the tokens on a request, acquired first if need be; the result is what it carries."""
         sources = self._sources(outgoing)
-        tokens = yield from self._acquired(sources)
+        updates: list[Any] = []
+        tokens = yield from self._telling(updates, self._acquired(sources, updates))
         for name, _ in sources:
             token = tokens[name]
             token.use(self._clock.time())
@@ -481,22 +482,13 @@ class ThingspaceAuth(ABC):
             self._foreign_hosts.add(name)
             logger.info("%s is not an allowed host: sent without a token", name)
 
-    def _acquired(self, sources: Sources) -> Steps[dict[str, CachedToken[Any]]]:
+    def _acquired(self, sources: Sources, updates: list[Any]) -> Steps[dict[str, CachedToken[Any]]]:
         """The tokens for these headers, acquired first if need be."""
         self._adopt()
         tokens: dict[str, CachedToken[Any]] = {}
-        updates: list[Any] = []
-        failure: Exception | None = None
-        try:
-            # The bearer last: a login may renew it.
-            for name, lifecycle in reversed(sources):
-                tokens[name] = yield from lifecycle.acquire(updates)
-        except (Failed, ThingspaceAuthError) as error:
-            failure = error
-        if updates:
-            yield from self._notified(updates)
-        if failure is not None:
-            raise failure
+        # The bearer last: a login may renew it.
+        for name, lifecycle in reversed(sources):
+            tokens[name] = yield from lifecycle.acquire(updates)
         return tokens
 
     def _carried(self, sent: Outgoing) -> dict[Credential, Carried]:
@@ -581,18 +573,29 @@ class ThingspaceAuth(ABC):
             raise ValueError("m2m is not set: ThingspaceAuth(…, m2m=VzM2mCredentials(…))")
         self._adopt()
         updates: list[Any] = []
-        token = yield from sessions.acquire_apart(updates)
-        yield from self._notified(updates)
+        token = yield from self._telling(updates, sessions.acquire_apart(updates))
         return token.value
 
     def _revoked(self, lifecycle: Lifecycle[Any]) -> Steps[None]:
         self._adopt()
+        updates: list[Any] = []
         token = lifecycle.current
         if token is not None:
-            updates: list[Any] = []
-            yield from lifecycle.source.revoke(token, updates)
+            yield from self._telling(updates, lifecycle.source.revoke(token, updates))
             lifecycle.revoked(token.header)
+
+    def _telling(self, updates: list[Any], steps: Steps[T]) -> Steps[T]:
+        """Take steps, and tell of the tokens that came into use on the way, also if they fail."""
+        failure: Exception | None = None
+        try:
+            result = yield from steps
+        except (Failed, ThingspaceAuthError) as error:
+            failure = error
+        if updates and self._settings.on_token_update is not None:
             yield from self._notified(updates)
+        if failure is not None:
+            raise failure
+        return result
 
     def _login_allowed(self) -> Steps[None]:
         if self._sessions is not None:

@@ -198,6 +198,7 @@ class SyncIO:
             refresh.wait(refresh.ends_at - self._clock.monotonic())
         else:
             # The leader is suspended beneath this very call: it cannot go on while we wait.
+            refresh.is_overtaken = True
             refresh.settle(ABANDONED)
         if self._clock.monotonic() >= refresh.ends_at:
             refresh.settle(ABANDONED)

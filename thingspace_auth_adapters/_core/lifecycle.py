@@ -84,12 +84,14 @@ class Lifecycle(Generic[T]):
             ReentrantRequestError: called on behalf of the provider that is to bring it.
         """
         budget: Budget | None = None
+        may_lock = True
         while True:
             token, state = self.current, status(self.current, self._clock.time())
             is_providers = state is Status.STALE and waiting_refresh(self._owner) is not None
             if token is not None and (state is Status.FRESH or is_providers):
                 return token
             mine = self._begun(state is Status.STALE, budget)
+            mine.may_lock = may_lock
             refresh = self._flight.join_or_start(mine)
             if refresh is mine:
                 if self.source.is_sheltered:
@@ -107,6 +109,8 @@ class Lifecycle(Generic[T]):
             if isinstance(outcome, Failed) and not refresh.is_early:
                 raise outcome if refresh is mine else outcome.for_another()
             budget = None if refresh.is_early else refresh.budget
+            # A leader that this thread has overtaken may hold the store's lock.
+            may_lock = not refresh.is_overtaken
 
     def replace(self, header: str, updates: list[Any]) -> Steps[CachedToken[T] | None]:
         """Another token than the one with this header value, which the platform rejected.
@@ -144,6 +148,10 @@ class Lifecycle(Generic[T]):
             if token is not None:
                 self._rejected = tuple(one for one in self._rejected if one != token.header)
             self._publish(token)
+            refresh = waiting_refresh(self._owner)
+            if refresh is not None:
+                # What a provider assigns does not make its own answer outdated.
+                refresh.generation = self._generation
 
     def revoked(self, header: str) -> None:
         """Forget what was revoked; from now on it counts as rejected."""
@@ -195,6 +203,8 @@ class Lifecycle(Generic[T]):
                 outcome = self._install(refresh, token)
         except Failed as failure:
             outcome = failure
+            if last is not None and status(last, self._clock.time()) is Status.STALE:
+                outcome = Succeeded(self._put_off(last, failure))
         finally:
             self._flight.finish(refresh, outcome)
 
@@ -221,7 +231,7 @@ class Lifecycle(Generic[T]):
         self, refresh: Refresh, steps: Callable[[], Steps[CachedToken[T]]]
     ) -> Steps[CachedToken[T]]:
         """Take steps under the store's lock, or without a store if it cannot be reached."""
-        if self.entry is not None:
+        if self.entry is not None and refresh.may_lock:
             refresh.is_shared = True
             try:
                 token: CachedToken[T] = yield Hold(self.entry.locked, steps())
@@ -245,9 +255,9 @@ class Lifecycle(Generic[T]):
             try:
                 token = yield from self.source.acquire(refresh, last)
             except Failed as failure:
-                if known is None or status(known, self._clock.time()) is not Status.STALE:
+                if stored is None or status(stored, self._clock.time()) is not Status.STALE:
                     raise
-                return self._put_off(known, failure)
+                return self._put_off(stored, failure)
         if entry is not None:
             # What was acquired is good, whether or not it can be written.
             fields = self.source.to_fields(token, self._clock.time())
@@ -282,14 +292,19 @@ class Lifecycle(Generic[T]):
                 return ABANDONED
             if was_rejected:
                 self._same_again = (header, self._clock.monotonic() + SAME_AGAIN_SECONDS)
-            if self.current is None or self.current.header != header:
-                refresh.updates.append(token.value)
-                logger.info("a new %s is in use", self.source.credential.value)
+            is_update = self.current is None or self.current.header != header
             self._publish(token)
+        # Not under the lock: a handler of logs may use the object.
+        if is_update:
+            refresh.updates.append(token.value)
+            logger.info("a new %s is in use", self.source.credential.value)
         return Succeeded(token)
 
     def _publish(self, token: CachedToken[T] | None) -> None:
         self._generation += 1
         self.current = token
-        if token is not None and token.header not in self.held:
-            self.held = (*self.held[-REMEMBERED:], token.header)
+        if token is not None:
+            held = [*self.held]
+            if token.header in held:
+                held.remove(token.header)
+            self.held = (*held[-REMEMBERED:], token.header)

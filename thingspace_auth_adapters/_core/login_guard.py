@@ -72,8 +72,9 @@ class LoginCount(NamedTuple):
             what = f"{self.unknowns} logins in a row had no readable outcome, the last one at"
             return M2mLoginError(f"{what} {_moment(self.unknown_at)}: none is tried again.{end}")
         until = self.unknown_at + _HOUR
-        # A clock that was ahead must not make them count for longer.
-        if self.unknowns == MOST_UNKNOWNS_IN_AN_HOUR and until - _HOUR <= now < until:
+        # Clocks of a fleet differ; one that was far ahead must not make them count for longer.
+        is_recent = abs(now - self.unknown_at) < _HOUR
+        if self.unknowns == MOST_UNKNOWNS_IN_AN_HOUR and is_recent:
             what = f"{self.unknowns} logins in a row had no readable outcome, the last one at"
             return M2mLoginError(
                 f"{what} {_moment(self.unknown_at)}: none is tried until {_moment(until)}.{end}"

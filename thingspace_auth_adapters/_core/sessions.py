@@ -89,11 +89,12 @@ class Sessions:
                     " VzM2mCredentials that has them, or another session token"
                 )
             )
-        # First of all, since a login under way counts as unknown but may yet succeed.
+        # A login under way counts as unknown, but may yet succeed.
+        if not self._account.logins.is_under_way:
+            yield from self._count(refresh)
+        bearer = yield from self._bearers.acquire(refresh.updates)
         turn = yield from self._turn(refresh.owner)
         try:
-            yield from self._count(refresh)
-            bearer = yield from self._bearers.acquire(refresh.updates)
             return (yield from self._logged_in(refresh, bearer))
         finally:
             self._account.logins.finish(turn, ABANDONED)

@@ -5,12 +5,14 @@ from __future__ import annotations
 import copy
 import os
 import threading
-from concurrent.futures import Future, InvalidStateError
-from concurrent.futures import TimeoutError as FutureTimeoutError
+from concurrent.futures import Future, InvalidStateError, wait
 from contextlib import suppress
 from typing import Any, Callable, NamedTuple, Union
 
 from .cached_token import CachedToken
+
+LOCK_PATIENCE_SECONDS = 10.0
+"""How long a lock is waited for that is only ever held for a moment."""
 
 
 class Succeeded(NamedTuple):
@@ -60,6 +62,8 @@ class Refresh:
         fetched: what the provider fetched on its behalf.
         updates: the tokens that came into use on the way.
         is_shared: whether the store's lock is held.
+        may_lock: whether the store's lock may be waited for.
+        is_overtaken: whether a caller on its leader's own thread went ahead of it.
         is_committed: whether it goes on although its caller is cancelled.
         on_commitment: called with that when it changes.
     """
@@ -78,6 +82,8 @@ class Refresh:
         self.fetched: CachedToken[Any] | None = None
         self.updates: list[Any] = []
         self.is_shared = False
+        self.may_lock = True
+        self.is_overtaken = False
         self.is_committed = False
         self.on_commitment: Callable[[bool], object] = bool
         self._future: Future[Outcome] = Future()
@@ -99,8 +105,7 @@ class Refresh:
 
     def wait(self, seconds: float) -> None:
         """Block this thread until it is settled, or so many seconds have passed."""
-        with suppress(FutureTimeoutError):
-            self._future.result(min(max(seconds, 0.0), threading.TIMEOUT_MAX))
+        wait([self._future], min(max(seconds, 0.0), threading.TIMEOUT_MAX))
 
     def when_settled(self, wake: Callable[[], object]) -> None:
         """Have ``wake`` called once, from any thread."""
@@ -130,7 +135,19 @@ class SingleFlight:
     @property
     def lock(self) -> threading.Lock:
         """This process's lock: one that another thread held during a fork is never released."""
-        return self._locks.setdefault(os.getpid(), threading.Lock())
+        lock = self._locks.setdefault(os.getpid(), threading.Lock())
+        if lock.acquire(timeout=LOCK_PATIENCE_SECONDS):
+            lock.release()
+            return lock
+        # Its holder was interrupted on the way out: nobody holds it for longer than a moment.
+        self._locks[os.getpid()] = lock = threading.Lock()
+        return lock
+
+    @property
+    def is_under_way(self) -> bool:
+        """Whether somebody leads a refresh in this process."""
+        refresh = self._refresh
+        return refresh is not None and refresh.outcome is None and refresh.process == os.getpid()
 
     def join_or_start(self, mine: Refresh) -> Refresh:
         """The refresh under way, or ``mine``, which is under way from now on."""

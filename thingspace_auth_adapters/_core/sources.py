@@ -20,6 +20,9 @@ from .single_flight import Failed, Refresh
 
 T = TypeVar("T")
 
+PROVIDER_PATIENCE_SECONDS = 600.0
+"""How long others wait for a provider before one of them goes ahead."""
+
 
 class TokenSource(Protocol[T]):
     """What sets one kind of token apart from the other.
@@ -164,8 +167,8 @@ class AccessTokens:
         provider: Any = self._provider
         call = Call(provider, (None if last is None else last.value, self._owner), refresh)
         begun_at, patience = self._clock.monotonic(), refresh.ends_at
-        # A provider may take its time.
-        refresh.ends_at = math.inf
+        # A provider may take its time, but its event loop may also have been stopped.
+        refresh.ends_at = begun_at + PROVIDER_PATIENCE_SECONDS
         try:
             value = yield call
         except CallbackRaised as raised:

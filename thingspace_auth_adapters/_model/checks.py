@@ -6,8 +6,8 @@ import math
 import os
 import re
 from collections.abc import Generator
-from contextlib import contextmanager, suppress
-from typing import Any
+from contextlib import contextmanager
+from typing import Any, SupportsFloat
 
 _CONTROL = r"[\x00-\x1f\x7f]"
 
@@ -67,9 +67,13 @@ def seconds(name: str, value: object) -> float | None:
     if value is None:
         return None
     number = None
-    if isinstance(value, (int, float, str)) and not isinstance(value, bool):
-        with suppress(ValueError):
-            number = float(value) if isinstance(value, str) or abs(value) < 1e300 else math.inf
+    if isinstance(value, (str, SupportsFloat)) and not isinstance(value, bool):
+        try:
+            number = float(value)
+        except OverflowError:
+            number = math.inf
+        except ValueError:
+            number = None
     if number is None:
         raise TypeError(f"{name} must be a number of seconds, not {type(value).__name__}")
     if not math.isfinite(number):

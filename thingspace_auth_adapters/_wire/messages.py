@@ -160,10 +160,14 @@ def retry_after(headers: Mapping[str, str], now: float) -> float | None:
     if not text:
         return None
     # Imported here because it brings the socket module with it on some versions.
+    from datetime import timezone
     from email.utils import parsedate_to_datetime
 
     try:
-        return max(0.0, parsedate_to_datetime(text).timestamp() - now)
+        moment = parsedate_to_datetime(text)
+        # One of HTTP's three forms says no zone, and means UTC.
+        moment = moment if moment.tzinfo else moment.replace(tzinfo=timezone.utc)
+        return max(0.0, moment.timestamp() - now)
     except (TypeError, ValueError, OverflowError):
         return None
 
@@ -205,8 +209,9 @@ def _escapings(char: str) -> str:
     """A pattern for a character as JSON, JavaScript, HTML and URLs write it, also twice over."""
     code, names = ord(char), _ENTITIES.get(char, "(?!)")
     units = char.encode("utf-16-be", "surrogatepass").hex()
-    unicode = "".join(rf"\\+u{units[at : at + 4]}" for at in range(0, len(units), 4))
-    percent = "".join(rf"%(?:25)*{byte:02x}" for byte in char.encode("utf-8", "replace"))
-    entity = rf"&(?:amp;)*(?:#0*{code};?|#x0*{code:x};?|{names};?)"
+    # Repetitions are bounded, so that no text takes long.
+    unicode = "".join(rf"\\{{1,8}}u{units[at : at + 4]}" for at in range(0, len(units), 4))
+    percent = "".join(rf"%(?:25){{0,4}}{byte:02x}" for byte in char.encode("utf-8", "replace"))
+    entity = rf"&(?:amp;){{0,4}}(?:#0{{0,6}}{code};?|#x0{{0,6}}{code:x};?|{names};?)"
     plain = r"[ +]" if char == " " else re.escape(char)
-    return rf"(?i:\\*{plain}|{unicode}|\\+x{code:02x}|{percent}|{entity})"
+    return rf"(?i:\\{{0,8}}{plain}|{unicode}|\\{{1,8}}x{code:02x}|{percent}|{entity})"

@@ -72,7 +72,7 @@ def is_readable(headers: Mapping[str, Any]) -> bool:
     """
     encoding = str(headers.get("content-encoding", "")).strip().lower()
     length = str(headers.get("content-length", "0")).strip()
-    is_short = length.isdecimal() and int(length) <= BODY_LIMIT
+    is_short = re.fullmatch("[0-9]{1,9}", length) is not None and int(length) <= BODY_LIMIT
     return is_short and encoding in ("", "identity", "gzip", "deflate")
 
 
