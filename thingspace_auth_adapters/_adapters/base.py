@@ -586,16 +586,16 @@ class ThingspaceAuth(ABC):
 
     def _telling(self, updates: list[Any], steps: Steps[T]) -> Steps[T]:
         """Take steps, and tell of the tokens that came into use on the way, also if they fail."""
-        failure: Exception | None = None
         try:
             result = yield from steps
         except (Failed, ThingspaceAuthError) as error:
             failure = error
-        if updates and self._settings.on_token_update is not None:
-            yield from self._notified(updates)
-        if failure is not None:
-            raise failure
-        return result
+        else:
+            if updates and self._settings.on_token_update is not None:
+                yield from self._notified(updates)
+            return result
+        yield from self._notified(updates)
+        raise failure
 
     def _login_allowed(self) -> Steps[None]:
         if self._sessions is not None:
