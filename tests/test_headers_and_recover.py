@@ -557,3 +557,14 @@ def test_credential_that_is_left_out_is_not_renewed(
     assert platform.trail == ["token", "login"]
     again = recover(kind, m2m_auth, session, 400, SESSION_EXPIRED) or {}
     assert again["VZ-M2M-Token"] == "session-2"
+
+
+def test_hosts_are_remembered_but_not_without_end(
+    sync_kind: Kind, platform: Platform, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("INFO", "thingspace_auth_adapters")
+    auth = sync_kind.auth(platform)
+    for number in (*range(300), 0):
+        assert auth.headers(f"https://host{number}.example/") == {}
+    assert len(auth._targets) <= 256
+    assert caplog.text.count("host0.example is not an allowed host") == 1

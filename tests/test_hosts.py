@@ -114,6 +114,8 @@ def test_refused(entry: str, url: str) -> None:
         "a.*.example",
         "**.example",
         "[::1",
+        "[1:2]",
+        "1:2:3",
         "[::1]x",
         "[::1]:",
         "user@a.example",

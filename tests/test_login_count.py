@@ -7,7 +7,8 @@ from typing import Any
 
 import pytest
 
-from thingspace_auth_adapters import M2mLoginError
+from thingspace_auth_adapters import M2mLoginError, VzM2mCredentials
+from thingspace_auth_adapters._core.effects import Send
 from thingspace_auth_adapters._core.login_guard import (
     MOST_UNKNOWNS,
     LoginCount,
@@ -15,7 +16,8 @@ from thingspace_auth_adapters._core.login_guard import (
     forget_all,
 )
 
-from .virtual import BASE, START
+from .kinds import INSTALLED
+from .virtual import BASE, START, Platform
 
 NOW = 1_700_000_000.0
 HOUR = 3600.0
@@ -165,3 +167,13 @@ def test_two_unknowns_block_although_clocks_differ(ahead: float) -> None:
 def test_clock_that_was_far_ahead_blocks_no_longer_than_an_hour() -> None:
     count = LoginCount().begun(START).begun(START)
     assert count.objection(START - 3601, "here", "") is None
+
+
+def test_login_whose_event_loop_ended_is_of_unknown_outcome(platform: Platform) -> None:
+    kind = next(one for one in INSTALLED if not one.is_async)
+    token = {"access_token": "given"}
+    auth = kind.auth(platform, oauth_token=token, m2m=VzM2mCredentials("user", "password"))
+    steps = next(auth._sessions.acquire([])).steps
+    assert isinstance(next(steps), Send)
+    steps.close()
+    assert auth._sessions.source._account.count.unknowns == 1

@@ -292,7 +292,8 @@ def test_forked_child_does_not_wait_for_its_parents_refresh(
     threads = Threads()
     threads.start(lambda: sync_kind.get(auth, simulator.url + PATH).status)
     eventually(lambda: simulator.token_requests)
-    auth._bearers._flight.lock.acquire()
+    lock = auth._bearers._flight.lock
+    lock.acquire()
     child = os.fork()
     if child == 0:
         status = 1
@@ -300,7 +301,7 @@ def test_forked_child_does_not_wait_for_its_parents_refresh(
             status = 0 if sync_kind.get(auth, simulator.url + PATH).status == 200 else 2
         finally:
             os._exit(status)
-    auth._bearers._flight.lock.release()
+    lock.release()
     _, wait_status = os.waitpid(child, 0)
     assert wait_status == 0
     simulator.recover()
