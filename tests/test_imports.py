@@ -6,6 +6,7 @@ import ast
 import importlib
 import importlib.util
 import json
+import os
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -32,8 +33,15 @@ def modules_in(*folders: str) -> list[str]:
 
 
 def python(code: str) -> str:
+    # coverage would import modules of its own.
+    environment = {name: value for name, value in os.environ.items() if "COVERAGE" not in name}
     finished = subprocess.run(
-        [sys.executable, "-c", code], capture_output=True, text=True, check=False, timeout=60
+        [sys.executable, "-c", code],
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=60,
+        env=environment,
     )
     assert finished.returncode == 0, finished.stderr
     return finished.stdout
