@@ -409,6 +409,7 @@ class ThingspaceAuth(ABC):
     ) -> Sources | None:
         """Put the tokens on a request if nothing needs to be done first: the warm path."""
         sources = self._targets.get(key)
+        # may_be_endpoint, spelled out since every request comes by here.
         if sources is None or "/oauth2/" in location or "/session/login" in location:
             return None
         if getattr(self._credentials, "oauth_token", None) is not self._given:
