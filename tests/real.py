@@ -6,6 +6,7 @@ import threading
 import time
 from collections.abc import Iterable
 from typing import Any, Callable
+from weakref import WeakKeyDictionary
 
 from thingspace_auth_adapters._core.clock import Clock
 from thingspace_auth_adapters._core.effects import Wait
@@ -30,22 +31,22 @@ async def aeventually(condition: Callable[[], object]) -> None:
         await Clock().asleep(0.002)
 
 
-_waiting: dict[int, int] = {}
-"""How many callers began to wait for each refresh, by its identity."""
+_waiting: WeakKeyDictionary[Any, int] = WeakKeyDictionary()
+"""How many callers began to wait for each refresh."""
 
 
 class CountedWait(Wait):
     """A ``Wait`` that the tests can see; conftest puts it in the original's place."""
 
     def perform(self, io: Any) -> Any:
-        _waiting[id(self.refresh)] = _waiting.get(id(self.refresh), 0) + 1
+        _waiting[self.refresh] = _waiting.get(self.refresh, 0) + 1
         return super().perform(io)
 
 
 def waiters(auth: Any) -> int:
     """How many callers wait for the refresh of the access token under way."""
     refresh = auth._bearers._flight._refresh
-    return 0 if refresh is None else _waiting.get(id(refresh), 0)
+    return 0 if refresh is None else _waiting.get(refresh, 0)
 
 
 def options_for(simulator: ThingspaceSimulator) -> dict[str, Any]:
