@@ -227,6 +227,8 @@ def test_auth_of_a_cached_session_acquires_a_token_before_the_cache_is_asked(
 
 # vcrpy.
 
+VCRPY_FOR = {"httpx": "8.0", "httpx2": "9.0"}
+
 
 @pytest.fixture(params=["requests", "httpx", "httpx2"])
 def library(request: pytest.FixtureRequest) -> str:
@@ -258,6 +260,8 @@ def test_cassette_replays_renewals_without_a_server_and_holds_no_secret(
     library: str, simulator: ThingspaceSimulator, tmp_path: Path
 ) -> None:
     module, cassette = recipe("vcr_cassette"), tmp_path / "cassette.yaml"
+    if library != "requests":
+        pytest.importorskip("vcr", minversion=VCRPY_FOR[library])
     with module.RECORDER.use_cassette(str(cassette)):
         assert renewed_on_the_way(library, simulator) == [200] * 3
     assert len(simulator.issued_tokens) == len(simulator.issued_sessions) == 2
@@ -271,7 +275,7 @@ def test_cassette_replays_renewals_without_a_server_and_holds_no_secret(
 def test_vcrpys_own_filter_of_fields_does_not_hide_the_password_of_a_login(
     simulator: ThingspaceSimulator, tmp_path: Path
 ) -> None:
-    vcr, cassette = pytest.importorskip("vcr"), tmp_path / "cassette.yaml"
+    vcr, cassette = pytest.importorskip("vcr", minversion="9.4"), tmp_path / "cassette.yaml"
     pytest.importorskip("requests")
     with vcr.use_cassette(str(cassette), filter_post_data_parameters=["password"]):
         renewed_on_the_way("requests", simulator)

@@ -14,12 +14,16 @@ BASE_URL = os.environ.get("THINGSPACE_BASE_URL", "https://thingspace.verizon.com
 
 class RaisingClient(httpx.Client):
     def send(self, request: httpx.Request, **options: Any) -> httpx.Response:
-        return super().send(request, **options).raise_for_status()
+        response = super().send(request, **options)
+        response.raise_for_status()
+        return response
 
 
 class AsyncRaisingClient(httpx.AsyncClient):
     async def send(self, request: httpx.Request, **options: Any) -> httpx.Response:
-        return (await super().send(request, **options)).raise_for_status()
+        response = await super().send(request, **options)
+        response.raise_for_status()
+        return response
 
 
 def main() -> None:

@@ -15,7 +15,8 @@ TRANSIENT = (429, 502, 503, 504)
 
 
 def has_failed_api(error: BaseException) -> bool:
-    return isinstance(error, requests.HTTPError) and error.response.status_code in TRANSIENT
+    answer = error.response if isinstance(error, requests.HTTPError) else None
+    return answer is not None and answer.status_code in TRANSIENT
 
 
 @retry(
