@@ -12,7 +12,7 @@ from verizon.verizon_client import VerizonClient
 
 from thingspace_auth_adapters.requests import ThingspaceAuth
 
-# The SDK insists on credentials. A token without an expiry keeps it from fetching its own.
+# It has no expiry, which keeps the SDK from fetching a token for itself.
 STAND_IN = OauthToken(access_token="replaced", token_type="Bearer")
 
 
