@@ -388,3 +388,26 @@ def test_is_an_auth_of_its_library(httpx_kind: Kind) -> None:
     assert isinstance(auth, httpx_kind.library.Auth)
     assert auth.requires_request_body is False
     assert auth.requires_response_body is False
+
+
+def test_transport_whose_answers_are_read_already_works(httpx_kind: Kind) -> None:
+    library = httpx_kind.library
+
+    def answer(request: Any) -> Any:
+        if request.url.path.endswith("/oauth2/token"):
+            return library.Response(200, json={"access_token": "mocked", "expires_in": 3600})
+        return library.Response(200, json={"sent": request.headers["Authorization"]})
+
+    transport = library.MockTransport(answer)
+    auth = httpx_kind.auth(client_options={"transport": transport})
+    if httpx_kind.is_async:
+
+        async def get() -> Any:
+            async with library.AsyncClient(auth=auth, transport=transport) as client:
+                return await client.get(API)
+
+        response = httpx_kind.run(get)
+    else:
+        with library.Client(auth=auth, transport=transport) as client:
+            response = client.get(API)
+    assert response.json() == {"sent": "Bearer mocked"}

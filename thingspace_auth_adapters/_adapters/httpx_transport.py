@@ -49,7 +49,7 @@ class HttpxTransport:
                 response = client.send(prepared, auth=library.Auth(), stream=True)
                 answer = HttpAnswer(response.status_code, response.headers)
                 if answer.flaw is None:
-                    for chunk in response.iter_raw():
+                    for chunk in response.iter_bytes():
                         if not answer.take(chunk, self._clock.monotonic(), ends_at):
                             break
                 response.close()
@@ -73,7 +73,7 @@ class HttpxTransport:
                     response = await client.send(prepared, auth=library.Auth(), stream=True)
                     answer = HttpAnswer(response.status_code, response.headers)
                     if answer.flaw is None:
-                        async for chunk in response.aiter_raw():
+                        async for chunk in response.aiter_bytes():
                             if not answer.take(chunk, self._clock.monotonic(), ends_at):
                                 break
                     await response.aclose()
