@@ -202,7 +202,7 @@ def transitions() -> dict[tuple[Status, Status], list[int]]:
 
 
 ORDER = tuple(WAYS_TO)
-DISTANCE, MARGIN, MIDDLE = 170, 60, 190
+DISTANCE, MARGIN, HALF_BOX = 190, 60, 18
 STYLE = "fill:none;stroke:currentColor"
 
 
@@ -215,12 +215,14 @@ def table() -> Iterator[str]:
 
 
 def cell(state: Status, following: Status) -> str:
-    return "·" if following is state else f"→ {following.value}"
+    return "·" if following is state else following.value
 
 
 def drawing() -> Iterator[str]:
-    width, height = 2 * MARGIN + DISTANCE * (len(ORDER) - 1), 2 * MIDDLE
-    yield f'<svg viewBox="0 0 {width} {height}" role="img" aria-label="The states of a token">'
+    """An SVG: the states in a row, arrows to the right above them and to the left below."""
+    height = HALF_BOX + depth(len(ORDER) - 1) + 2
+    box = f"0 {-height:g} {2 * MARGIN + DISTANCE * (len(ORDER) - 1)} {2 * height:g}"
+    yield f'<svg viewBox="{box}" role="img" aria-label="The states of a token">'
     yield '<defs><marker id="tip" viewBox="0 0 8 8" refX="8" refY="4" markerWidth="8"'
     yield 'markerHeight="8" orient="auto"><path d="M0,0L8,4L0,8Z" style="fill:currentColor"/>'
     yield "</marker></defs>"
@@ -228,28 +230,31 @@ def drawing() -> Iterator[str]:
         yield from arrow(ORDER.index(state), ORDER.index(following), numbers)
     for index, state in enumerate(ORDER):
         x = MARGIN + DISTANCE * index
-        place = f'x="{x - 45}" y="{MIDDLE - 18}" width="90" height="36" rx="6"'
+        place = f'x="{x - 45}" y="{-HALF_BOX}" width="90" height="{2 * HALF_BOX}" rx="6"'
         yield f'<rect {place} style="{STYLE}"/>'
-        yield text(x, MIDDLE + 5, state.value)
+        yield text(x, 5, state.value)
     yield "</svg>"
 
 
+def depth(distance: int) -> float:
+    """How far the middle of an arrow over so many states is from its ends."""
+    return 45.0 * distance
+
+
 def arrow(start: int, end: int, numbers: list[int]) -> Iterator[str]:
-    """An arc with the numbers of its events: above to the right, below to the left."""
+    """A curve with the numbers of its events."""
     side = math.copysign(1, start - end)
-    shift = -14 * side
-    x1, x2 = MARGIN + DISTANCE * start + shift, MARGIN + DISTANCE * end - shift
-    y, depth = MIDDLE + 18 * side, 55 * abs(end - start) - 5
-    control = f"{x1:g},{y + side * depth:g} {x2:g},{y + side * depth:g}"
-    yield (
-        f'<path d="M{x1:g},{y:g}C{control} {x2:g},{y:g}" style="{STYLE}" marker-end="url(#tip)"/>'
-    )
-    label_y = y + side * (0.75 * depth + 9) + 4
-    yield text((x1 + x2) / 2, label_y, ", ".join(map(str, numbers)))
+    x1, x2 = MARGIN + DISTANCE * start - 14 * side, MARGIN + DISTANCE * end + 14 * side
+    y, middle = HALF_BOX * side, depth(abs(end - start))
+    # The middle of a cubic curve is three quarters of the way to its control points.
+    control = y + side * middle / 0.75
+    curve = f"M{x1:g},{y:g}C{x1:g},{control:g} {x2:g},{control:g} {x2:g},{y:g}"
+    yield f'<path d="{curve}" style="{STYLE}" marker-end="url(#tip)"/>'
+    yield text((x1 + x2) / 2, y + side * (middle - 9) + 4, ", ".join(map(str, numbers)))
 
 
 def text(x: float, y: float, content: str) -> str:
-    style = "fill:currentColor;font-size:14px"
+    style = "fill:currentColor;font-size:13px"
     return f'<text x="{x:g}" y="{y:g}" text-anchor="middle" style="{style}">{content}</text>'
 
 
