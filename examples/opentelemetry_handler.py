@@ -1,8 +1,6 @@
-"""Counts what happens to tokens and sessions, as metrics of OpenTelemetry::
+"""Counts what happens to tokens and sessions, as metrics of OpenTelemetry.
 
-logger = logging.getLogger("thingspace_auth_adapters")
-logger.setLevel(logging.INFO)
-logger.addHandler(OpenTelemetryHandler())
+``logging.getLogger("thingspace_auth_adapters").addHandler(OpenTelemetryHandler())`` attaches it.
 """
 
 # mypy: disable-error-code="import-not-found"

@@ -1,8 +1,6 @@
-"""Counts what happens to tokens and sessions, for Prometheus::
+"""Counts what happens to tokens and sessions, for Prometheus.
 
-logger = logging.getLogger("thingspace_auth_adapters")
-logger.setLevel(logging.INFO)
-logger.addHandler(PrometheusHandler())
+``logging.getLogger("thingspace_auth_adapters").addHandler(PrometheusHandler())`` attaches it.
 """
 
 # mypy: disable-error-code="import-not-found"
@@ -19,10 +17,9 @@ LABELS = ("name", "credential")
 class PrometheusHandler(logging.Handler):
     def __init__(self, registry: CollectorRegistry = REGISTRY) -> None:
         super().__init__()
-        self.events = Counter("thingspace_auth_events", "Events", LABELS, registry=registry)
-        self.seconds = Histogram(
-            "thingspace_auth_event_seconds", "How long each took", LABELS, registry=registry
-        )
+        name = "thingspace_auth_event"
+        self.events = Counter(f"{name}s", "Events", LABELS, registry=registry)
+        self.seconds = Histogram(f"{name}_seconds", "Durations", LABELS, registry=registry)
 
     def emit(self, record: logging.LogRecord) -> None:
         event = getattr(record, "auth_event", None)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import importlib.util
 import inspect
 import re
@@ -192,15 +193,10 @@ def test_every_public_name_is_in_the_reference() -> None:
     assert {"FileTokenStore", "RedisTokenStore", "StoreUnavailable", "TokenStore"} <= documented
 
 
-def test_every_member_for_requests_is_in_the_reference_and_the_table() -> None:
-    module = pytest.importorskip("thingspace_auth_adapters.requests")
-    assert_listed(public_names(module.ThingspaceAuth))
-
-
-@pytest.mark.parametrize("library", ["httpx", "httpx2"])
-def test_every_member_for_httpx_is_in_the_reference_and_the_table(library: str) -> None:
+@pytest.mark.parametrize("library", ["requests", "httpx", "httpx2"])
+def test_every_member_is_in_the_reference_and_the_table(library: str) -> None:
     pytest.importorskip(library)
-    module = pytest.importorskip(f"thingspace_auth_adapters.{library}")
+    module = importlib.import_module(f"thingspace_auth_adapters.{library}")
     assert_listed(public_names(module.ThingspaceAuth))
 
 
@@ -224,6 +220,22 @@ def test_table_of_options_has_every_option() -> None:
     parameters = {*inspect.signature(base.ThingspaceAuth.__init__).parameters}
     options = parameters - {"self", "thingspace_oauth_credentials", "fields"}
     assert {*first_cells("options.md", "Options")} == {*options, "session", "client_options"}
+
+
+@pytest.mark.parametrize(
+    ("library", "its_own"),
+    [("requests", "session"), ("httpx", "client_options")],
+)
+def test_signature_in_the_reference_is_that_of_the_constructor(library: str, its_own: str) -> None:
+    pattern = rf"{library}\.ThingspaceAuth\(thingspace_oauth_credentials, \*, (.*)\)$"
+    (shown,) = re.findall(pattern, text_of("reference.md"), re.M)
+    parameters = inspect.signature(base.ThingspaceAuth.__init__).parameters.values()
+    defaults = {
+        one.name: repr(one.default).replace("'", '"')
+        for one in parameters
+        if one.kind is one.KEYWORD_ONLY
+    }
+    assert dict(part.split("=") for part in shown.split(", ")) == {**defaults, its_own: "None"}
 
 
 def test_table_of_scopes_is_the_enum() -> None:
