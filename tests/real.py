@@ -8,8 +8,7 @@ from collections.abc import Iterable
 from typing import Any, Callable
 from weakref import WeakKeyDictionary
 
-from thingspace_auth_adapters._core.clock import Clock
-from thingspace_auth_adapters._core.effects import Wait
+from thingspace_auth_adapters._core.effects import Clock, Wait
 from thingspace_auth_adapters.simulator import ThingspaceSimulator
 
 PATIENCE = 30.0

@@ -19,7 +19,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 from tests.kinds import INSTALLED
 from thingspace_auth_adapters import VzM2mCredentials
 from thingspace_auth_adapters._adapters import base
-from thingspace_auth_adapters._core.clock import Clock
+from thingspace_auth_adapters._core.effects import Clock
 
 PATH = "/api/m2m/v1/devices"
 

@@ -989,7 +989,7 @@ def test_logs_say_what_happened_and_no_secret(
     platform.api = [session_refusal()]
     kind.get(auth, API, platform)
     texts = [r.getMessage() for r in caplog.records if r.name == "thingspace_auth_adapters"]
-    assert "a new session token is in use" in texts
+    assert "a new session token was fetched" in texts
     assert "the session token was rejected (certain)" in texts
     for secret in HIDDEN:
         assert secret not in "\n".join(texts)

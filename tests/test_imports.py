@@ -122,6 +122,7 @@ def test_star_import_brings_no_internals() -> None:
 
 
 PUBLIC = {
+    "AuthEvent",
     "InsecureStoreError",
     "InsecureTransportError",
     "InvalidTokenResponseError",

@@ -61,14 +61,14 @@ def store() -> Memory:
 
 @pytest.fixture
 def entry(store: Memory) -> StoreEntry:
-    return StoreEntry(store, SECRET, PARTS)
+    return StoreEntry(store, SECRET, PARTS, "access token")
 
 
 def test_what_is_written_is_read_again(store: Memory, entry: StoreEntry) -> None:
     assert entry.read() is None
     entry.write(FIELDS)
     assert entry.read() == FIELDS
-    assert StoreEntry(store, SECRET, list(PARTS)).read() == FIELDS
+    assert StoreEntry(store, SECRET, list(PARTS), "access token").read() == FIELDS
     entry.delete()
     entry.delete()
     assert entry.read() is None
@@ -92,7 +92,7 @@ def test_what_is_written_is_read_again(store: Memory, entry: StoreEntry) -> None
 def test_whatever_differs_has_an_entry_of_its_own(
     store: Memory, entry: StoreEntry, secret: str, parts: tuple[object, ...]
 ) -> None:
-    other = StoreEntry(store, secret, parts)
+    other = StoreEntry(store, secret, parts, "access token")
     assert other.name != entry.name
     entry.write(FIELDS)
     assert other.read() is None
@@ -153,14 +153,14 @@ def test_entry_that_is_not_ours_counts_as_none_and_is_reported(
 def test_entry_that_was_copied_under_another_name_is_corrupt(
     store: Memory, entry: StoreEntry
 ) -> None:
-    mine = StoreEntry(store, SECRET, (*PARTS[:3], "write"))
+    mine = StoreEntry(store, SECRET, (*PARTS[:3], "write"), "access token")
     entry.write(FIELDS)
     store.entries[mine.name] = store.entries[entry.name]
     assert mine.read() is None
 
 
 def test_entry_of_who_does_not_know_the_secret_is_corrupt(store: Memory, entry: StoreEntry) -> None:
-    foreign = StoreEntry(store, "guessed", PARTS)
+    foreign = StoreEntry(store, "guessed", PARTS, "access token")
     foreign.name = entry.name
     foreign.write(FIELDS)
     assert entry.read() is None
@@ -169,7 +169,9 @@ def test_entry_of_who_does_not_know_the_secret_is_corrupt(store: Memory, entry: 
 def test_key_is_not_cut_or_folded(store: Memory) -> None:
     """HMAC hashes keys that are longer than its block, and pads shorter ones."""
     secrets = ["x", "x" * 64, "x" * 65, "x" * 200, "ä"]
-    assert len({StoreEntry(store, secret, PARTS).name for secret in secrets}) == len(secrets)
+    assert len(
+        {StoreEntry(store, secret, PARTS, "access token").name for secret in secrets}
+    ) == len(secrets)
 
 
 def test_store_out_of_reach_is_told_or_only_logged(

@@ -13,8 +13,8 @@ import pytest
 
 from thingspace_auth_adapters._core import single_flight
 from thingspace_auth_adapters._core.cached_token import CachedToken
-from thingspace_auth_adapters._core.clock import Clock
 from thingspace_auth_adapters._core.effects import (
+    Clock,
     SyncIO,
     Wait,
     calling_back,

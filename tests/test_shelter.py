@@ -10,8 +10,7 @@ from typing import Any, Callable, NamedTuple
 
 import pytest
 
-from thingspace_auth_adapters._core.clock import Clock
-from thingspace_auth_adapters._core.effects import Block, Hold, Shelter
+from thingspace_auth_adapters._core.effects import Block, Clock, Hold, Shelter
 from thingspace_auth_adapters._core.single_flight import ABANDONED, Refresh
 
 from .kinds import ASYNC_KINDS, Kind

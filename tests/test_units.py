@@ -21,11 +21,11 @@ from thingspace_auth_adapters import (
     ThingspaceAuthError,
 )
 from thingspace_auth_adapters._core.cached_token import CachedToken, Status, status
-from thingspace_auth_adapters._core.clock import Clock
 from thingspace_auth_adapters._core.effects import (
     Block,
     Call,
     CallbackRaised,
+    Clock,
     Exchange,
     Hold,
     Pause,

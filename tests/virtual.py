@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from typing import Any, Callable, NamedTuple
 from urllib.parse import parse_qs, urlsplit
 
-from thingspace_auth_adapters._core.clock import Clock
+from thingspace_auth_adapters._core.effects import Clock
 
 from .optional import anyio
 

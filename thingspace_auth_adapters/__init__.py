@@ -23,6 +23,7 @@ from .errors import (
 )
 
 if TYPE_CHECKING:
+    from ._model.events import AuthEvent as AuthEvent
     from ._model.m2m import VzM2mCredentials as VzM2mCredentials
     from .requests import ThingspaceAuth as ThingspaceAuth
 
@@ -30,6 +31,7 @@ __version__ = "0.1.0"
 
 # Without ThingspaceAuth, which needs requests: a star import must not.
 __all__ = [
+    "AuthEvent",
     "InsecureStoreError",
     "InsecureTransportError",
     "InvalidTokenResponseError",
@@ -44,7 +46,11 @@ __all__ = [
     "__version__",
 ]
 
-_RESOLVED_ON_FIRST_USE = {"ThingspaceAuth": ".requests", "VzM2mCredentials": "._model.m2m"}
+_RESOLVED_ON_FIRST_USE = {
+    "AuthEvent": "._model.events",
+    "ThingspaceAuth": ".requests",
+    "VzM2mCredentials": "._model.m2m",
+}
 _SUBMODULES = ("httpx", "httpx2", "requests", "simulator", "stores")
 
 

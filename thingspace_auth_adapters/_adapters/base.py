@@ -9,16 +9,15 @@ and how endpoints are called.
 from __future__ import annotations
 
 import copy
-import logging
 from abc import ABC, abstractmethod
 from collections.abc import Hashable, Iterable, Mapping, MutableMapping
 from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, TypeVar, cast
 
 from .._core.cached_token import CachedToken, Status, status
-from .._core.clock import Clock
 from .._core.effects import (
     Call,
     CallbackRaised,
+    Clock,
     Exchange,
     ReadBody,
     Steps,
@@ -33,6 +32,7 @@ from .._core.single_flight import Failed
 from .._core.sources import AccessTokens
 from .._model.checks import naming, variable
 from .._model.credentials import ThingspaceOauthCredentials
+from .._model.events import AuthEvent, logger
 from .._model.hosts import (
     AUTHORIZATION,
     SESSION_HEADERS,
@@ -66,8 +66,6 @@ Carried = tuple[str, str, Lifecycle[Any]]
 
 _SAFE_TO_REPEAT = ("GET", "HEAD", "OPTIONS", "PUT", "DELETE")
 _MOST_TARGETS = 256
-
-logger = logging.getLogger("thingspace_auth_adapters")
 
 
 class Outgoing(NamedTuple):
@@ -122,7 +120,7 @@ class ThingspaceAuth(ABC):
         self._clock = Clock()
         self._io = SyncIO(self._transport(), self._clock)
         self._access_tokens = AccessTokens(settings, self, self._clock)
-        entry = self._entry("token", sorted(settings.scopes))
+        entry = self._entry("token", Credential.BEARER, sorted(settings.scopes))
         self._bearers: Lifecycle[OauthToken] = Lifecycle(
             self._access_tokens, self, self._clock, entry
         )
@@ -377,12 +375,18 @@ class ThingspaceAuth(ABC):
             rejection = classify(response.status_code, response.headers, body or b"")
             if rejection.credential in spent:
                 return response
-            renewed = yield from self._renewed(carried, rejection, sent.method)
-            if renewed is None or body is None:
+            status_code = response.status_code
+            renewed = yield from self._renewed(carried, rejection, sent.method, status_code)
+            if renewed is None:
                 return response
-            again = self._again(response, renewed)
+            again = None if body is None else self._again(response, renewed)
             if again is None:
+                what = (
+                    "answer was too long to judge" if body is None else "body cannot be sent again"
+                )
+                _log_repeat(rejection, status_code, obstacle=f"its {what}")
                 return response
+            _log_repeat(rejection, status_code)
             spent.add(rejection.credential)
             response = yield Exchange(again)
 
@@ -481,7 +485,9 @@ class ThingspaceAuth(ABC):
             name = origin.host if origin.port in (80, 443) else f"{origin.host}:{origin.port}"
         if name not in self._foreign_hosts and len(self._foreign_hosts) < _MOST_TARGETS:
             self._foreign_hosts.add(name)
-            logger.info("%s is not an allowed host: sent without a token", name)
+            event = AuthEvent("no_token_for_host", Credential.BEARER.value, reason=name)
+            message = "%s is not an allowed host: sent without a token"
+            logger.info(message, name, extra={"auth_event": event})
 
     def _acquired(self, sources: Sources, updates: list[Any]) -> Steps[dict[str, CachedToken[Any]]]:
         """The tokens for these headers, acquired first if need be."""
@@ -510,18 +516,27 @@ class ThingspaceAuth(ABC):
         carried: Mapping[Credential, Carried],
         rejection: Rejection,
         method: str,
+        status_code: int,
     ) -> Steps[dict[str, str] | None]:
         """Replace what an answer rejects: the headers to repeat the request with, if it may be."""
         if rejection.credential is None or rejection.credential not in carried:
             return None
         _, value, lifecycle = carried[rejection.credential]
-        certainty = "certain" if rejection.is_certain else "suspected"
-        logger.info("the %s was rejected (%s)", rejection.credential.value, certainty)
+        what, certainty = (
+            rejection.credential.value,
+            "certain" if rejection.is_certain else "suspected",
+        )
+        event = AuthEvent("rejected", what, status_code=status_code, reason=certainty)
+        logger.info("the %s was rejected (%s)", what, certainty, extra={"auth_event": event})
         updates: list[Any] = []
         other = yield from lifecycle.replace(value, updates)
-        if updates:
+        if updates and self._settings.on_token_update is not None:
             yield from self._notified(updates)
-        if other is None or not (rejection.is_certain or method.upper() in _SAFE_TO_REPEAT):
+        if other is None:
+            _log_repeat(rejection, status_code, obstacle="there is no other token")
+            return None
+        if not rejection.is_certain and method.upper() not in _SAFE_TO_REPEAT:
+            _log_repeat(rejection, status_code, obstacle="it may have been acted upon")
             return None
         headers, now = {}, self._clock.time()
         for key, old, source in carried.values():
@@ -552,7 +567,10 @@ class ThingspaceAuth(ABC):
         sent = Outgoing(origin_of(url), url, method, _lower(sent_headers), None)
         carried = self._carried(sent)
         rejection = classify(status, _lower(headers), body[:BODY_LIMIT])
-        return (yield from self._renewed(carried, rejection, method))
+        renewed = yield from self._renewed(carried, rejection, method, status)
+        if renewed is not None:
+            _log_repeat(rejection, status)
+        return renewed
 
     def _headers_for(self, url: str) -> Steps[dict[str, str]]:
         headers: dict[str, str] = {}
@@ -653,16 +671,17 @@ class ThingspaceAuth(ABC):
         with naming("ThingspaceAuth"):
             credentials = as_m2m_credentials(m2m)
         account = (credentials.username, credentials.password)
-        is_renewable = credentials.username is not None
-        entry = self._entry("session", *account) if is_renewable else None
-        count_entry = self._entry("logins", *account) if is_renewable else None
+        entry = count_entry = None
+        if credentials.username is not None:
+            entry = self._entry("session", Credential.SESSION, *account)
+            count_entry = self._entry("logins", Credential.SESSION, *account)
         source = Sessions(credentials, self._settings, self._bearers, self._clock, count_entry)
         sessions: Lifecycle[str] = Lifecycle(source, self, self._clock, entry)
         if credentials.vz_m2m_token is not None:
             sessions.assign(source.cached(credentials.vz_m2m_token, self._clock.time()))
         return sessions
 
-    def _entry(self, kind: str, *parts: object) -> StoreEntry | None:
+    def _entry(self, kind: str, credential: Credential, *parts: object) -> StoreEntry | None:
         if self._store is None:
             return None
         from .._core.records import StoreEntry
@@ -672,6 +691,7 @@ class ThingspaceAuth(ABC):
             self._store,
             settings.client_secret,
             [kind, settings.base_url, settings.client_id, *parts],
+            credential.value,
         )
 
     def _adopt(self) -> None:
@@ -683,6 +703,20 @@ class ThingspaceAuth(ABC):
         self._given, previous, self._adopted = given, self._adopted, token
         if token != previous:
             self._bearers.assign(None if token is None else self._access_tokens.cached(token))
+
+
+def _log_repeat(rejection: Rejection, status_code: int, obstacle: str | None = None) -> None:
+    """Log that a request is repeated, or what keeps it from that."""
+    credential = cast("Credential", rejection.credential).value
+    name = "repeated" if obstacle is None else "not_repeated"
+    event = AuthEvent(name, credential, status_code=status_code, reason=obstacle)
+    consequence = "" if obstacle is None else f"not repeated, since {obstacle}"
+    logger.info(
+        "the request with the rejected %s is %s",
+        credential,
+        consequence or "repeated",
+        extra={"auth_event": event},
+    )
 
 
 def _lower(headers: Mapping[str, Any]) -> dict[str, Any]:

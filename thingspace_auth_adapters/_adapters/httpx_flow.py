@@ -12,12 +12,13 @@ from typing import TYPE_CHECKING, Any, NoReturn, TypeVar, overload
 from .._core.effects import Exchange, Steps, is_in_blocking_call
 from .._model.checks import naming
 from .._model.credentials import HasOauthCredentials, OauthOnTokenUpdate, OauthTokenProvider
+from .._model.events import logger
 from .._model.hosts import AUTHORIZATION, SESSION_HEADERS, origin
 from .._model.tokens import OauthToken, OptionalToken
 from .._wire.messages import LOGIN_PATH, TOKEN_PATH
 from ..stores.token_store import TokenStore
 from . import base
-from .base import Outgoing, logger
+from .base import Outgoing
 from .httpx_transport import HttpxTransport, can_resend, checked_options
 
 if TYPE_CHECKING:

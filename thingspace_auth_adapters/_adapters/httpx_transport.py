@@ -10,7 +10,7 @@ import inspect
 from collections.abc import AsyncIterator, Iterator, Mapping
 from typing import Any
 
-from .._core.clock import Clock
+from .._core.effects import Clock
 from .._core.single_flight import copy_exception
 from .._wire.messages import (
     AlreadySentError,

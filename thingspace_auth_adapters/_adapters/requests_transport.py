@@ -9,7 +9,7 @@ from requests import PreparedRequest, Request, Response, Session
 from requests import exceptions as library
 from requests.utils import default_headers
 
-from .._core.clock import Clock
+from .._core.effects import Clock
 from .._core.single_flight import copy_exception
 from .._wire.messages import (
     AlreadySentError,

@@ -14,8 +14,7 @@ from typing import Any, Callable, TypeVar
 import anyio
 import anyio.to_thread
 
-from .clock import Clock
-from .effects import Call, Exchange, Hold, Shelter, Steps, calling_back
+from .effects import Call, Clock, Exchange, Hold, Shelter, Steps, calling_back
 from .single_flight import ABANDONED, Refresh
 
 T = TypeVar("T")

@@ -2,8 +2,9 @@
 
 The algorithms are generators that yield these and are sent back the results. Who interprets them,
 blocking or awaiting, is no concern of theirs: ``effect.perform(io)`` calls the one method of
-``io`` that the effect stands for. The blocking interpreter is here, the asynchronous one in
-``async_driver``. An :class:`Exchange` alone is not interpreted: a driver hands it to its caller.
+``io`` that the effect stands for. The clock and the blocking interpreter are here, the
+asynchronous one is in ``async_driver``. An :class:`Exchange` alone is not interpreted: a driver
+hands it to its caller.
 """
 
 from __future__ import annotations
@@ -17,7 +18,6 @@ from contextvars import ContextVar
 from typing import Any, Callable, NamedTuple, TypeVar
 
 from .._wire.messages import HttpRequest
-from .clock import Clock
 from .single_flight import ABANDONED, Refresh
 
 T = TypeVar("T")
@@ -158,6 +158,30 @@ def run(steps: Steps[T], io: Any, response: Any = None) -> T | Exchange:
             result = effect.perform(io)
         except BaseException as error:
             failure = error
+
+
+class Clock:
+    """The machine's clocks, which only this class reads. All values are seconds."""
+
+    # Looked up at each call, so that freezegun and time-machine can move them.
+
+    def time(self) -> float:
+        """Unix timestamp (UTC). Tokens end by this clock, which may jump."""
+        return time.time()
+
+    def monotonic(self) -> float:
+        """Never runs backwards. Waits and deadlines go by this clock."""
+        return time.monotonic()
+
+    def sleep(self, seconds: float) -> None:
+        """Block this thread, or suspend this greenlet."""
+        time.sleep(seconds)
+
+    async def asleep(self, seconds: float) -> None:
+        """Suspend this task, on asyncio or trio."""
+        from anyio import sleep
+
+        await sleep(seconds)
 
 
 class SyncIO:

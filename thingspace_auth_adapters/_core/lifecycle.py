@@ -11,17 +11,16 @@ leads with what is left of the budget.
 
 from __future__ import annotations
 
-import logging
 from contextlib import suppress
 from functools import partial
 from typing import TYPE_CHECKING, Any, Callable, Generic, TypeVar
 
+from .._model.events import AuthEvent, logger
 from ..errors import InsecureStoreError, ReentrantRequestError, ThingspaceAuthError
 from ..stores.token_store import LOCK_PATIENCE_SECONDS, StoreUnavailable
 from .cached_token import CachedToken, Status, status
-from .clock import Clock
-from .effects import Block, Hold, Shelter, Steps, Wait, waiting_refresh
-from .retry import MOST_ATTEMPTS, Budget
+from .effects import Block, Clock, Hold, Shelter, Steps, Wait, waiting_refresh
+from .retry import MOST_ATTEMPTS, Budget, reason_of
 from .single_flight import ABANDONED, Failed, Outcome, Refresh, SingleFlight, Succeeded
 from .sources import TokenSource
 
@@ -37,8 +36,6 @@ REFRESH_PAUSE_SECONDS = 10.0
 """The pause after a failed refresh of a token that is stale but not expired."""
 
 REMEMBERED = 8
-
-logger = logging.getLogger("thingspace_auth_adapters")
 
 
 class Lifecycle(Generic[T]):
@@ -102,7 +99,7 @@ class Lifecycle(Generic[T]):
             elif token is not None and state is Status.STALE:
                 return token
             else:
-                yield Wait(refresh)
+                yield from self._waited(refresh)
             outcome = refresh.outcome
             if isinstance(outcome, Succeeded):
                 return outcome.token
@@ -179,6 +176,13 @@ class Lifecycle(Generic[T]):
         if self.entry is not None:
             yield Block(self.entry.delete)
 
+    def _waited(self, refresh: Refresh) -> Steps[None]:
+        begun_at = self._clock.monotonic()
+        yield Wait(refresh)
+        credential, seconds = self.source.credential.value, self._clock.monotonic() - begun_at
+        event = AuthEvent("waited", credential, seconds)
+        logger.info("waited for the %s", credential, extra={"auth_event": event})
+
     def _begun(self, is_early: bool, inherited: Budget | None) -> Refresh:
         if waiting_refresh(self._owner) is not None:
             raise ReentrantRequestError(
@@ -212,7 +216,9 @@ class Lifecycle(Generic[T]):
         # Messages that are not ours may hold anything.
         is_ours = isinstance(failure.error, ThingspaceAuthError)
         reason = failure.error if is_ours else type(failure.error).__name__
-        logger.warning(what, self.source.credential.value, reason)
+        credential = self.source.credential.value
+        event = AuthEvent("refresh_failed", credential, reason=reason_of(failure.error))
+        logger.warning(what, credential, reason, extra={"auth_event": event})
 
     def _refreshed(self, refresh: Refresh, last: CachedToken[T] | None) -> Steps[CachedToken[T]]:
         entry = self.entry
@@ -222,7 +228,7 @@ class Lifecycle(Generic[T]):
             with suppress(StoreUnavailable):
                 stored = yield from self._stored(entry)
                 if stored is not None and status(stored, self._clock.time()) is Status.FRESH:
-                    return stored
+                    return self._loaded(stored)
             return (yield from self._in_store(refresh, lambda: self._renewed(refresh, last)))
         except InsecureStoreError as error:
             raise Failed(error) from None
@@ -237,7 +243,7 @@ class Lifecycle(Generic[T]):
                 token: CachedToken[T] = yield Hold(self.entry.locked, steps())
                 return token
             except StoreUnavailable as error:
-                logger.warning("%s: going on without it", error)
+                self.entry.report_unavailable(error)
             refresh.is_shared = False
         return (yield from steps())
 
@@ -247,7 +253,7 @@ class Lifecycle(Generic[T]):
             stored = yield from self._stored(entry)
         now = self._clock.time()
         if stored is not None and status(stored, now) is Status.FRESH:
-            return stored
+            return self._loaded(stored)
         known = last if status(stored, now) in (Status.MISSING, Status.EXPIRED) else stored
         is_usable = status(known, now) is Status.STALE
         token = self.source.extended(known, now) if known is not None and is_usable else None
@@ -262,6 +268,13 @@ class Lifecycle(Generic[T]):
             # What was acquired is good, whether or not it can be written.
             fields = self.source.to_fields(token, self._clock.time())
             yield Block(partial(entry.write_if_reachable, fields))
+        return token
+
+    def _loaded(self, token: CachedToken[T]) -> CachedToken[T]:
+        credential = self.source.credential.value
+        if self.current is None or self.current.header != token.header:
+            event = AuthEvent("loaded", credential)
+            logger.info("a new %s was loaded", credential, extra={"auth_event": event})
         return token
 
     def _put_off(self, token: CachedToken[T], failure: Failed) -> CachedToken[T]:
@@ -294,10 +307,8 @@ class Lifecycle(Generic[T]):
                 self._same_again = (header, self._clock.monotonic() + SAME_AGAIN_SECONDS)
             is_update = self.current is None or self.current.header != header
             self._publish(token)
-        # Not under the lock: a handler of logs may use the object.
         if is_update:
             refresh.updates.append(token.value)
-            logger.info("a new %s is in use", self.source.credential.value)
         return Succeeded(token)
 
     def _publish(self, token: CachedToken[T] | None) -> None:

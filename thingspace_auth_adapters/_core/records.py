@@ -8,15 +8,13 @@ from __future__ import annotations
 
 import hmac
 import json
-import logging
 from collections.abc import Generator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
+from .._model.events import AuthEvent, logger
 from .._wire.messages import json_object
 from ..stores.token_store import StoreUnavailable, TokenStore
-
-logger = logging.getLogger("thingspace_auth_adapters")
 
 
 class StoreEntry:
@@ -26,14 +24,18 @@ class StoreEntry:
         store: where it is kept.
         secret: the client secret, with which names and contents are hashed.
         parts: what the entry belongs to.
+        credential: what it is about, for the log.
 
     Raises of each method:
         StoreUnavailable: the store cannot be reached.
         InsecureStoreError: others could read or change what is stored.
     """
 
-    def __init__(self, store: TokenStore, secret: str, parts: Sequence[object]) -> None:
+    def __init__(
+        self, store: TokenStore, secret: str, parts: Sequence[object], credential: str
+    ) -> None:
         self.store = store
+        self._credential = credential
         self._key = secret.encode()
         self.name = self._hash("name", parts)
 
@@ -62,7 +64,7 @@ class StoreEntry:
         try:
             self.write(fields)
         except StoreUnavailable as error:
-            logger.warning("%s: going on without it", error)
+            self.report_unavailable(error)
 
     def delete(self) -> None:
         """Forget what is stored."""
@@ -80,11 +82,18 @@ class StoreEntry:
                 lock.__exit__(None, None, None)
             except StoreUnavailable as error:
                 # What was acquired under the lock is good all the same.
-                logger.warning("%s: a lock may not have been released", error)
+                self.report_unavailable(error, "a lock may not have been released")
 
     def report_corrupt(self) -> None:
         """Log that the entry is not what a lifecycle writes; the next refresh replaces it."""
         logger.warning("an entry of %r is corrupt, and is replaced", self.store)
+
+    def report_unavailable(
+        self, error: StoreUnavailable, consequence: str = "going on without it"
+    ) -> None:
+        """Log that the store cannot be reached."""
+        event = AuthEvent("store_unavailable", self._credential, reason=type(error).__name__)
+        logger.warning("%s: %s", error, consequence, extra={"auth_event": event})
 
     def __repr__(self) -> str:
         return f"<StoreEntry in {self.store!r}>"

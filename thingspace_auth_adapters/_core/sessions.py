@@ -8,6 +8,7 @@ from functools import partial
 from typing import Any, Union
 
 from .._model.checks import seconds
+from .._model.events import AuthEvent, logger
 from .._model.m2m import VzM2mCredentials, session_token
 from .._model.settings import Settings
 from .._wire.m2m_session import LoginFailed, LoginOutcome, SessionEndpoints
@@ -15,8 +16,7 @@ from .._wire.messages import HttpAnswer, Refused, SentOnce
 from .._wire.rejection import Credential
 from ..errors import M2mLoginError
 from .cached_token import CachedToken
-from .clock import Clock
-from .effects import Block, Steps, Wait
+from .effects import Block, Clock, Steps, Wait
 from .lifecycle import Lifecycle
 from .login_guard import LoginCount, account
 from .records import StoreEntry
@@ -153,7 +153,7 @@ class Sessions:
                     reply = yield from self._attempt(refresh, bearer)
             return reply
 
-        return (yield from retried(attempt, refresh.budget, "the login"))
+        return (yield from retried(attempt, refresh.budget, "the login", self.credential.value))
 
     def _attempt(self, refresh: Refresh, bearer: CachedToken[Any]) -> Steps[LoginReply]:
         """Log in once, counted before it is sent."""
@@ -174,11 +174,14 @@ class Sessions:
             reply = self._endpoints.read_login(reply, now, bearer.header)
         count = self._count_after(reply, before, once.was_sent, now)
         yield from self._record(refresh, count)
-        if isinstance(reply, Refused):
-            # Without its caller it is not tried again.
-            refresh.commit(is_committed=False)
-            self._check(count)
-        return self.cached(reply, now) if isinstance(reply, str) else reply
+        if isinstance(reply, str):
+            return self.cached(reply, now)
+        # Without its caller it is not tried again.
+        refresh.commit(is_committed=False)
+        if count.refusal is not None:
+            self._log("login_refused", "the login was refused", count)
+        objection = self._objection(count)
+        return reply if objection is None else Refused(objection)
 
     def _count_after(
         self, reply: str | Refused, before: LoginCount, was_sent: bool, now: float
@@ -217,11 +220,20 @@ class Sessions:
             if count.refusal is not None:
                 # For this process, too, should the store be out of reach the next time.
                 self._account.count = count
-        self._check(count)
+        objection = self._objection(count)
+        if objection is not None:
+            self._log("login_blocked", "no login is attempted", count)
+            raise Failed(objection)
         return count
 
-    def _check(self, count: LoginCount) -> None:
-        """Raise :class:`Failed` if no login is to be tried after this count."""
+    def _log(self, name: str, message: str, count: LoginCount) -> None:
+        refusal = count.refusal
+        status_code, reason = (None, None) if refusal is None else refusal[:2]
+        event = AuthEvent(name, self.credential.value, status_code=status_code, reason=reason)
+        logger.info(message, extra={"auth_event": event})
+
+    def _objection(self, count: LoginCount) -> M2mLoginError | None:
+        """Why no login is to be tried after this count, if so."""
         remembered, remedy = "this process", "call auth.allow_login()"
         if self._count_entry is not None:
             store = self._count_entry.store
@@ -231,9 +243,7 @@ class Sessions:
             f"To go on, correct the credentials and assign auth.m2m, or {remedy} to try the same"
             " ones again."
         )
-        objection = count.objection(self._clock.time(), remembered, remedy)
-        if objection is not None:
-            raise Failed(objection)
+        return count.objection(self._clock.time(), remembered, remedy)
 
     def _logged_out(self, bearer: CachedToken[Any], token: CachedToken[str]) -> Steps[None]:
         budget = Budget(self._clock, self.timeout)

@@ -7,15 +7,15 @@ from collections.abc import Mapping
 from typing import Any, Protocol, TypeVar
 
 from .._model.checks import seconds
+from .._model.events import AuthEvent, logger
 from .._model.settings import Settings
 from .._model.tokens import OauthToken, as_token
 from .._wire.messages import HttpAnswer, Refused
 from .._wire.oauth import ClientCredentialsGrant
 from .._wire.rejection import Credential
 from .cached_token import CachedToken, Status, status
-from .clock import Clock
-from .effects import Call, CallbackRaised, Steps, not_awaitable
-from .retry import Budget, retried
+from .effects import Call, CallbackRaised, Clock, Steps, not_awaitable
+from .retry import Budget, log_failure, retried
 from .single_flight import Failed, Refresh
 
 T = TypeVar("T")
@@ -96,8 +96,18 @@ class AccessTokens:
         self, refresh: Refresh, last: CachedToken[OauthToken] | None
     ) -> Steps[CachedToken[OauthToken]]:
         if self._provider is not None:
-            provided = yield from self._provided(refresh, last)
+            begun_at = self._clock.monotonic()
+            try:
+                provided = yield from self._provided(refresh, last)
+            except Failed as failure:
+                seconds = self._clock.monotonic() - begun_at
+                log_failure("oauth_token_provider", failure.error, self.credential.value, seconds)
+                raise
             if provided is not None:
+                event = AuthEvent(
+                    "provided", self.credential.value, self._clock.monotonic() - begun_at
+                )
+                logger.info("a new access token was provided", extra={"auth_event": event})
                 return provided
         return (yield from self.fetch(refresh.budget))
 
@@ -114,7 +124,7 @@ class AccessTokens:
                 reply = self._grant.read_token(reply, now, additional_params)
             return reply if isinstance(reply, Refused) else self.cached(reply, now)
 
-        return (yield from retried(attempt, budget, request.purpose))
+        return (yield from retried(attempt, budget, request.purpose, self.credential.value))
 
     def extended(
         self, token: CachedToken[OauthToken], now: float
