@@ -15,8 +15,7 @@ from typing import Any, Callable, NamedTuple
 
 from thingspace_auth_adapters import ThingspaceOauthCredentials
 from thingspace_auth_adapters._core.cached_token import Status, status
-from thingspace_auth_adapters._core.clock import Clock
-from thingspace_auth_adapters._core.effects import Pause, Send, Steps
+from thingspace_auth_adapters._core.effects import Clock, Pause, Send, Steps
 from thingspace_auth_adapters._core.lifecycle import Lifecycle
 from thingspace_auth_adapters._core.single_flight import Failed
 from thingspace_auth_adapters._core.sources import AccessTokens

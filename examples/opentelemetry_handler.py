@@ -23,7 +23,7 @@ class OpenTelemetryHandler(logging.Handler):
         event = getattr(record, "auth_event", None)
         if event is None:
             return
-        attributes = {"name": event.name, "credential": event.credential or "none"}
+        attributes = {"name": event.name, "credential": event.credential}
         self.events.add(1, attributes)
         if event.seconds is not None:
             self.seconds.record(event.seconds, attributes)

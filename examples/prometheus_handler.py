@@ -25,7 +25,7 @@ class PrometheusHandler(logging.Handler):
         event = getattr(record, "auth_event", None)
         if event is None:
             return
-        labels = (event.name, event.credential or "none")
+        labels = (event.name, event.credential)
         self.events.labels(*labels).inc()
         if event.seconds is not None:
             self.seconds.labels(*labels).observe(event.seconds)

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 import thingspace_auth_adapters
-from thingspace_auth_adapters import OauthScopeThingspaceOauthEnum, VzM2mCredentials
+from thingspace_auth_adapters import AuthEvent, OauthScopeThingspaceOauthEnum, VzM2mCredentials
 from thingspace_auth_adapters._adapters import base
 from thingspace_auth_adapters._model.credentials import FIELDS
 from thingspace_auth_adapters.simulator import ThingspaceSimulator
@@ -205,6 +205,11 @@ def assert_listed(names: set[str]) -> None:
     names -= {"flow", "prepare", "settle", "sync_auth_flow", "async_auth_flow"}
     assert names <= set(re.findall(r"\w+", text_of("reference.md")))
     assert names <= set(first_cells("options.md", "Members"))
+
+
+def test_table_of_events_has_every_name_and_field() -> None:
+    names = re.findall(r"- ``(\w+)``:", inspect.getdoc(AuthEvent) or "")
+    assert first_cells("observability.md", "Events") == [*AuthEvent._fields, *names]
 
 
 def test_table_of_credentials_has_the_seven_fields() -> None:

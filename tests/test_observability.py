@@ -5,15 +5,16 @@ from __future__ import annotations
 import importlib
 import importlib.util
 import logging
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
+from thingspace_auth_adapters import AuthEvent
+
 from .snippets import ROOT
 
-FETCHED = SimpleNamespace(name="fetched", credential="access token", seconds=0.25)
-NO_TOKEN = SimpleNamespace(name="no_token_for_host", credential=None, seconds=None)
+FETCHED = AuthEvent("fetched", "access token", seconds=0.25, attempt=1)
+REJECTED = AuthEvent("rejected", "session token", status_code=400)
 
 
 def example(name: str, library: str) -> Any:
@@ -28,8 +29,8 @@ def example(name: str, library: str) -> Any:
 
 
 def feed(handler: logging.Handler) -> None:
-    """Two fetches, an event without credential and time, and a record without an event."""
-    for fields in ({"auth_event": FETCHED}, {"auth_event": FETCHED}, {"auth_event": NO_TOKEN}, {}):
+    """Two fetches, an event that took no time, and a record without an event."""
+    for fields in ({"auth_event": FETCHED}, {"auth_event": FETCHED}, {"auth_event": REJECTED}, {}):
         handler.handle(logging.makeLogRecord(fields))
 
 
@@ -41,7 +42,7 @@ def test_prometheus_handler_counts_events_and_their_seconds() -> None:
     sample = registry.get_sample_value
     assert sample("thingspace_auth_events_total", labels) == 2
     assert sample("thingspace_auth_event_seconds_sum", labels) == 0.5
-    labels = {"name": "no_token_for_host", "credential": "none"}
+    labels = {"name": "rejected", "credential": "session token"}
     assert sample("thingspace_auth_events_total", labels) == 1
     assert sample("thingspace_auth_event_seconds_count", labels) is None
 
@@ -61,9 +62,9 @@ def test_opentelemetry_handler_counts_events_and_their_seconds() -> None:
     events, duration = "thingspace_auth.events", "thingspace_auth.event.duration"
     assert points.keys() == {
         (events, "fetched", "access token"),
-        (events, "no_token_for_host", "none"),
+        (events, "rejected", "session token"),
         (duration, "fetched", "access token"),
     }
     assert points[events, "fetched", "access token"].value == 2
-    assert points[events, "no_token_for_host", "none"].value == 1
+    assert points[events, "rejected", "session token"].value == 1
     assert points[duration, "fetched", "access token"].sum == 0.5
