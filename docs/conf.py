@@ -9,7 +9,6 @@ release = version = __version__
 
 extensions = ["myst_parser", "sphinx.ext.autodoc", "sphinx.ext.napoleon"]
 exclude_patterns = ["state-diagram.md"]  # design.md includes it
-nitpicky = False  # the types of other projects have no pages here
 
 html_theme = "furo"
 html_title = f"{project} {release}"
@@ -20,5 +19,4 @@ myst_heading_anchors = 3
 
 autodoc_member_order = "bysource"
 autodoc_typehints = "none"  # the docstrings give the types
-autoclass_content = "class"
 napoleon_numpy_docstring = False
