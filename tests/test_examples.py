@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
-import os
 import re
 import socket
 import subprocess
@@ -21,11 +19,11 @@ import pytest
 
 from thingspace_auth_adapters.simulator import ThingspaceSimulator
 
+from .snippets import ROOT, environment_of, python_blocks, skip_without_libraries_of
 from .test_pytest_plugin import options_that_load_the_plugin
 
-ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text(encoding="utf-8")
-BLOCKS = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
+BLOCKS = python_blocks(ROOT / "README.md")
 EXAMPLES = {
     "requests_session.py": "200\n200\n200\n",
     "httpx_client.py": "200\n200\n200\n",
@@ -41,11 +39,8 @@ EXAMPLES = {
     "sqlite_store.py": "200\n",
 }
 SERVED = {"celery_tasks.py", "fastapi_app.py", "gunicorn_app.py", "testing_with_pytest.py"}
-LIBRARIES = ("requests_mock", "requests", "httpx", "httpx2", "aiohttp", "celery", "fastapi")
-LIBRARIES_OF_STORES = {
-    "FileTokenStore": ("filelock", "platformdirs"),
-    "RedisTokenStore": ("redis",),
-}
+HANDLERS = {"prometheus_handler.py", "opentelemetry_handler.py"}
+"""Tested in test_observability.py."""
 
 CALL_OF_THE_WSGI_APP = """
 from gunicorn_app import app
@@ -96,39 +91,11 @@ def home_of_its_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setenv(name, str(tmp_path))
 
 
-def libraries_of(code: str) -> Iterator[str]:
-    for name in LIBRARIES:
-        pattern = rf"^(import {name}$|from {name} |from thingspace_auth_adapters\.{name} )"
-        if re.search(pattern, code, re.MULTILINE):
-            yield name
-    for store, names in LIBRARIES_OF_STORES.items():
-        if store in code:
-            yield from names
-
-
-def skip_without_libraries_of(code: str) -> None:
-    for name in libraries_of(code):
-        if not importlib.util.find_spec(name):
-            pytest.skip(f"{name} is not installed")
-
-
 def example(name: str) -> Path:
     """An example whose libraries are there; otherwise the test is skipped."""
     path = ROOT / "examples" / name
     skip_without_libraries_of(path.read_text(encoding="utf-8"))
     return path
-
-
-def environment_of(simulator: ThingspaceSimulator, **changes: str) -> dict[str, str]:
-    return {
-        **os.environ,
-        "THINGSPACE_BASE_URL": simulator.url,
-        "THINGSPACE_OAUTH_OAUTH_CLIENT_ID": simulator.client_id,
-        "THINGSPACE_OAUTH_OAUTH_CLIENT_SECRET": simulator.client_secret,
-        "VZ_M2M_USERNAME": simulator.username,
-        "VZ_M2M_PASSWORD": simulator.password,
-        **changes,
-    }
 
 
 def finished(
@@ -195,7 +162,11 @@ def assert_one_token_and_one_login(simulator: ThingspaceSimulator) -> None:
 
 
 def test_every_example_is_tested() -> None:
-    assert {path.name for path in (ROOT / "examples").glob("*.py")} == {*EXAMPLES, *SERVED}
+    assert {path.name for path in (ROOT / "examples").glob("*.py")} == {
+        *EXAMPLES,
+        *SERVED,
+        *HANDLERS,
+    }
 
 
 @pytest.mark.parametrize("name", list(EXAMPLES))

@@ -169,7 +169,7 @@ class ThingspaceAuth(ABC):
 
     @property
     def m2m(self) -> M2m:
-        """What was given for the M2M session: ``None`` if requests carry no session token.
+        """What was given for the M2M session, ``None`` if requests carry no session token.
 
         Assignable, with a :class:`VzM2mCredentials`, a session token, an object with the getter
         ``vz_m2m_token``, or ``None``. Takes effect on the next request. Failed logins are counted

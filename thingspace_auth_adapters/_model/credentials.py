@@ -54,12 +54,13 @@ class ThingspaceOauthCredentials:
         oauth_client_id (str): the application's key.
         oauth_client_secret (str): its secret.
         oauth_token (OauthToken | dict | None): a token to begin with. Assignable later: each
-            :class:`ThingspaceAuth` of these credentials adopts a changed value on its next
+            ``ThingspaceAuth`` of these credentials adopts a changed value on its next
             request, and never writes here.
         oauth_scopes (Iterable[str] | str | None): what to ask for; a string is
             space-delimited. Without scopes full access is given.
-        oauth_token_provider (Callable[[OauthToken | None, ThingspaceAuth], OauthToken] | None):
-            called in place of the fetch when the last token is missing, stale or rejected.
+        oauth_token_provider (Callable[[OauthToken | None, Any], OauthToken] | None): called as
+            ``provider(last_oauth_token, auth_manager)`` in place of the fetch when the last token
+            is missing, stale or rejected. ``auth_manager`` is the ``ThingspaceAuth``.
         oauth_on_token_update (Callable[[OauthToken], None] | None): called after the access
             token in use has changed.
         oauth_clock_skew (int | float | None): seconds before its expiry at which a token

@@ -1,0 +1,64 @@
+"""The Python code of documents and examples, for tests that run it."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from thingspace_auth_adapters.simulator import ThingspaceSimulator
+
+ROOT = Path(__file__).parent.parent
+
+LIBRARIES = (
+    "requests_mock",
+    "requests",
+    "httpx",
+    "httpx2",
+    "aiohttp",
+    "celery",
+    "fastapi",
+    "verizon",
+)
+LIBRARIES_OF_STORES = {
+    "FileTokenStore": ("filelock", "platformdirs"),
+    "RedisTokenStore": ("redis",),
+}
+
+
+def python_blocks(document: Path) -> list[str]:
+    """The Python code blocks of a Markdown document."""
+    return re.findall(r"^```python\n(.*?)^```", document.read_text(encoding="utf-8"), re.S | re.M)
+
+
+def libraries_of(code: str) -> Iterator[str]:
+    for name in LIBRARIES:
+        pattern = rf"^(import {name}$|from {name}[ .]|from thingspace_auth_adapters\.{name} )"
+        if re.search(pattern, code, re.MULTILINE):
+            yield name
+    for store, names in LIBRARIES_OF_STORES.items():
+        if store in code:
+            yield from names
+
+
+def skip_without_libraries_of(code: str) -> None:
+    for name in libraries_of(code):
+        if not importlib.util.find_spec(name):
+            pytest.skip(f"{name} is not installed")
+
+
+def environment_of(simulator: ThingspaceSimulator, **changes: str) -> dict[str, str]:
+    """The variables with which ``from_environment()`` finds the simulator."""
+    return {
+        **os.environ,
+        "THINGSPACE_BASE_URL": simulator.url,
+        "THINGSPACE_OAUTH_OAUTH_CLIENT_ID": simulator.client_id,
+        "THINGSPACE_OAUTH_OAUTH_CLIENT_SECRET": simulator.client_secret,
+        "VZ_M2M_USERNAME": simulator.username,
+        "VZ_M2M_PASSWORD": simulator.password,
+        **changes,
+    }
