@@ -7,6 +7,7 @@ import os
 import re
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -49,6 +50,13 @@ def skip_without_libraries_of(code: str) -> None:
     for name in libraries_of(code):
         if not importlib.util.find_spec(name):
             pytest.skip(f"{name} is not installed")
+
+
+def executed(code: str) -> dict[str, Any]:
+    """The names that the code defines."""
+    names: dict[str, Any] = {"__name__": "documented"}
+    exec(compile(code, "docs", "exec"), names)
+    return names
 
 
 def environment_of(simulator: ThingspaceSimulator, **changes: str) -> dict[str, str]:

@@ -177,7 +177,7 @@ class SessionMachine(Scheduler):
 
     @rule()
     def somebody_sends_a_request(self) -> None:
-        self.start(Caller(self.auth.flow(Request())))
+        self.start(Caller(self.auth._flow(Request())))
 
     @rule()
     def somebody_logs_in_by_hand(self) -> None:

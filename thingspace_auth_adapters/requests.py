@@ -165,7 +165,7 @@ class ThingspaceAuth(base.ThingspaceAuth, AuthBase):
         end = url.find("/", _SHORTEST_AUTHORITY)
         sources = self._put_if_fresh(url if end < 0 else url[:end], url, r.headers)
         if sources is None:
-            sources = self._run(self.prepare(self._outgoing(r)), r, self._io)
+            sources = self._run(self._prepare(self._outgoing(r)), r, self._io)
         if sources:
             hooks: Any = r.hooks.get("response")
             hooks = [hooks] if callable(hooks) else hooks
@@ -182,7 +182,7 @@ class ThingspaceAuth(base.ThingspaceAuth, AuthBase):
         if response.status_code < 300 or response.history:
             return response
         io = self._streamed_io if kwargs.get("stream") else self._io
-        steps, request = self.settle(response), response.request
+        steps, request = self._settle(response), response.request
         outcome = self._run(steps, request, io)
         while isinstance(outcome, Exchange):
             response = _repeat(response, outcome.request, kwargs)

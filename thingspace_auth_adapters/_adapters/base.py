@@ -1,7 +1,7 @@
 """What every adapter's ``ThingspaceAuth`` is: the object that callbacks get as ``auth_manager``.
 
 The header is the state: what a request carries stands in its own headers, and nothing else
-remembers it. The life of a request is written here once, as the generator :meth:`flow`, which an
+remembers it. The life of a request is written here once, as the generator :meth:`_flow`, which an
 adapter cuts at its exchanges. An adapter adds how its library's requests and responses are read,
 and how endpoints are called.
 """
@@ -341,13 +341,13 @@ class ThingspaceAuth(ABC):
 
     # The life of a request.
 
-    def flow(self, request: Any) -> Steps[Any]:
+    def _flow(self, request: Any) -> Steps[Any]:
         """A request from beginning to end; the result is the response to the caller."""
-        yield from self.prepare(self._outgoing(request))
+        yield from self._prepare(self._outgoing(request))
         response = yield Exchange(request)
-        return (yield from self.settle(response))
+        return (yield from self._settle(response))
 
-    def prepare(self, outgoing: Outgoing) -> Steps[Sources]:
+    def _prepare(self, outgoing: Outgoing) -> Steps[Sources]:
         """Put the tokens on a request, acquired first if need be; the result is what it carries."""
         sources = self._sources(outgoing)
         updates: list[Any] = []
@@ -360,7 +360,7 @@ class ThingspaceAuth(ABC):
             outgoing.headers[name] = token.header
         return sources
 
-    def settle(self, response: Any) -> Steps[Any]:
+    def _settle(self, response: Any) -> Steps[Any]:
         """Renew what an answer rejects and repeat the request, once for each credential."""
         spent: set[Credential | None] = set()
         while True:
@@ -575,7 +575,7 @@ class ThingspaceAuth(ABC):
     def _headers_for(self, url: str) -> Steps[dict[str, str]]:
         headers: dict[str, str] = {}
         target = origin_of(url)
-        yield from self.prepare(Outgoing(target, url, "GET", headers, target))
+        yield from self._prepare(Outgoing(target, url, "GET", headers, target))
         return headers
 
     def _fetched(self, additional_params: Mapping[str, str] | None) -> Steps[OauthToken]:

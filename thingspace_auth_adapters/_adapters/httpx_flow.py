@@ -139,9 +139,9 @@ class ThingspaceAuth(base.ThingspaceAuth):
             response = yield request
             if response.status_code < 400 and not response.history:
                 return
-            steps = self.settle(response)
+            steps = self._settle(response)
         else:
-            steps = self.flow(request)
+            steps = self._flow(request)
         outcome = self._run(steps, request, self._io)
         while isinstance(outcome, Exchange):
             response = yield outcome.request
@@ -153,17 +153,17 @@ class ThingspaceAuth(base.ThingspaceAuth):
             response = yield request
             if response.status_code < 400 and not response.history:
                 return
-            steps = self.settle(response)
+            steps = self._settle(response)
         else:
-            steps = self.flow(request)
+            steps = self._flow(request)
         outcome = await self._arun(steps, request)
         while isinstance(outcome, Exchange):
             response = yield outcome.request
             outcome = await self._arun(steps, request, response)
 
-    def settle(self, response: Any) -> Steps[Any]:
+    def _settle(self, response: Any) -> Steps[Any]:
         has_warned = self._warn_of_leaks(response)
-        settled = yield from super().settle(response)
+        settled = yield from super()._settle(response)
         if settled is not response and not has_warned:
             self._warn_of_leaks(settled)
         return settled
