@@ -11,6 +11,7 @@ import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
 WORKFLOWS = sorted((ROOT / ".github" / "workflows").glob("*.yml"))
+COMPATIBILITY = ROOT / "docs" / "compatibility.md"
 CONSTRAINTS = ROOT / "tests" / "constraints" / "oldest.txt"
 NEWER_PYTHON = 'python_version >= "3.11"'
 OLDER_PYTHON = 'python_version < "3.11"'
@@ -185,3 +186,18 @@ def test_each_floor_is_the_version_that_is_tested() -> None:
                 floors[name] = max(floor, floors.get(name, floor))
         tested = {name: release(pin) for (name, newer), pin in pins().items() if newer == is_newer}
         assert tested == floors
+
+
+def test_documentation_names_the_floors() -> None:
+    rows = re.findall(r"^\| ([\w-]+) \| (\d.+?) \|", COMPATIBILITY.read_text("utf-8"), re.MULTILINE)
+    documented = {
+        (name, release(version))
+        for name, cell in rows
+        for version in re.findall(r"\b\d[\d.]+", cell)
+    }
+    assert documented == {(name, release(floor[2:])) for name, floor, _ in requirements()}
+
+
+def test_documentation_names_the_oldest_and_the_newest_python() -> None:
+    oldest, *_, newest = classified_versions()
+    assert f"CPython {oldest} to {newest} are tested" in COMPATIBILITY.read_text("utf-8")
