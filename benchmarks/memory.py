@@ -48,12 +48,13 @@ def run(simulated: Simulated, scale: float) -> str:
     notes = Notes()
     rows = [_row(one, use, floors, notes) for one, use in uses.items()]
     introduction = (
-        f"KiB of Python's own allocations (`tracemalloc`), each contender in a fresh process."
-        f" *Kept*: after its first whole request, more than with a constant header; the second"
-        f" object of its kind in the process, so that modules and caches do not count. Then"
-        f" {requests:,} new requests go through it one after the other, each given a 200, and"
-        f" nothing is sent, after {_REQUESTS_BEFORE:,} that do not count. *Peak*: at most in the"
-        f" meantime. *Growth*: what is left of them."
+        "KiB of Python's own allocations (`tracemalloc`), each contender in a process of its own."
+        " *Kept*: what its auth object and its client hold after their first whole request, above"
+        " those of a constant header. They are the second of their kind in the process, so that"
+        f" modules and caches do not count. Then {requests:,} new requests pass through the auth"
+        " object one after the other, each until its answer, a 200; nothing is sent. *Peak*: the"
+        " most that was held in the meantime. *Growth*: what these requests left behind."
+        f" {_REQUESTS_BEFORE:,} requests before them do not count."
     )
     columns = ["contender", "library", "kept", "peak", "growth", "target"]
     title = f"Memory over {requests:,} requests"

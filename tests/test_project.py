@@ -8,13 +8,13 @@ from configparser import RawConfigParser
 from pathlib import Path
 
 import pytest
+from packaging.requirements import Requirement
+from packaging.version import Version
 
 ROOT = Path(__file__).resolve().parent.parent
 WORKFLOWS = sorted((ROOT / ".github" / "workflows").glob("*.yml"))
 COMPATIBILITY = ROOT / "docs" / "compatibility.md"
 CONSTRAINTS = ROOT / "tests" / "constraints" / "oldest.txt"
-NEWER_PYTHON = 'python_version >= "3.11"'
-OLDER_PYTHON = 'python_version < "3.11"'
 
 pytestmark = pytest.mark.skipif(not WORKFLOWS, reason="an sdist has no workflows")
 
@@ -137,65 +137,52 @@ def test_each_environment_of_ci_gets_the_python_that_it_names() -> None:
 # Dependencies.
 
 
-def requirements() -> list[tuple[str, str, str]]:
-    """Name, version specifier and marker of each run-time dependency."""
+def dependencies() -> list[Requirement]:
+    """The run-time dependencies of all extras."""
     extras = config("setup.cfg")["options.extras_require"].values()
-    lines = {line for extra in extras for line in extra.split("\n") if line}
-    parsed = [re.fullmatch(r"([\w-]+)([^;]*);?(.*)", line) for line in lines if line[0] != "%"]
-    assert all(parsed)
-    return sorted((match[1], match[2].strip(), match[3].strip()) for match in parsed if match)
+    lines = {line for extra in extras for line in extra.splitlines()}
+    return [Requirement(line) for line in sorted(lines) if line and not line.startswith("%(")]
 
 
-def pins() -> dict[tuple[str, bool], str]:
-    """The pinned version of each dependency, for CPython below 3.11 and for later ones."""
-    found = {}
-    for line in CONSTRAINTS.read_text(encoding="utf-8").splitlines():
-        if not line.startswith("#"):
-            requirement, _, marker = (part.strip() for part in line.partition(";"))
-            name, version = requirement.split("==")
-            assert marker in ("", NEWER_PYTHON, OLDER_PYTHON)
-            found.update(
-                {
-                    (name, is_newer): version
-                    for is_newer in (False, True)
-                    if marker in ("", NEWER_PYTHON if is_newer else OLDER_PYTHON)
-                }
-            )
+def pins() -> list[Requirement]:
+    lines = CONSTRAINTS.read_text("utf-8").splitlines()
+    return [Requirement(line) for line in lines if not line.startswith("#")]
+
+
+def versions_on(python: str, requirements: list[Requirement]) -> dict[str, Version]:
+    """The version that is named of each, and the highest one of those named twice."""
+    found: dict[str, Version] = {}
+    for one in requirements:
+        if one.marker is None or one.marker.evaluate({"python_version": python}):
+            found[one.name] = max(version_of(one), found.get(one.name, version_of(one)))
     return found
 
 
-def release(version: str) -> tuple[int, ...]:
-    """A version without the zeros at its end, which mean nothing."""
-    return tuple(map(int, re.sub(r"(\.0)+$", "", version).split(".")))
+def version_of(requirement: Requirement) -> Version:
+    (specifier,) = requirement.specifier
+    return Version(specifier.version)
 
 
 def test_every_dependency_has_a_floor_and_none_an_upper_bound() -> None:
-    assert requirements()
-    for name, specifier, _ in requirements():
-        assert re.fullmatch(r">=[\d.]+", specifier), f"{name}{specifier}"
+    assert dependencies()
+    for dependency in dependencies():
+        assert [specifier.operator for specifier in dependency.specifier] == [">="], dependency
     assert re.fullmatch(r">=[\d.]+", config("setup.cfg")["options"]["python_requires"])
 
 
-def test_each_floor_is_the_version_that_is_tested() -> None:
-    for is_newer in (False, True):
-        floors: dict[str, tuple[int, ...]] = {}
-        for name, specifier, marker in requirements():
-            assert marker in ("", 'python_version>="3.11"')
-            if is_newer or not marker:
-                floor = release(specifier[2:])
-                floors[name] = max(floor, floors.get(name, floor))
-        tested = {name: release(pin) for (name, newer), pin in pins().items() if newer == is_newer}
-        assert tested == floors
+@pytest.mark.parametrize("python", ["3.9", "3.11"])
+def test_each_floor_is_the_version_that_is_tested(python: str) -> None:
+    assert versions_on(python, pins()) == versions_on(python, dependencies())
 
 
 def test_documentation_names_the_floors() -> None:
     rows = re.findall(r"^\| ([\w-]+) \| (\d.+?) \|", COMPATIBILITY.read_text("utf-8"), re.MULTILINE)
     documented = {
-        (name, release(version))
+        (name, Version(version))
         for name, cell in rows
         for version in re.findall(r"\b\d[\d.]+", cell)
     }
-    assert documented == {(name, release(floor[2:])) for name, floor, _ in requirements()}
+    assert documented == {(one.name, version_of(one)) for one in dependencies()}
 
 
 def test_documentation_names_the_oldest_and_the_newest_python() -> None:
