@@ -49,7 +49,7 @@ def test_workflow_may_read_the_repository_and_nothing_else(workflow: Path) -> No
     assert granted[1] == "  contents: read\n"
 
 
-def test_publishing_alone_may_write_and_what_it_writes_is_a_signed_identity() -> None:
+def test_publishing_alone_may_write_and_only_a_signed_identity() -> None:
     lines = [line for path in WORKFLOWS for line in path.read_text(encoding="utf-8").splitlines()]
     writes = [line.split("#")[0].strip() for line in lines if re.search(r"\bwrite(-all)?\b", line)]
     assert writes == ["id-token: write"]
@@ -57,9 +57,7 @@ def test_publishing_alone_may_write_and_what_it_writes_is_a_signed_identity() ->
 
 
 @pytest.mark.parametrize("workflow", WORKFLOWS, ids=lambda path: path.name)
-def test_workflow_needs_no_secret_and_never_runs_a_stranger_s_code_with_rights(
-    workflow: Path,
-) -> None:
+def test_workflow_uses_no_secret_and_keeps_no_credentials(workflow: Path) -> None:
     text = workflow.read_text(encoding="utf-8")
     assert "pull_request_target" not in text
     assert "secrets" not in text
