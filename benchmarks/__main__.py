@@ -16,12 +16,13 @@ from importlib import metadata
 
 import thingspace_auth_adapters
 
-from . import alone, before, both, cold, expiry, imports, stores, threads, whole
+from . import alone, before, both, cold, expiry, imports, memory, setups, stores, threads, whole
 from .simulated import Simulated, simulated
 
 Section = Callable[[Simulated, float], str]
 
 _SECTIONS: dict[str, Section] = {
+    "setups": setups.run,
     "alone": alone.run,
     "both": both.run,
     "threads": threads.run,
@@ -30,6 +31,7 @@ _SECTIONS: dict[str, Section] = {
     "cold": cold.run,
     "imports": imports.run,
     "stores": stores.run,
+    "memory": memory.run,
 }
 _QUICK = 0.1
 _LIBRARIES = (

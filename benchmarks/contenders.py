@@ -7,6 +7,7 @@ from the simulator like everyone else.
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import cache
 from typing import Any, NamedTuple
 
 import httpx
@@ -41,6 +42,7 @@ class AsyncContender(NamedTuple):
     name: str
     library: str
     open_client: Callable[[Endpoint], Any]
+    setup: str
     is_ours: bool = False
     note: str = ""
     expiry_note: str = ""
@@ -53,15 +55,17 @@ class Contender(NamedTuple):
         name: as the tables show it.
         library: the HTTP library whose requests it authenticates.
         prepare: makes a fresh auth object without a token.
+        setup: with which arguments, and how it is used, in Markdown.
         is_ours: whether the targets are for it.
         tracks_expiry: whether it knows when its token expires.
-        note: what a reader has to know about how it takes part.
+        note: what a reader of its figures has to know.
         expiry_note: the same, where tokens are fetched while the clock runs.
     """
 
     name: str
     library: str
     prepare: Callable[[Endpoint], Subject]
+    setup: str
     is_ours: bool = False
     tracks_expiry: bool = True
     note: str = ""
@@ -79,18 +83,22 @@ class MinimalRequestsAuth(requests.auth.AuthBase):
         return r
 
 
-def minimal_httpx_auth(library: Any, header: str) -> Any:
-    """An ``Auth`` with one constant header."""
+@cache
+def minimal_httpx_auth(library: Any) -> Any:
+    """The type of an ``Auth`` with one constant header."""
 
     class Minimal(library.Auth):  # type: ignore[misc]
+        def __init__(self, header: str) -> None:
+            self._header = header
+
         def auth_flow(self, request: Any) -> Any:
-            request.headers["Authorization"] = header
+            request.headers["Authorization"] = self._header
             yield request
 
         # As short as can be: the one that it inherits runs the flow in a flow.
         sync_auth_flow = auth_flow
 
-    return Minimal()
+    return Minimal
 
 
 def constant_on_requests(endpoint: Endpoint) -> Subject:
@@ -99,12 +107,12 @@ def constant_on_requests(endpoint: Endpoint) -> Subject:
 
 
 def constant_on_httpx(endpoint: Endpoint) -> Subject:
-    auth = minimal_httpx_auth(httpx, "Bearer " + fetched_token(endpoint))
+    auth = minimal_httpx_auth(httpx)("Bearer " + fetched_token(endpoint))
     return OnHttpx(httpx, auth, endpoint.api_url)
 
 
 def constant_on_httpx2(endpoint: Endpoint) -> Subject:
-    auth = minimal_httpx_auth(httpx2, "Bearer " + fetched_token(endpoint))
+    auth = minimal_httpx_auth(httpx2)("Bearer " + fetched_token(endpoint))
     return OnHttpx(httpx2, auth, endpoint.api_url)
 
 
@@ -252,68 +260,107 @@ def authlib_on_async_httpx2(endpoint: Endpoint) -> Any:
 
 
 _NEVER = "takes an `expires_in` of 0 for a token that never expires."
-_EARLY = (
-    "renews 30 s ahead of expiry by default; set to renew at expiry, like the others; where"
-    " `expires_in` is 0 it reads the token as a JWT, and fails on one that is not."
+_AS_JWT = "where `expires_in` is 0 it reads the token as a JWT, and fails on one that is not."
+_ON_401 = "does not know when a token expires: it renews on a 401."
+_OWN_REQUEST = "measured on its own request object."
+
+_OURS_SETUP = (
+    "`ThingspaceAuth(oauth_client_id=…, oauth_client_secret=…, base_url=…, allowed_hosts=[…])`; all"
+    " else as it is by default."
 )
-_OWN_REFRESH = (
-    "does not know when a token expires: it renews on a 401, with a token store and a refresh"
-    " function that its user writes; here a plain `requests.post`."
+_CONSTANT_SETUP = "An `Auth` of the library that sets one header to a token fetched beforehand."
+_REQUESTS_AUTH_SETUP = (
+    "`OAuth2ClientCredentials(url, id, secret, early_expiry=1e-9, session=…)`: renews 30 s ahead of"
+    " expiry by default, and takes 0 for that default. Its tokens are in a cache of the process,"
+    " which is emptied for each new auth object."
 )
-_NO_FIRST = (
-    "fetches no first token by itself, so it starts with one that has expired; renews 60 s ahead"
-    " of expiry by default, set to renew at expiry; " + _NEVER
+_HTTPX_AUTH_SETUP = _REQUESTS_AUTH_SETUP.replace(", session=…", "")
+_OAUTH2CLIENT_SETUP = (
+    "`OAuth2ClientCredentialsAuth(OAuth2Client(url, auth=ClientSecretBasic(id, secret),"
+    " testing=True), leeway=0)`: renews 20 s ahead of expiry by default; `testing` makes it accept"
+    " plain http."
 )
-_SDK = (
-    "its token URL is fixed, so `Configuration.get_base_uri` is overridden; it works on its own"
-    " request object and not on a prepared request, so its auth handler is called as its request"
-    " builder does, and compared with setting the header on that object by hand. Whole requests"
-    " are then sent with requests."
+_AUTHLIB_SETUP = (
+    '`OAuth2Session(…, token_endpoint=url, grant_type="client_credentials", leeway=0, token=…)`,'
+    " and its `token_auth` as the auth object: renews 60 s ahead of expiry by default. It fetches"
+    " no first token by itself, so it starts with one that has expired."
 )
-_LEEWAY = (
-    "renews 20 s ahead of expiry by default; set to renew at expiry, like the others; " + _NEVER
+_AUTHLIB_HTTPX_SETUP = (
+    _AUTHLIB_SETUP.replace("OAuth2Session", "OAuth2Client")
+    + " The client looks at the expiry, so `ensure_active_token` is called before the auth"
+    " object's flow, as the client does."
+)
+_AUTHLIB_ASYNC_SETUP = _AUTHLIB_SETUP.replace("OAuth2Session", "AsyncOAuth2Client").replace(
+    ", and its `token_auth` as the auth object", ""
+)
+_SINGLEFLIGHT_SETUP = (
+    "`{}(get, refresh)`: its user writes the token store and the refresh function; here a variable,"
+    " and a plain POST."
+)
+_SDK_SETUP = (
+    "`ThingspaceOauthCredentials(id, secret, oauth_clock_skew=0)`. Its token URL is fixed, so"
+    " `Configuration.get_base_uri` is overridden. It works on its own request object and not on a"
+    " prepared request: its auth handler is called as its request builder does, and compared with"
+    " setting the header on that object by hand. Whole requests are then sent with requests."
 )
 
 _MINIMAL = "a minimal `Auth`, one constant header"
 MINIMAL = (
-    Contender(_MINIMAL, "requests", constant_on_requests, tracks_expiry=False),
-    Contender(_MINIMAL, "httpx", constant_on_httpx, tracks_expiry=False),
-    Contender(_MINIMAL, "httpx2", constant_on_httpx2, tracks_expiry=False),
+    Contender(_MINIMAL, "requests", constant_on_requests, _CONSTANT_SETUP, tracks_expiry=False),
+    Contender(_MINIMAL, "httpx", constant_on_httpx, _CONSTANT_SETUP, tracks_expiry=False),
+    Contender(_MINIMAL, "httpx2", constant_on_httpx2, _CONSTANT_SETUP, tracks_expiry=False),
 )
-MINIMAL_ASYNC = AsyncContender("one constant header", "httpx, asyncio", constant_on_async_httpx)
+MINIMAL_ASYNC = AsyncContender(
+    "one constant header", "httpx, asyncio", constant_on_async_httpx,
+    "A client whose header is set once to a token fetched beforehand.",
+)  # fmt: skip
 OURS = (
-    Contender("ThingspaceAuth", "requests", ours_on_requests, is_ours=True),
-    Contender("ThingspaceAuth", "httpx", ours_on_httpx, is_ours=True),
-    Contender("ThingspaceAuth", "httpx2", ours_on_httpx2, is_ours=True),
+    Contender("ThingspaceAuth", "requests", ours_on_requests, _OURS_SETUP, is_ours=True),
+    Contender("ThingspaceAuth", "httpx", ours_on_httpx, _OURS_SETUP, is_ours=True),
+    Contender("ThingspaceAuth", "httpx2", ours_on_httpx2, _OURS_SETUP, is_ours=True),
 )
 PEERS = (
-    Contender("requests_auth", "requests", requests_auth, expiry_note=_EARLY),
-    Contender("requests_oauth2client", "requests", requests_oauth2client, expiry_note=_LEEWAY),
-    Contender("Authlib", "requests", authlib_on_requests, expiry_note=_NO_FIRST),
     Contender(
-        "singleflight-auth", "requests", singleflight_on_requests,
-        tracks_expiry=False, note=_OWN_REFRESH,
+        "requests_auth", "requests", requests_auth, _REQUESTS_AUTH_SETUP, expiry_note=_AS_JWT
     ),
     Contender(
-        "official SDK", "requests", official_sdk, note=_SDK,
+        "requests_oauth2client", "requests", requests_oauth2client, _OAUTH2CLIENT_SETUP,
         expiry_note=_NEVER,
     ),
-    Contender("httpx_auth", "httpx", httpx_auth, expiry_note=_EARLY),
+    Contender("Authlib", "requests", authlib_on_requests, _AUTHLIB_SETUP, expiry_note=_NEVER),
+    Contender(
+        "singleflight-auth", "requests", singleflight_on_requests,
+        _SINGLEFLIGHT_SETUP.format("RequestsSingleFlightAuth"),
+        tracks_expiry=False, note=_ON_401,
+    ),
+    Contender(
+        "official SDK", "requests", official_sdk, _SDK_SETUP, note=_OWN_REQUEST,
+        expiry_note=_NEVER,
+    ),
+    Contender("httpx_auth", "httpx", httpx_auth, _HTTPX_AUTH_SETUP, expiry_note=_AS_JWT),
     Contender(
         "singleflight-auth", "httpx", singleflight_on_httpx,
-        tracks_expiry=False, note=_OWN_REFRESH,
+        _SINGLEFLIGHT_SETUP.format("SingleFlightAuth"),
+        tracks_expiry=False, note=_ON_401,
     ),
-    Contender("Authlib", "httpx2", authlib_on_httpx2, expiry_note=_NO_FIRST),
+    Contender("Authlib", "httpx2", authlib_on_httpx2, _AUTHLIB_HTTPX_SETUP, expiry_note=_NEVER),
 )  # fmt: skip
 ALL = OURS + PEERS
-OURS_ASYNC = AsyncContender("ThingspaceAuth", "httpx, asyncio", ours_on_async_httpx, is_ours=True)
-ALL_ASYNC = (
-    OURS_ASYNC,
-    AsyncContender(
-        "singleflight-auth", "httpx, asyncio", singleflight_on_async_httpx, note=_OWN_REFRESH
-    ),
-    AsyncContender("Authlib", "httpx2, asyncio", authlib_on_async_httpx2, expiry_note=_NO_FIRST),
+OURS_ASYNC = AsyncContender(
+    "ThingspaceAuth", "httpx, asyncio", ours_on_async_httpx, _OURS_SETUP, is_ours=True
 )
+PEERS_ASYNC = (
+    AsyncContender(
+        "singleflight-auth", "httpx, asyncio", singleflight_on_async_httpx,
+        _SINGLEFLIGHT_SETUP.format("AsyncSingleFlightAuth"),
+        note=_ON_401,
+    ),
+    AsyncContender(
+        "Authlib", "httpx2, asyncio", authlib_on_async_httpx2, _AUTHLIB_ASYNC_SETUP,
+        expiry_note=_NEVER,
+    ),
+)  # fmt: skip
+ALL_ASYNC = (OURS_ASYNC, *PEERS_ASYNC)
 
 
 def on_sdk(contender: Contender) -> bool:

@@ -10,6 +10,7 @@ from urllib.parse import urlsplit
 
 import httpx2
 import requests
+from requests.hooks import default_hooks, dispatch_hook
 
 Step = Callable[[], object]
 Caller = Callable[[], int]
@@ -77,6 +78,10 @@ class Subject:
         """Puts the token on this request, and sends nothing."""
         raise NotImplementedError
 
+    def life(self) -> None:
+        """Take a new request through the auth object to its answer, a 200; send nothing."""
+        self.step_on(self.request())()
+
     def caller(self) -> Caller:
         """Sends a whole request over a connection kept alive, for one thread."""
         raise NotImplementedError
@@ -94,6 +99,10 @@ class Subject:
 class OnRequests(Subject):
     """An auth object of requests; each caller has a session of its own."""
 
+    def __init__(self, auth: Any, url: str) -> None:
+        super().__init__(auth, url)
+        self._prepared: Any = self.request()
+
     def request(self) -> Any:
         return requests.Request("GET", self.url).prepare()
 
@@ -107,6 +116,15 @@ class OnRequests(Subject):
 
         return step
 
+    def life(self) -> None:
+        request = self._prepared.copy()
+        # A copy shares them with the request that it is a copy of.
+        request.hooks = default_hooks()
+        self.auth(request)
+        answer = requests.Response()
+        answer.status_code, answer.url, answer.request = 200, self.url, request
+        dispatch_hook("response", request.hooks, answer)
+
     def caller(self) -> Caller:
         session = self._session()
         session.auth = self.auth
@@ -119,12 +137,13 @@ class OnHttpx(Subject):
     def __init__(self, library: Any, auth: Any, url: str, client: Any = None) -> None:
         super().__init__(auth, url)
         self._library = library
+        self._parsed_url = library.URL(url)
         self._client = client or plain_client(library)
         if client is None:
             self._client.auth = auth
 
     def request(self) -> Any:
-        return self._library.Request("GET", self.url)
+        return self._library.Request("GET", self._parsed_url)
 
     def step_on(self, request: Any) -> Step:
         response = self._library.Response(200, request=request)
