@@ -88,8 +88,8 @@ def test_missing_interpreter_fails_in_ci() -> None:
 
 def test_tox_and_ci_run_every_python_that_the_classifiers_name() -> None:
     versions = {f"py{version.replace('.', '')}" for version in classified_versions()}
-    assert versions <= tox_environments()
-    assert versions <= ci_environments()
+    assert versions <= {name.partition("-")[0] for name in tox_environments()}
+    assert versions <= {name.partition("-")[0] for name in ci_environments()}
 
 
 def test_oldest_classified_python_is_the_oldest_that_pip_accepts() -> None:

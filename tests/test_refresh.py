@@ -144,8 +144,8 @@ def test_refresh_of_the_parent_process_is_not_joined(monkeypatch: pytest.MonkeyP
     flight.join_or_start(parents)
     pid = os.getpid()
     monkeypatch.setattr(os, "getpid", lambda: pid + 1)
-    childs = refresh()
-    assert flight.join_or_start(childs) is childs
+    childs_own = refresh()
+    assert flight.join_or_start(childs_own) is childs_own
 
 
 def test_lock_that_was_held_during_a_fork_is_not_waited_for(
@@ -298,10 +298,10 @@ def test_waiter_whose_loop_was_closed_is_not_woken(async_kind: Kind) -> None:
 
 
 def test_callback_knows_the_refresh_that_waits_for_it() -> None:
-    mine, anothers = refresh("mine"), refresh("another's")
-    with calling_back(mine), calling_back(anothers), calling_back(None):
+    mine, anothers_own = refresh("mine"), refresh("another's")
+    with calling_back(mine), calling_back(anothers_own), calling_back(None):
         assert waiting_refresh("mine") is mine
-        assert waiting_refresh("another's") is anothers
+        assert waiting_refresh("another's") is anothers_own
         assert waiting_refresh("nobody's") is None
     assert waiting_refresh("mine") is None
 
