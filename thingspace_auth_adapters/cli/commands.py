@@ -43,14 +43,14 @@ If need be:
   THINGSPACE_OAUTH_OAUTH_CLOCK_SKEW     seconds before its end at which a
                                         token is no longer used
 """
-_STORE_VARIABLE = """\b
+_STORE_VARIABLE = """\
   THINGSPACE_AUTH_STORE                 the directory in which tokens are kept
                                         for the next call (by default in your
                                         cache directory)
 """
-_BEARER_EPILOG = "\n".join((_VARIABLES, _OPTIONAL_VARIABLES + _STORE_VARIABLE[3:]))
+_BEARER_EPILOG = "\n".join((_VARIABLES, _OPTIONAL_VARIABLES + _STORE_VARIABLE))
 _BOTH_EPILOG = "\n".join(
-    (_VARIABLES, _SESSION_VARIABLES, _OPTIONAL_VARIABLES + _STORE_VARIABLE[3:])
+    (_VARIABLES, _SESSION_VARIABLES, _OPTIONAL_VARIABLES + _STORE_VARIABLE)
 )
 _CHECK_EPILOG = "\n".join((_VARIABLES, _SESSION_VARIABLES, _OPTIONAL_VARIABLES))
 _EPILOG = """\b
@@ -205,7 +205,7 @@ def token(env_file: str | None, scopes: Sequence[str], no_store: bool, as_json: 
         {
             "access_token": current.access_token,
             "token_type": current.token_type,
-            "expires_at": current.expiry,
+            "expires_at": None if current.expiry is None else int(current.expiry),
             "scope": current.scope,
         }
     )

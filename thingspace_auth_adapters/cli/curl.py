@@ -14,7 +14,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, NamedTuple
 
 from .._model.hosts import origin_of
-from .advice import Problem
+from .advice import Problem, WrongUsage
 from .curl_options import BY_LETTER, FLAGS, WITH_VALUE
 
 _ELSEWHERE = {
@@ -59,13 +59,14 @@ def run_curl(auth: Any, arguments: Sequence[str]) -> int:
         arguments: curl's.
 
     Raises:
-        Problem: curl is not run.
+        WrongUsage: curl is not run, because of one of its arguments.
+        Problem: it is not installed.
         ThingspaceAuthError: there is no token, or no session.
     """
     found = list(_taken_apart(arguments))
     urls = [argument.value for argument in found if argument.name == "url"]
     if not urls:
-        raise Problem("there is no URL among curl's arguments", "add one: https://...")
+        raise WrongUsage("there is no URL among curl's arguments", "add one: https://...")
     _check(found, is_plain=any(_is_plain(url) for url in urls))
     return _run(_command(arguments, urls), _config(_headers(auth, urls)))
 
@@ -123,15 +124,15 @@ def _short(letters: str, left: deque[str], number: int) -> Iterator[_Argument]:
 
 def _value(name: str, left: deque[str]) -> str:
     if not left:
-        raise Problem(f"curl's --{name} has no value", "add it")
+        raise WrongUsage(f"curl's --{name} has no value", "add it")
     return left.popleft()
 
 
-def _refused(option: str, number: int) -> Problem:
+def _refused(option: str, number: int) -> WrongUsage:
     if option in _ELSEWHERE:
-        return Problem(f"curl's {option} is refused: {_ELSEWHERE[option]}", "leave it out")
+        return WrongUsage(f"curl's {option} is refused: {_ELSEWHERE[option]}", "leave it out")
     # Not quoted: it may hold a secret.
-    return Problem(
+    return WrongUsage(
         f"argument {number} for curl is an option that is not known here, so curl is not run",
         "leave it out, or write its name in full and its value as the next argument",
     )
@@ -141,16 +142,16 @@ def _check(arguments: Iterable[_Argument], is_plain: bool) -> None:
     for name, value in arguments:
         pattern = _READS_STDIN.get(name)
         if pattern is not None and re.fullmatch(pattern, value, re.DOTALL):
-            raise Problem(
+            raise WrongUsage(
                 f"curl's --{name} is to read standard input, on which curl gets the headers",
                 "put it into a file, and name the file",
             )
         if name == "header" and re.fullmatch(_OUR_HEADER, value, re.DOTALL):
-            raise Problem(
+            raise WrongUsage(
                 "curl's --header sets a header that this command is to set", "leave it out"
             )
         if is_plain and name in _LEADS_PLAIN_HTTP_ELSEWHERE:
-            raise Problem(
+            raise WrongUsage(
                 f"curl's --{name} may lead plain http away from this machine", "leave it out"
             )
 
@@ -163,14 +164,14 @@ def _headers(auth: Any, urls: Sequence[str]) -> dict[str, str]:
     """The headers that each of the URLs needs.
 
     Raises:
-        Problem: they need different ones, or a URL is not allowed.
+        WrongUsage: they need different ones, or a URL is not allowed.
         InsecureTransportError: a URL is that of an allowed host, over plain http.
     """
     for number, url in enumerate(urls, 1):
         if not re.match(r"(?i)https?://", url):
-            raise Problem(f"URL {number} does not begin with https://", "write it in full")
+            raise WrongUsage(f"URL {number} does not begin with https://", "write it in full")
         if not auth._settings.allowed_hosts.header_names(origin_of(url)):
-            raise Problem(
+            raise WrongUsage(
                 f"URL {number} is on a host that is not allowed to get a token, so curl is not run",
                 "ThingSpace's are thingspace.verizon.com, *.thingspace.verizon.com and"
                 " 5gedge.verizon.com; THINGSPACE_BASE_URL names another platform",
@@ -178,7 +179,7 @@ def _headers(auth: Any, urls: Sequence[str]) -> dict[str, str]:
     first: dict[str, str]
     first, *others = (auth.headers(url) for url in urls)
     if any(other.keys() != first.keys() for other in others):
-        raise Problem("the URLs need different headers", "run curl once for each kind of host")
+        raise WrongUsage("the URLs need different headers", "run curl once for each kind of host")
     return first
 
 

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import logging
-import os
 import sys
 from collections.abc import Generator, Sequence
 from contextlib import contextmanager
 
 import click
 
-from .advice import advice_on
+from .advice import WrongUsage, advice_on
 from .commands import thingspace_auth
 from .terminal import complain
 
@@ -31,9 +30,9 @@ def run(arguments: Sequence[str] | None) -> int:
     except click.Abort:
         complain("interrupted")
         return _INTERRUPTED
-    except BrokenPipeError:
-        _close_output()
-        return _FAILURE
+    except WrongUsage as error:
+        complain(str(error), error.remedy)
+        return _USAGE
     # Each HTTP library has errors of its own, and none is to end in a traceback.
     except Exception as error:
         advice = advice_on(error)
@@ -50,8 +49,6 @@ def _status_of(arguments: Sequence[str] | None) -> int:
             # A pattern in a URL is for curl.
             windows_expand_args=False,
         )
-        # What cannot be written is to fail here rather than at the interpreter's exit.
-        sys.stdout.flush()
     except SystemExit as end:
         # click and rich, if nobody reads the output; click's shell completion.
         return int(end.code or 0)
@@ -61,7 +58,7 @@ def _status_of(arguments: Sequence[str] | None) -> int:
 def _usage(error: click.UsageError) -> tuple[str, str]:
     """What is wrong with the arguments, without quoting them: one may be a secret."""
     command = error.ctx.command_path if error.ctx else "thingspace-auth"
-    return f"{command}: {_usage_problem(error)}", f"{command} --help says what it takes"
+    return _usage_problem(error), f"{command} --help says what it takes"
 
 
 def _usage_problem(error: click.UsageError) -> str:
@@ -104,10 +101,3 @@ def _survive_any_encoding() -> None:
         reconfigure = getattr(stream, "reconfigure", None)
         if reconfigure is not None:
             reconfigure(errors="replace")
-
-
-def _close_output() -> None:
-    """Whoever read the output is gone: let the interpreter not fail over that at its exit."""
-    nowhere = os.open(os.devnull, os.O_WRONLY)
-    os.dup2(nowhere, sys.stdout.fileno())
-    os.close(nowhere)

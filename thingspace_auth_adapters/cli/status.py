@@ -13,7 +13,7 @@ from .terminal import tell_entry
 if TYPE_CHECKING:
     from .._adapters.base import Stored
     from .._core.cached_token import CachedToken
-    from .._core.login_guard import LoginCount
+    from .._core.login_guard import LoginCount, Refusal
 
 _UNITS = ((86400.0, "d"), (3600.0, "h"), (60.0, "min"), (1.0, "s"))
 
@@ -40,12 +40,13 @@ def status_of(auth: Any) -> Json:
 
 
 def _access_token(token: CachedToken[Any]) -> Json:
-    return {"expires_at": token.value.expiry, "scope": token.value.scope}
+    expiry = token.value.expiry
+    return {"expires_at": None if expiry is None else int(expiry), "scope": token.value.scope}
 
 
 def _session(session: CachedToken[str]) -> Json:
     used_at = session.expires_at - (session.idle_timeout or 0.0)
-    return {"used_at": used_at, "expires_at": session.expires_at}
+    return {"used_at": int(used_at), "expires_at": int(session.expires_at)}
 
 
 def _logins(count: LoginCount) -> Json:
@@ -53,11 +54,15 @@ def _logins(count: LoginCount) -> Json:
     return {
         "are_blocked": until is not None,
         # JSON has no infinity.
-        "blocked_until": None if until is None or math.isinf(until) else until,
-        "refusal": None if refusal is None else refusal._asdict(),
+        "blocked_until": None if until is None or math.isinf(until) else int(until),
+        "refusal": None if refusal is None else _refusal(refusal),
         "unknown": count.unknowns,
-        "unknown_at": count.unknown_at if count.unknowns else None,
+        "unknown_at": int(count.unknown_at) if count.unknowns else None,
     }
+
+
+def _refusal(refusal: Refusal) -> Json:
+    return {**refusal._asdict(), "refused_at": int(refusal.refused_at)}
 
 
 def show(status: Json) -> None:

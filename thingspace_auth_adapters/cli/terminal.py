@@ -55,9 +55,9 @@ def complain(what: str, remedy: str = "") -> None:
     """Write what went wrong in one line, and in another what to do."""
     err = console(is_error=True)
     text = Text.assemble(("thingspace-auth: ", "bold"), _one_line(what))
-    err.print(text, soft_wrap=True)
-    if remedy:
-        err.print(Text(f"  {_one_line(remedy)}"), soft_wrap=True)
+    for line in (text, Text(f"  {_one_line(remedy)}")) if remedy else (text,):
+        # A terminal's lines are wrapped between words.
+        err.print(line, soft_wrap=not err.is_terminal)
 
 
 def is_interactive() -> bool:
