@@ -6,10 +6,12 @@ import importlib.util
 import io
 import json
 import os
+import re
 import shlex
 import socket
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -649,7 +651,9 @@ def fail_with(error: BaseException) -> Any:
 def test_an_interrupted_command_has_status_130(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(commands.demos, "run_demo", fail_with(KeyboardInterrupt()))
+    monkeypatch.setattr(
+        "thingspace_auth_adapters.cli.demo.run_demo", fail_with(KeyboardInterrupt())
+    )
     ran = run(capsys, "demo")
     assert (ran.status, ran.out, ran.err.strip()) == (130, "", "thingspace-auth: interrupted")
 
@@ -669,7 +673,7 @@ def test_an_interrupted_prompt_has_status_130(
 def test_an_error_without_words_is_named(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(commands.demos, "run_demo", fail_with(RuntimeError()))
+    monkeypatch.setattr("thingspace_auth_adapters.cli.demo.run_demo", fail_with(RuntimeError()))
     assert output_of(capsys, "demo", status=1)[1] == "thingspace-auth: RuntimeError\n"
 
 
@@ -705,8 +709,13 @@ def test_without_werkzeug_the_extra_of_the_simulator_is_named(
 def test_simulate_serves_until_interrupted(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    clock = SimpleNamespace(sleep=fail_with(KeyboardInterrupt()))
-    monkeypatch.setattr(simulate, "time", clock)
+    turns = iter([None])
+
+    def sleep(seconds: float) -> None:
+        if next(turns, "interrupted"):
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(simulate, "time", SimpleNamespace(sleep=sleep))
     ran = run(capsys, "simulate", "--port", "0", "--token-lifetime", "2.5")
     assert ran.status == 130
     variables = exported(ran.out)
@@ -740,7 +749,8 @@ def test_simulate_logs_each_request_once_and_without_secrets(
             client.get(auth, made[0].url + "/api/x?key=hush", 1)
 
     monkeypatch.setattr("thingspace_auth_adapters.simulator.ThingspaceSimulator", Watched)
-    monkeypatch.setattr(simulate.time, "sleep", sleep)
+    clock = SimpleNamespace(sleep=sleep, strftime=time.strftime, localtime=time.localtime)
+    monkeypatch.setattr(simulate, "time", clock)
     ran = run(capsys, "simulate", "--log")
     logged = [line.split(" ", 1)[1] for line in ran.err.splitlines() if line[2:3] == ":"]
     assert logged == ["POST /api/ts/v1/oauth2/token 200", "GET /api/x 200"]
@@ -890,6 +900,52 @@ def test_what_a_server_says_is_printed_without_control_characters_and_markup(
         assert "[red]" in ran.out + ran.err
         assert ":bomb:" in ran.out + ran.err
         assert not {"\x1b", "\u202e", "\r"} & set(ran.out + ran.err)
+
+
+@pytest.mark.parametrize(
+    ("variables", "is_coloured"),
+    [
+        ({}, False),
+        ({"FORCE_COLOR": "1"}, True),
+        ({"FORCE_COLOR": "1", "NO_COLOR": "1"}, False),
+    ],
+)
+def test_colour_is_for_terminals_and_for_those_who_want_it(
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+    variables: dict[str, str],
+    is_coloured: bool,
+) -> None:
+    for name in ("FORCE_COLOR", "NO_COLOR", "TTY_COMPATIBLE"):
+        monkeypatch.delenv(name, raising=False)
+    for name, value in {"TERM": "xterm-256color", **variables}.items():
+        monkeypatch.setenv(name, value)
+    # Not through output_of, since styles may stand within the lines.
+    assert main(["check"]) == 1
+    out, err = capsys.readouterr()
+    assert ("\x1b[1;31mwrong" in out) == is_coloured
+    assert ("\x1b[" in out + err) == bool(variables)
+
+
+def test_at_a_terminal_long_lines_are_wrapped_between_words(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("FORCE_COLOR", "1")
+    monkeypatch.setenv("TERM", "xterm-256color")
+    assert main(["check"]) == 1
+    text = re.sub(r"\x1b\[[0-9;]*m", "", capsys.readouterr().out)
+    lines = [line.rstrip() for line in text.splitlines()]
+    assert len(lines) > 2
+    assert all(len(line) <= 80 for line in lines)
+    assert all(line.startswith(" " * 14) for line in lines[1:])
+    assert f"{PREFIX}ID" in text
+
+
+def test_in_a_pipe_no_line_is_wrapped(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["check"]) == 1
+    what, remedy = capsys.readouterr().out.splitlines()
+    assert what.endswith("is missing or empty")
+    assert remedy.endswith("--env-file")
 
 
 class AsciiStream(io.TextIOWrapper):

@@ -15,6 +15,7 @@ pytest.importorskip("click")
 pytest.importorskip("rich")
 
 from thingspace_auth_adapters.cli import curl
+from thingspace_auth_adapters.cli.advice import WrongUsage
 from thingspace_auth_adapters.cli.curl_options import BY_LETTER, FLAGS, WITH_VALUE
 from thingspace_auth_adapters.simulator import ThingspaceSimulator
 
@@ -63,7 +64,7 @@ class Curl:
 def started(monkeypatch: pytest.MonkeyPatch) -> Curl:
     """What is started in the place of curl."""
     fake = Curl()
-    monkeypatch.setattr(curl.subprocess, "run", fake.run)
+    monkeypatch.setattr("thingspace_auth_adapters.cli.curl.subprocess", fake)
     return fake
 
 
@@ -250,7 +251,7 @@ def test_what_could_take_the_headers_elsewhere_is_refused(
     started: Curl, arguments: list[str]
 ) -> None:
     auth = Auth()
-    with pytest.raises(curl.WrongUsage) as caught:
+    with pytest.raises(WrongUsage) as caught:
         curl.run_curl(auth, arguments)
     assert started.command == []
     assert caught.value.remedy
@@ -278,7 +279,7 @@ def test_what_could_take_the_headers_elsewhere_is_refused(
     ids=" ".join,
 )
 def test_what_reads_standard_input_is_refused(started: Curl, arguments: list[str]) -> None:
-    with pytest.raises(curl.WrongUsage, match="standard input"):
+    with pytest.raises(WrongUsage, match="standard input"):
         curl.run_curl(Auth(), [*arguments, DEVICES])
     assert started.command == []
 
@@ -315,7 +316,7 @@ def test_several_urls_that_need_the_same_headers_are_fine(started: Curl) -> None
 
 def test_no_url_is_asked_for_while_another_is_not_allowed() -> None:
     auth = Auth()
-    with pytest.raises(curl.WrongUsage, match="URL 2"):
+    with pytest.raises(WrongUsage, match="URL 2"):
         curl.run_curl(auth, [DEVICES, "https://evil.example/"])
     assert auth.asked == []
 

@@ -49,9 +49,7 @@ _STORE_VARIABLE = """\
                                         cache directory)
 """
 _BEARER_EPILOG = "\n".join((_VARIABLES, _OPTIONAL_VARIABLES + _STORE_VARIABLE))
-_BOTH_EPILOG = "\n".join(
-    (_VARIABLES, _SESSION_VARIABLES, _OPTIONAL_VARIABLES + _STORE_VARIABLE)
-)
+_BOTH_EPILOG = "\n".join((_VARIABLES, _SESSION_VARIABLES, _OPTIONAL_VARIABLES + _STORE_VARIABLE))
 _CHECK_EPILOG = "\n".join((_VARIABLES, _SESSION_VARIABLES, _OPTIONAL_VARIABLES))
 _EPILOG = """\b
 Exit status: 0 success, 1 failure, 2 wrong usage, 130 after Ctrl-C.

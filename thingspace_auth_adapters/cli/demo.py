@@ -24,9 +24,9 @@ from .environment import CLIENT_ID, CLIENT_SECRET, Environment
 from .story import SESSION_STEPS, TOKEN_STEPS, Actor, Adapted, ByHand, Counts, Step
 from .terminal import console
 
-_NAME_WIDTH = 25
-_CALLS_WIDTH = 6
-_COUNTS_WIDTH = 16
+_NAME_WIDTH = 23
+_CALLS_WIDTH = 5
+_COUNTS_WIDTH = 17
 _CALLS = sum(step.calls for step in (*TOKEN_STEPS, *SESSION_STEPS))
 
 
@@ -108,8 +108,11 @@ def _show_head(library: str, actors: Sequence[Actor], out: Console) -> None:
 
 
 def _show_step(step: Step, actors: Sequence[Actor], out: Console) -> None:
+    def take(actor: Actor) -> Counts:
+        return actor.take(step)
+
     with ThreadPoolExecutor(len(actors)) as threads:
-        counts = list(threads.map(lambda actor: actor.take(step), actors))
+        counts = list(threads.map(take, actors))
     cells = [f"{one.api:3} {one.token:5} {one.login:5}" for one in counts]
     row = _row(f"  {step.name}", str(step.calls), cells)
     for position, one in enumerate(counts):

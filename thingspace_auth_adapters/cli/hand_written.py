@@ -1,7 +1,7 @@
 """The token code that scripts have without this package, to measure it beside the package.
 
-It is what people write: a token for a start, another after a 401 and the same with the session. It
-uses the standard library, so that it runs whatever is installed, and nothing of this package.
+It is what people write: a token to begin with, another one after a 401, and the same with the
+session. It uses the standard library, so it runs whatever is installed, and nothing of this package.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from urllib.error import HTTPError
 from urllib.request import ProxyHandler, Request, build_opener
 
 _TIMEOUT = 30.0
-_MOST_TRIES = 3
+_MOST_REPEATS = 2
 
 # The platform is on loopback here, whatever proxies there are.
 _opener = build_opener(ProxyHandler({}))
@@ -49,14 +49,15 @@ class HandWrittenScript:
             self._fetch_token()
         if self._account and not self._session_token:
             self._log_in()
-        for _ in range(_MOST_TRIES):
-            status, answer = self._call("GET", path, self._headers())
+        status, answer = self._call("GET", path, self._headers())
+        for _ in range(_MOST_REPEATS):
             if status == 401:
                 self._fetch_token()
             elif status == 400 and "SessionToken" in str(answer):
                 self._log_in()
             else:
                 break
+            status, answer = self._call("GET", path, self._headers())
         return status
 
     def _headers(self) -> dict[str, str]:

@@ -67,8 +67,6 @@ def _usage_problem(error: click.UsageError) -> str:
     if isinstance(error, click.BadOptionUsage):
         # The option is one of ours, and its value is not quoted.
         return error.message
-    if isinstance(error, click.MissingParameter):
-        return "an argument is missing"
     if isinstance(error, click.BadParameter) and error.param is not None:
         # The message is ours, since no option has a type of click's own.
         return f"{error.param.opts[0]} {error.message}"

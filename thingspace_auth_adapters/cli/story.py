@@ -160,7 +160,10 @@ class Step(NamedTuple):
 
 
 def _step(name: str, before: Callable[[Actor], object], calls: int = 1) -> Step:
-    return Step(name, calls, before, lambda actor: actor.get(calls))
+    def act(actor: Actor) -> list[int]:
+        return actor.get(calls)
+
+    return Step(name, calls, before, act)
 
 
 def _nothing(actor: Actor) -> None:
@@ -218,24 +221,28 @@ def _crowd_with_session(actor: Actor) -> None:
     actor.begin(with_session=True)
 
 
-def _runs(actor: Actor) -> None:
+def _nothing_stored(actor: Actor) -> None:
     actor.simulator.latency = {}
     actor.begin(with_session=True)
+
+
+def _run_anew(actor: Actor) -> list[int]:
+    return actor.run_anew()
 
 
 TOKEN_STEPS = (
     _step("first request", _nothing),
     _step("five more", _nothing, calls=5),
-    _step("token revoked elsewhere", _revoke),
+    _step("token was revoked", _revoke),
     _step("token expired", _expire),
     _step(f"{CROWD} at once, no token", _crowd, calls=CROWD),
 )
 SESSION_STEPS = (
     _step("first request", _begin_with_session),
     _step("five more", _nothing, calls=5),
-    _step("session ended elsewhere", _end_session),
-    _step("token and session ended", _end_both),
+    _step("session was ended", _end_session),
+    _step("both were ended", _end_both),
     _step("session idle too long", _idle),
-    _step(f"{CROWD} at once, neither yet", _crowd_with_session, calls=CROWD),
-    Step(f"{RUNS} runs, one store", RUNS, _runs, lambda actor: actor.run_anew()),
+    _step(f"{CROWD} at once, none yet", _crowd_with_session, calls=CROWD),
+    Step(f"{RUNS} runs, one store", RUNS, _nothing_stored, _run_anew),
 )
