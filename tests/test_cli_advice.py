@@ -103,3 +103,9 @@ def test_a_login_without_an_answer_may_have_counted_if_it_was_sent(text: str, to
     advice = advice_on_no_answer(OSError(f"the login could not be reached: {text}"))
     assert advice.step == "session"
     assert told in advice.remedy
+
+
+def test_a_token_that_was_expired_when_it_came_is_the_platforms_trouble() -> None:
+    advice = advice_on(InvalidTokenResponseError("the token endpoint answered an expired token"))
+    assert advice.step == "token"
+    assert "try again" in advice.remedy

@@ -197,16 +197,18 @@ def test_what_has_expired_is_called_so(
     simulator: ThingspaceSimulator,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    run(capsys, "token")
+    run(capsys, "headers")
     later = SimpleNamespace(
         time=lambda: time.time() + 86400.0 * 3,
         localtime=time.localtime,
         strftime=time.strftime,
     )
     monkeypatch.setattr(status, "time", later)
-    told = shown(capsys)["access token"]
-    assert told.startswith("expired 2")
-    assert "(3 d ago)" in told
+    found = shown(capsys)
+    assert found["access token"].startswith("expired 2")
+    assert "(3 d ago)" in found["access token"]
+    assert "; expired 2" in found["session"]
+    assert "if it is not used" not in found["session"]
 
 
 @pytest.mark.skipif(os.name != "posix", reason="others are kept out in another way there")

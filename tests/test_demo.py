@@ -174,6 +174,18 @@ def test_demo_with_credentials_asks_the_platform_for_a_token_only(
     assert simulator.issued_tokens[0] not in ran.out
 
 
+def test_demo_with_a_bad_base_url_says_what_to_do(
+    capsys: pytest.CaptureFixture[str],
+    simulator: ThingspaceSimulator,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("THINGSPACE_BASE_URL", "http://thingspace.verizon.com")
+    ran = run(capsys, "demo")
+    assert ran.status == 1
+    assert "https" in ran.complaint
+    assert "check --help" in ran.remedy
+
+
 @pytest.mark.parametrize("missing", ["ID", "SECRET"])
 def test_half_of_the_credentials_is_an_error_that_names_the_other_half(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, missing: str

@@ -165,6 +165,7 @@ _STRANGERS_REMEDY = (
     "a proxy or a login page in the way may have answered instead of ThingSpace: check HTTPS_PROXY"
     " and THINGSPACE_BASE_URL"
 )
+_TROUBLE_REMEDY = "the platform, or a proxy in the way, has trouble: try again in some minutes"
 _KEY_REMEDY = (
     "the key or the secret is wrong: copy both again from the application's page on ThingSpace,"
     " the key into THINGSPACE_OAUTH_OAUTH_CLIENT_ID, and see that the application is active"
@@ -174,8 +175,7 @@ _KEY_REMEDY = (
 def _on_refused_token(error: OauthProviderError) -> Advice:
     what, status = str(error), error.status_code or 0
     if is_transient(status):
-        remedy = "the platform, or a proxy in the way, has trouble: try again in some minutes"
-        return Advice("token", what, remedy)
+        return Advice("token", what, _TROUBLE_REMEDY)
     if status == 407 or (error.error is None and error.error_description is None):
         return _on_stranger(error)
     if error.error == "invalid_scope":
@@ -186,6 +186,11 @@ def _on_refused_token(error: OauthProviderError) -> Advice:
     return Advice(
         "token", what, "check THINGSPACE_BASE_URL, and that the application may use this API"
     )
+
+
+def _on_useless_token(error: InvalidTokenResponseError) -> Advice:
+    is_expired = str(error).endswith("an expired token")
+    return Advice("token", str(error), _TROUBLE_REMEDY) if is_expired else _on_stranger(error)
 
 
 def _on_stranger(error: Exception) -> Advice:
@@ -253,7 +258,7 @@ def _on_insecure_store(error: Exception) -> Advice:
 
 _ADVISERS: tuple[tuple[type[Exception], Callable[[Any], Advice]], ...] = (
     (OauthProviderError, _on_refused_token),
-    (InvalidTokenResponseError, _on_stranger),
+    (InvalidTokenResponseError, _on_useless_token),
     (M2mLoginError, _on_login),
     (InsecureTransportError, _on_plain_http),
     (InsecureStoreError, _on_insecure_store),

@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
+from .._model.credentials import ThingspaceOauthCredentials
 from .._model.m2m import VzM2mCredentials
 from .advice import Problem
-from .clients import installed
+from .clients import Client, installed
 from .environment import Environment
 from .terminal import complain
 
@@ -28,13 +29,19 @@ def authorizer(
     """
     client = installed()[0]
     credentials = environment.oauth_credentials(scopes)
+    return authorizer_of(client, credentials, environment.base_url, store=store, m2m=m2m)
+
+
+def authorizer_of(
+    client: Client, credentials: ThingspaceOauthCredentials, base_url: str, **options: Any
+) -> Any:
+    """A ``ThingspaceAuth`` of this client's library.
+
+    Raises:
+        Problem: a setting is bad; the message names it.
+    """
     try:
-        return client.auth(
-            thingspace_oauth_credentials=credentials,
-            base_url=environment.base_url,
-            m2m=m2m,
-            store=store,
-        )
+        return client.auth(thingspace_oauth_credentials=credentials, base_url=base_url, **options)
     except (TypeError, ValueError) as error:
         raise Problem(
             str(error), "correct the variable: thingspace-auth check --help lists them"

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Sequence
-from typing import Any, Callable, TypeVar
+from typing import Callable
 
 import click
 
@@ -22,7 +22,8 @@ from .check import Finding, Verdict, findings
 from .environment import Environment
 from .terminal import ask_for_consent, is_interactive, tell, tell_entry, tell_json
 
-F = TypeVar("F", bound=Callable[..., Any])
+# RFC 6749 section 3.3.
+_SCOPE = r"[\x21\x23-\x5b\x5d-\x7e]+"
 
 _VARIABLES = """\b
 The credentials are read from the environment, never from the command line:
@@ -59,6 +60,21 @@ Completion of commands and options, in bash (or zsh, or fish):
   eval "$(_THINGSPACE_AUTH_COMPLETE=bash_source thingspace-auth)"
 """
 
+
+class _InOrder(click.Group):
+    """Lists its commands in the order of their definition."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return list(self.commands)
+
+
+def _scopes(context: click.Context, option: click.Parameter, scopes: Sequence[str]) -> list[str]:
+    words = [word for text in scopes for word in text.split()]
+    if not all(re.fullmatch(_SCOPE, word) for word in words):
+        raise click.BadParameter("must be a scope, for example ts.mec.fullaccess")
+    return words
+
+
 _env_file = click.option(
     "--env-file",
     metavar="FILE",
@@ -69,6 +85,7 @@ _scope = click.option(
     "--scope",
     "scopes",
     multiple=True,
+    callback=_scopes,
     help="What the token is to be good for, for example ts.mec.fullaccess; may be repeated."
     " By default everything that the key is good for.",
 )
@@ -93,6 +110,7 @@ def _seconds(context: click.Context, option: click.Parameter, text: str) -> floa
 
 
 @click.group(
+    cls=_InOrder,
     invoke_without_command=True,
     context_settings={"help_option_names": ["-h", "--help"]},
     epilog=_EPILOG,

@@ -173,8 +173,8 @@ def _headers(auth: Any, urls: Sequence[str]) -> dict[str, str]:
         if not auth._settings.allowed_hosts.header_names(origin_of(url)):
             raise WrongUsage(
                 f"URL {number} is on a host that is not allowed to get a token, so curl is not run",
-                "ThingSpace's are thingspace.verizon.com, *.thingspace.verizon.com and"
-                " 5gedge.verizon.com; THINGSPACE_BASE_URL names another platform",
+                "allowed are thingspace.verizon.com, *.thingspace.verizon.com and"
+                " 5gedge.verizon.com, or the host of THINGSPACE_BASE_URL if that is none of these",
             )
     first: dict[str, str]
     first, *others = (auth.headers(url) for url in urls)

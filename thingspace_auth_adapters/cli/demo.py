@@ -18,7 +18,8 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from .._model.credentials import ThingspaceOauthCredentials
+from .._wire.messages import printable
+from .authorizers import authorizer_of
 from .clients import Client, installed
 from .environment import CLIENT_ID, CLIENT_SECRET, Environment
 from .story import SESSION_STEPS, TOKEN_STEPS, Actor, Adapted, ByHand, Counts, Step
@@ -64,14 +65,13 @@ def _by_library(clients: Sequence[Client]) -> Iterator[list[Client]]:
 
 def _run_on_platform(clients: Sequence[Client], out: Console) -> None:
     environment = Environment.beside(None)
-    credentials: ThingspaceOauthCredentials = environment.oauth_credentials(())
+    credentials = environment.oauth_credentials(())
     base_url = environment.base_url
     out.print(f"Asking {base_url} for an access token; nothing else is called.", soft_wrap=True)
     for client, *_ in _by_library(clients):
-        auth = client.auth(thingspace_oauth_credentials=credentials, base_url=base_url)
-        token = auth.fetch_token()
+        token = authorizer_of(client, credentials, base_url).fetch_token()
         told = f"  {client.library:10}expires in {token.expires_in} s, scope: {token.scope}"
-        out.print(told, soft_wrap=True)
+        out.print(printable(told), soft_wrap=True)
     out.print("The credentials work. A request would have been sent with this token.")
 
 
@@ -92,7 +92,7 @@ def show_library(clients: Sequence[Client], out: Console) -> Totals:
             ("the access token", TOKEN_STEPS),
             ("with an M2M session, too", SESSION_STEPS),
         ):
-            out.print(Text(kind, "cyan"))
+            out.print(Text(kind, "magenta"))
             for step in steps:
                 _show_step(step, actors, out)
         return Totals([(actor.name, actor.total) for actor in ours], by_hand.total)

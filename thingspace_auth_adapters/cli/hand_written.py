@@ -1,7 +1,7 @@
 """The token code that scripts have without this package, to measure it beside the package.
 
 It is what people write: a token to begin with, another one after a 401, and the same with the
-session. It uses the standard library, so it runs whatever is installed, and nothing of this package.
+session. It uses the standard library alone, so it runs whatever is installed.
 """
 
 from __future__ import annotations

@@ -88,7 +88,8 @@ def _about_token(token: Json) -> str:
 
 def _about_session(session: Json) -> str:
     until = _expires(session["expires_at"])
-    return f"last used {_moment(session['used_at'])}; if it is not used, it {until}"
+    condition = "if it is not used, it " if until.startswith("expires") else ""
+    return f"last used {_moment(session['used_at'])}; {condition}{until}"
 
 
 def _expires(expires_at: float | None) -> str:
