@@ -42,7 +42,8 @@ class Ran(NamedTuple):
     @property
     def complaint(self) -> str:
         """What went wrong: one line that says what, and nothing but one more, what to do."""
-        first, *others = self.err.splitlines()
+        # A question that was not answered ends its line first.
+        first, *others = self.err.lstrip("\n").splitlines()
         assert first.startswith("thingspace-auth: ")
         assert len(others) < 2
         assert all(line.startswith("  ") for line in others)

@@ -39,3 +39,17 @@ def test_another_import_that_fails_is_not_blamed_on_the_extra(
     monkeypatch.setitem(sys.modules, f"{cli.__name__}.runner", None)
     with pytest.raises(ImportError, match="runner"):
         main(["--version"])
+
+
+def test_an_interrupt_while_the_libraries_are_loaded_has_status_130(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Interrupting:
+        def find_spec(self, name: str, path: object, target: object = None) -> None:
+            if name == f"{cli.__name__}.runner":
+                raise KeyboardInterrupt
+
+    forget_modules(monkeypatch, f"{cli.__name__}.runner")
+    monkeypatch.setattr(sys, "meta_path", [Interrupting(), *sys.meta_path])
+    assert main(["--version"]) == 130
+    assert capsys.readouterr() == ("", "")

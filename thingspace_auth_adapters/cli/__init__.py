@@ -6,6 +6,7 @@ import sys
 from collections.abc import Sequence
 
 _LIBRARIES = ("click", "rich")
+_INTERRUPTED = 130
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -18,6 +19,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
         The exit status: 0 on success, 1 on failure, 2 on a usage error, 130 after Ctrl-C;
         ``curl``'s own after ``thingspace-auth curl``.
     """
+    try:
+        return _run(arguments)
+    except KeyboardInterrupt:
+        # It came while the libraries were loaded; later ones are click's to see.
+        return _INTERRUPTED
+
+
+def _run(arguments: Sequence[str] | None) -> int:
     try:
         from .runner import run
     except ImportError as error:

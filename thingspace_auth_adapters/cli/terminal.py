@@ -70,6 +70,8 @@ def ask_for_secret(what: str) -> str:
     try:
         return getpass.getpass(f"{what}: ").strip()
     except EOFError:
+        # The cursor is still behind the question.
+        sys.stderr.write("\n")
         return ""
 
 
