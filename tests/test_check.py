@@ -111,7 +111,7 @@ class Checked(NamedTuple):
     def wrong(self) -> Line:
         """The only thing that is wrong."""
         assert self.status == 1
-        assert len(self.err.splitlines()) == 2
+        assert len(self.err.splitlines()) == 1
         (wrong,) = (line for line in self.lines if line.verdict == "wrong")
         assert wrong.remedy
         assert wrong.step in self.err

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import os
 import shutil
+import socket
 import subprocess
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -139,6 +141,28 @@ def test_plain_http_on_loopback_goes_through_no_proxy(
         assert run(capfd, "curl", "-sS", f"{simulator.url}/api/x").status == 0
         assert proxy.requests == []
     assert len(simulator.api_requests) == 1
+
+
+@needs_curl
+def test_a_proxy_on_the_way_to_https_does_not_see_the_headers() -> None:
+    asked: list[bytes] = []
+
+    def refuse() -> None:
+        connection, _ = listener.accept()
+        with connection:
+            asked.append(connection.recv(65536))
+            connection.sendall(b"HTTP/1.1 403 No\r\nContent-Length: 0\r\n\r\n")
+
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        listener.settimeout(30)
+        thread = threading.Thread(target=refuse)
+        thread.start()
+        proxy = f"http://127.0.0.1:{listener.getsockname()[1]}"
+        assert curl.run_curl(Auth(), ["-sx", proxy, DEVICES]) != 0
+        thread.join()
+    assert asked[0].startswith(b"CONNECT thingspace.verizon.com:443 ")
+    assert b"session" not in asked[0]
+    assert b"Bearer" not in asked[0]
 
 
 def test_the_headers_are_neither_among_curls_arguments_nor_in_its_environment(

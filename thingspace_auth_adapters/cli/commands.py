@@ -161,7 +161,7 @@ def check(env_file: str | None, scopes: Sequence[str], yes: bool, as_json: bool)
         tell_json([{**finding._asdict(), "verdict": finding.verdict.value} for finding in found])
     wrong = [finding.step for finding in found if finding.verdict is Verdict.WRONG]
     if wrong:
-        raise Problem(f"the check failed: {', '.join(wrong)}", "see above")
+        raise Problem(f"the check failed: {', '.join(wrong)}")
 
 
 def _checked(

@@ -21,6 +21,7 @@ _PATH = "/api/m2m/v1/devices"
 _SHORT_LIFETIME = 1
 _SHORT_IDLE_TIMEOUT = 0.1
 _CROWD_LATENCY = 0.1
+_PATIENCE_SECONDS = 30.0
 
 
 class Counts(NamedTuple):
@@ -127,7 +128,7 @@ class ByHand(Actor):
 
     def get(self, count: int) -> list[int]:
         # Together, as they come on a busy server.
-        start = Barrier(count)
+        start = Barrier(count, timeout=_PATIENCE_SECONDS)
 
         def call() -> int:
             start.wait()
