@@ -17,16 +17,19 @@ from typing import Any, Callable, NamedTuple, Union
 
 import pytest
 
+pytest.importorskip("click")
+pytest.importorskip("rich")
+
 from thingspace_auth_adapters import VzM2mCredentials
 from thingspace_auth_adapters.__main__ import main
 from thingspace_auth_adapters._wire.messages import HttpAnswer, HttpRequest, Refused
-from thingspace_auth_adapters.cli import check, demo
+from thingspace_auth_adapters.cli import check, clients
 from thingspace_auth_adapters.simulator import ThingspaceSimulator
 
 SECRET = "s3cr3t-of-the-key"
 PASSWORD = "p4ssw0rd-of-the-user"
 PROXY_PASSWORD = "pr0xy-p4ssw0rd"
-CLIENTS = {client.library: client for client in demo.CLIENTS if client.is_installed}
+CLIENTS = {client.library: client for client in clients.CLIENTS if client.is_installed}
 PROXIES = ("HTTPS_PROXY", "HTTP_PROXY", "ALL_PROXY", "NO_PROXY")
 CERTIFICATES = ("REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE", "SSL_CERT_FILE", "SSL_CERT_DIR")
 OPTIONAL = (
@@ -58,10 +61,10 @@ h6//AZllm9LbDh1Gg6S8ujJ+zWApxQq5BN4FV+qrY/A=
 
 
 @pytest.fixture(params=CLIENTS.values(), ids=lambda client: client.library, autouse=True)
-def client(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> demo.Client:
+def client(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> clients.Client:
     """Each library that is installed, as if it were the only one."""
-    found: demo.Client = request.param
-    monkeypatch.setattr(demo, "CLIENTS", (found,))
+    found: clients.Client = request.param
+    monkeypatch.setattr(clients, "CLIENTS", (found,))
     return found
 
 
@@ -131,16 +134,23 @@ def run(capsys: pytest.CaptureFixture[str], simulator: ThingspaceSimulator) -> C
         secrets = (SECRET, PASSWORD, PROXY_PASSWORD)
         for secret in (*secrets, *simulator.issued_tokens, *simulator.issued_sessions):
             assert secret not in out + err
-        return Checked(status, [_line(text) for text in out.splitlines()], err)
+        return Checked(status, list(_lines(out)), err)
 
     return checked
 
 
-def _line(text: str) -> Line:
-    verdict, rest = text.split(None, 1)
-    step, _, rest = rest.partition(": ")
-    what, _, remedy = rest.partition(" -> ")
-    return Line(verdict, step, what, remedy)
+def _lines(out: str) -> Iterator[Line]:
+    """What was found: a line for each step, below it another if there is something to do."""
+    entries: list[tuple[str, ...]] = []
+    for text in out.splitlines():
+        verdict, rest = text[:14].strip(), text[14:]
+        if verdict:
+            entries.append((verdict, rest))
+        else:
+            entries[-1] += (rest,)
+    for verdict, told, *remedy in entries:
+        step, _, what = told.partition(": ")
+        yield Line(verdict, step, what, *remedy or [""])
 
 
 class Terminal(io.StringIO):
@@ -178,7 +188,7 @@ def closed_port() -> int:
 
 
 def test_good_credentials_are_found_good_step_by_step(
-    run: Check, client: demo.Client, simulator: ThingspaceSimulator, account: None
+    run: Check, client: clients.Client, simulator: ThingspaceSimulator, account: None
 ) -> None:
     checked = run("--yes")
     steps = ["settings", "route", "clock", "token", "scope", "session"]
@@ -425,9 +435,9 @@ def test_a_clock_that_is_far_off(
 
 @pytest.mark.parametrize("headers", [{}, {"date": "yesterday"}])
 def test_a_server_that_tells_no_time_is_no_judge_of_the_clock(
-    client: demo.Client, headers: dict[str, str]
+    client: clients.Client, headers: dict[str, str]
 ) -> None:
-    reply = answer(401, headers, b"{}")
+    reply = answer(401, headers, b'{"error": "invalid_client"}')
     assert [finding.step for finding in findings_after(client, reply)] == ["route", "token"]
 
 
@@ -440,7 +450,7 @@ def test_a_server_that_tells_no_time_is_no_judge_of_the_clock(
     ],
 )
 def test_what_the_librarys_error_tells(
-    client: demo.Client, text: str, step: str, told: str
+    client: clients.Client, text: str, step: str, told: str
 ) -> None:
     *_, finding = findings_after(client, Refused(OSError(text)))
     assert finding.step == step
@@ -457,7 +467,7 @@ Reply = Union[HttpAnswer, Refused]
 
 
 def findings_after(
-    client: demo.Client, *replies: Reply, m2m: Any = None, was_sent: bool = False
+    client: clients.Client, *replies: Reply, m2m: Any = None, was_sent: bool = False
 ) -> list[check.Finding]:
     """What is found if the library gets these replies, one for each request."""
     left = list(replies)
@@ -578,7 +588,7 @@ def test_a_login_that_failed_for_another_reason(
 
 
 @pytest.mark.parametrize(("was_sent", "told"), [(True, "may have counted"), (False, "firewall")])
-def test_a_login_without_an_answer(client: demo.Client, was_sent: bool, told: str) -> None:
+def test_a_login_without_an_answer(client: clients.Client, was_sent: bool, told: str) -> None:
     token = answer(200, {}, b'{"access_token": "t", "token_type": "Bearer"}')
     lost = Refused(OSError("gone"), is_transient=True)
     account = VzM2mCredentials("user", PASSWORD)

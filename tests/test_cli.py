@@ -1,37 +1,49 @@
-"""The command line, and the main job on real sockets against a real server process."""
+"""The command line: what each command prints, and what becomes of bad input."""
 
 from __future__ import annotations
 
 import importlib.util
 import io
+import json
 import os
 import re
+import shlex
+import socket
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
+pytest.importorskip("click")
+pytest.importorskip("rich")
+
 from thingspace_auth_adapters import VzM2mCredentials, __version__
 from thingspace_auth_adapters.__main__ import main
 from thingspace_auth_adapters._core import login_guard
-from thingspace_auth_adapters.cli import commands, demo, environment
+from thingspace_auth_adapters.cli import clients, environment, simulate
 from thingspace_auth_adapters.simulator import ThingspaceSimulator
 
+from .command_line import (
+    ACCOUNT,
+    PASSWORD,
+    PREFIX,
+    SECRET,
+    Terminal,
+    add_account,
+    point_to,
+    run,
+    set_up,
+)
 from .kinds import INSTALLED, Kind
 
-PREFIX = "THINGSPACE_OAUTH_OAUTH_CLIENT_"
-SECRET = "s3cr3t-of-the-key"
-PASSWORD = "p4ssw0rd-of-the-user"
-CLIENTS = [client for client in demo.CLIENTS if client.is_installed]
-ACCOUNT = ("VZ_M2M_USERNAME", "VZ_M2M_PASSWORD", "VZ_M2M_TOKEN_VZ_M2M_TOKEN")
-TOKEN_STEPS = [(1, 1, 0), (5, 0, 0), (2, 1, 0), (1, 1, 0), (20, 1, 0)]
-SESSION_STEPS = [(1, 1, 1), (5, 0, 0), (2, 0, 1), (3, 1, 1), (1, 0, 1), (20, 0, 1)]
-
+CLIENTS = [client for client in clients.CLIENTS if client.is_installed]
+LIBRARIES = {client.library: client for client in CLIENTS}.values()
 
 needs_store = pytest.mark.skipif(
     any(importlib.util.find_spec(name) is None for name in ("filelock", "platformdirs")),
@@ -40,49 +52,44 @@ needs_store = pytest.mark.skipif(
 
 
 @pytest.fixture(autouse=True)
-def _no_credentials(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    clock_skew = "THINGSPACE_OAUTH_OAUTH_CLOCK_SKEW"
-    for name in (PREFIX + "ID", PREFIX + "SECRET", clock_skew, "THINGSPACE_BASE_URL", *ACCOUNT):
-        monkeypatch.delenv(name, raising=False)
-    monkeypatch.setenv("THINGSPACE_AUTH_STORE", str(tmp_path / "store"))
-    monkeypatch.setattr(sys, "stdin", io.StringIO())
+def _environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    set_up(monkeypatch, tmp_path / "store")
 
 
 @pytest.fixture
 def simulator(monkeypatch: pytest.MonkeyPatch) -> Iterator[ThingspaceSimulator]:
     """A simulated ThingSpace, and the key and the secret for it in the environment."""
     with ThingspaceSimulator(client_secret=SECRET, password=PASSWORD) as simulated:
-        monkeypatch.setenv(PREFIX + "ID", simulated.client_id)
-        monkeypatch.setenv(PREFIX + "SECRET", SECRET)
-        monkeypatch.setenv("THINGSPACE_BASE_URL", simulated.url)
+        point_to(simulated, monkeypatch)
         yield simulated
 
 
 @pytest.fixture
 def account(simulator: ThingspaceSimulator, monkeypatch: pytest.MonkeyPatch) -> None:
     """The M2M account's user name and password in the environment."""
-    monkeypatch.setenv("VZ_M2M_USERNAME", simulator.username)
-    monkeypatch.setenv("VZ_M2M_PASSWORD", PASSWORD)
-
-
-class Terminal(io.StringIO):
-    """Somebody who types these lines."""
-
-    def isatty(self) -> bool:
-        return True
+    add_account(simulator, monkeypatch)
 
 
 @contextmanager
 def serving(*arguments: str) -> Iterator[dict[str, str]]:
     """A simulated ThingSpace in a process of its own, and the environment that points to it."""
     command = [sys.executable, "-m", "thingspace_auth_adapters", "simulate", *arguments]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+    with subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
+    ) as process:
         assert process.stdout is not None
-        lines = [process.stdout.readline().strip() for _ in range(5)]
+        lines = [process.stdout.readline() for _ in range(5)]
         try:
-            yield dict(line.split("=", 1) for line in lines)
+            yield exported("".join(lines))
         finally:
             process.terminate()
+
+
+def exported(lines: str) -> dict[str, str]:
+    """The variables that a shell would have after these lines."""
+    words = [shlex.split(line) for line in lines.splitlines()]
+    assert all(len(line) == 2 and line[0] == "export" for line in words)
+    return dict(line[1].split("=", 1) for line in words)
 
 
 @pytest.fixture
@@ -103,155 +110,6 @@ def auth_for(server_process: dict[str, str], kind: Kind) -> Any:
         oauth_client_secret=server_process[PREFIX + "SECRET"],
         base_url=server_process["THINGSPACE_BASE_URL"],
     )
-
-
-@pytest.mark.parametrize("client", CLIENTS, ids=lambda client: client.name)
-def test_demo_takes_each_client_through_the_life_of_a_token_and_of_a_session(
-    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, client: demo.Client
-) -> None:
-    monkeypatch.setattr(demo, "CLIENTS", (client,))
-    assert main(["demo"]) == 0
-    shown = capsys.readouterr().out
-    before, with_token, with_session = re.split(
-        rf"^{re.escape(client.name)}\b.*\n", shown, flags=re.M
-    )
-    assert counts(before) == []
-    assert counts(with_token) == TOKEN_STEPS
-    assert counts(with_session) == SESSION_STEPS
-
-
-def counts(shown: str) -> list[tuple[int, ...]]:
-    rows = re.findall(r"(\d+) API requests? +(\d+) token requests? +(\d+) logins?\b", shown)
-    return [tuple(int(count) for count in row) for row in rows]
-
-
-def test_demo_is_refused_requests_without_a_session_in_that_scene_only(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    needs: list[bool] = []
-
-    class Watched(ThingspaceSimulator):
-        def clear(self) -> None:
-            needs.append(self.sessions_required)
-            super().clear()
-
-    monkeypatch.setattr("thingspace_auth_adapters.simulator.ThingspaceSimulator", Watched)
-    monkeypatch.setattr(demo, "CLIENTS", tuple(CLIENTS[:2]))
-    assert main(["demo"]) == 0
-    story = [False] * len(TOKEN_STEPS) + [True] * len(SESSION_STEPS)
-    assert needs == story * len(CLIENTS[:2])
-
-
-def test_demo_takes_all_that_is_installed(
-    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    absent = demo.Client("absent", "no_such_library", demo.CLIENTS[0].get)
-    monkeypatch.setattr(demo, "CLIENTS", (absent,))
-    assert main(["demo"]) == 1
-    assert "no HTTP library found" in capsys.readouterr().err
-
-
-def test_demo_with_credentials_asks_the_platform_for_a_token_only(
-    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    with ThingspaceSimulator() as simulator:
-        monkeypatch.setenv(PREFIX + "ID", simulator.client_id)
-        monkeypatch.setenv(PREFIX + "SECRET", simulator.client_secret)
-        monkeypatch.setenv("THINGSPACE_BASE_URL", simulator.url)
-        monkeypatch.setenv("VZ_M2M_USERNAME", simulator.username)
-        monkeypatch.setenv("VZ_M2M_PASSWORD", simulator.password)
-        assert main(["demo"]) == 0
-        assert simulator.api_requests == []
-        assert simulator.login_requests == []
-        assert len(simulator.issued_tokens) == 1
-        shown = capsys.readouterr().out
-        assert "expires in 3600 s" in shown
-        assert simulator.issued_tokens[0] not in shown
-
-
-@pytest.mark.parametrize("missing", ["ID", "SECRET"])
-def test_half_of_the_credentials_is_an_error_in_one_line(
-    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, missing: str
-) -> None:
-    monkeypatch.setenv(PREFIX + ("SECRET" if missing == "ID" else "ID"), "x")
-    assert main(["demo"]) == 1
-    (line,) = capsys.readouterr().err.splitlines()
-    assert PREFIX + missing in line
-
-
-def test_refused_credentials_are_an_error_in_one_line(
-    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    with ThingspaceSimulator() as simulator:
-        monkeypatch.setenv(PREFIX + "ID", simulator.client_id)
-        monkeypatch.setenv(PREFIX + "SECRET", "wrong-secret")
-        monkeypatch.setenv("THINGSPACE_BASE_URL", simulator.url)
-        assert main(["demo"]) == 1
-    (line,) = capsys.readouterr().err.splitlines()
-    assert "invalid_client" in line
-    assert "wrong-secret" not in line
-
-
-def test_demo_without_a_library_names_the_extra(
-    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(demo, "CLIENTS", ())
-    assert main(["demo"]) == 1
-    assert "thingspace-auth-adapters[all]" in capsys.readouterr().err
-
-
-def test_demo_whose_requests_fail_says_so(
-    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    client = next(client for client in demo.CLIENTS if client.is_installed)
-    failing = client._replace(get=lambda auth, url, count: [500] * count)
-    monkeypatch.setattr(demo, "CLIENTS", (failing,))
-    assert main(["demo"]) == 1
-    assert "did not answer every request" in capsys.readouterr().err
-
-
-@pytest.mark.parametrize("arguments", [[], ["dance"], ["simulate", "--port", "x"]])
-def test_usage_errors_have_status_2(arguments: list[str]) -> None:
-    with pytest.raises(SystemExit) as caught:
-        main(arguments)
-    assert caught.value.code == 2
-
-
-def test_version(capsys: pytest.CaptureFixture[str]) -> None:
-    with pytest.raises(SystemExit) as caught:
-        main(["--version"])
-    assert caught.value.code == 0
-    assert capsys.readouterr().out.strip() == __version__
-
-
-def test_simulate_serves_until_interrupted(
-    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    class Interrupted:
-        def wait(self) -> None:
-            raise KeyboardInterrupt
-
-    monkeypatch.setattr(commands, "threading", SimpleNamespace(Event=Interrupted))
-    assert main(["simulate", "--port", "0", "--token-lifetime", "2"]) == 0
-    assert "THINGSPACE_BASE_URL=http://127.0.0.1:" in capsys.readouterr().out
-
-
-def test_simulate_on_a_port_that_does_not_exist(capsys: pytest.CaptureFixture[str]) -> None:
-    for argument in ("99999", "-1", "http"):
-        with pytest.raises(SystemExit) as caught:
-            main(["simulate", "--port", argument])
-        assert caught.value.code == 2
-        assert "port" in capsys.readouterr().err
-
-
-@pytest.mark.parametrize("seconds", ["-5", "nan", "inf", "soon"])
-def test_simulate_with_a_lifetime_that_is_none(
-    capsys: pytest.CaptureFixture[str], seconds: str
-) -> None:
-    with pytest.raises(SystemExit) as caught:
-        main(["simulate", "--token-lifetime", seconds])
-    assert caught.value.code == 2
-    assert "seconds" in capsys.readouterr().err
 
 
 def test_every_client_kind_against_a_server_process(server_process: dict[str, str]) -> None:
@@ -294,12 +152,10 @@ def output_of(
     capsys: pytest.CaptureFixture[str], *arguments: str, status: int = 0
 ) -> tuple[str, str]:
     """What a command wrote to stdout and to stderr; no secret, in any case."""
-    capsys.readouterr()
-    assert main(arguments) == status
-    out, err = capsys.readouterr()
-    assert SECRET not in out + err
-    assert PASSWORD not in out + err
-    return out, err
+    ran = run(capsys, *arguments)
+    assert ran.status == status
+    assert status == 0 or ran.complaint
+    return ran.out, ran.err
 
 
 @needs_store
@@ -334,7 +190,7 @@ def test_token_goes_on_without_the_extra_and_names_it_in_one_line(
     monkeypatch.setattr("thingspace_auth_adapters.stores.FileTokenStore", demand_extra)
     out, err = output_of(capsys, "token")
     assert out == simulator.issued_tokens[0] + "\n"
-    (line,) = err.splitlines()
+    line = err.splitlines()[0]
     assert "[files]" in line
 
 
@@ -344,9 +200,9 @@ def test_headers_are_those_that_a_request_needs(
     simulator: ThingspaceSimulator,
     account: None,
     monkeypatch: pytest.MonkeyPatch,
-    client: demo.Client,
+    client: clients.Client,
 ) -> None:
-    monkeypatch.setattr(demo, "CLIENTS", (client,))
+    monkeypatch.setattr(clients, "CLIENTS", (client,))
     out, err = output_of(capsys, "headers", "--no-store")
     (token,), (session,) = simulator.issued_tokens, simulator.issued_sessions
     assert out.splitlines() == [f"Authorization: Bearer {token}", f"VZ-M2M-Token: {session}"]
@@ -386,7 +242,7 @@ def test_half_an_account_is_an_error_that_names_the_other_half(
 ) -> None:
     monkeypatch.setenv("VZ_M2M_USERNAME", simulator.username)
     _, err = output_of(capsys, "headers", "--no-store", status=1)
-    (line,) = err.splitlines()
+    line = err.splitlines()[0]
     assert "VZ_M2M_PASSWORD" in line
 
 
@@ -429,8 +285,7 @@ def test_revoke_that_fails_forgets_nothing(
 ) -> None:
     before, _ = output_of(capsys, "token")
     simulator.fail("revoke", 400)
-    _, err = output_of(capsys, "revoke", status=1)
-    assert len(err.splitlines()) == 1
+    output_of(capsys, "revoke", status=1)
     simulator.clear()
     assert output_of(capsys, "token")[0] == before
     assert simulator.token_requests == []
@@ -524,7 +379,7 @@ def test_clear_without_the_extra_names_it(
 
     monkeypatch.setattr("thingspace_auth_adapters.stores.FileTokenStore", demand_extra)
     out, err = output_of(capsys, "clear", status=1)
-    (line,) = err.splitlines()
+    line = err.splitlines()[0]
     assert (out, "[files]" in line) == ("", True)
 
 
@@ -538,7 +393,7 @@ def test_a_wrong_secret_is_an_error_in_one_line_that_does_not_show_it(
     with ThingspaceSimulator(client_secret="another") as other:
         monkeypatch.setenv("THINGSPACE_BASE_URL", other.url)
         out, err = output_of(capsys, command, "--no-store", status=1)
-    (line,) = err.splitlines()
+    line = err.splitlines()[0]
     assert out == ""
     assert "invalid_client" in line
 
@@ -562,16 +417,34 @@ def test_an_env_file_comes_before_the_environment(
 
 
 @pytest.mark.skipif(os.name != "posix", reason="others are kept out in another way there")
-def test_an_env_file_that_others_can_read_is_warned_of(
-    capsys: pytest.CaptureFixture[str], simulator: ThingspaceSimulator, tmp_path: Path
+@pytest.mark.parametrize(
+    ("mode", "told"),
+    [
+        (0o640, "can read "),
+        (0o604, "can read "),
+        (0o620, "can change "),
+        (0o602, "can change "),
+        (0o666, "can read and change "),
+        (0o600, ""),
+    ],
+)
+def test_an_env_file_that_others_can_read_or_change_is_warned_of(
+    capsys: pytest.CaptureFixture[str],
+    simulator: ThingspaceSimulator,
+    tmp_path: Path,
+    mode: int,
+    told: str,
 ) -> None:
     file = tmp_path / "thingspace.env"
     file.write_text(f"{PREFIX}SECRET={SECRET}\n")
-    file.chmod(0o640)
+    file.chmod(mode)
     _, err = output_of(capsys, "token", "--no-store", "--env-file", str(file))
-    (line,) = err.splitlines()
-    assert str(file) in line
-    assert "chmod 600" in line
+    if not told:
+        assert err == ""
+        return
+    warning, remedy = err.splitlines()
+    assert told + str(file) in warning
+    assert remedy.strip() == f"chmod 600 {file}"
 
 
 @pytest.mark.parametrize("line", [SECRET.encode(), b"=x", b"1X=" + SECRET.encode(), b"A=\xff"])
@@ -582,7 +455,7 @@ def test_a_bad_line_of_an_env_file_is_named_and_not_shown(
     file.write_bytes(b"# comment\n" + line)
     file.chmod(0o600)
     _, err = output_of(capsys, "token", "--env-file", str(file), status=1)
-    (told,) = err.splitlines()
+    told = err.splitlines()[0]
     assert f"line 2 of {file}" in told
 
 
@@ -609,7 +482,7 @@ def test_an_env_file_that_is_not_there_is_an_error_in_one_line(
     capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
     _, err = output_of(capsys, "token", "--env-file", str(tmp_path / "none"), status=1)
-    (line,) = err.splitlines()
+    line = err.splitlines()[0]
     assert "none" in line
 
 
@@ -655,8 +528,7 @@ def test_no_answer_to_the_question_for_the_secret_is_an_error_in_one_line(
     monkeypatch.setattr(sys, "stdin", Terminal())
     monkeypatch.setattr("getpass.getpass", getpass)
     _, err = output_of(capsys, "token", "--no-store", status=1)
-    (line,) = err.splitlines()
-    assert PREFIX + "SECRET" in line
+    assert PREFIX + "SECRET" in err
 
 
 def test_nobody_is_asked_where_there_is_no_terminal(
@@ -672,21 +544,74 @@ def test_nobody_is_asked_where_there_is_no_terminal(
 
 
 @pytest.mark.parametrize("option", ["--secret", "--password", "--client-secret", "--token"])
-def test_secrets_are_no_options(option: str) -> None:
-    with pytest.raises(SystemExit) as caught:
-        main(["token", option, "x"])
-    assert caught.value.code == 2
+def test_secrets_are_no_options(capsys: pytest.CaptureFixture[str], option: str) -> None:
+    _, err = output_of(capsys, "token", option, SECRET, status=2)
+    assert "no such option" in err
+    assert option not in err
 
 
-@pytest.mark.parametrize("command", ["token", "headers", "check", "revoke", "clear"])
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        [f"--{SECRET}"],
+        [SECRET],
+        ["token", f"--{SECRET}"],
+        ["token", f"--token={SECRET}"],
+        ["token", f"-{SECRET}"],
+        ["token", SECRET],
+        ["token", f"--json={SECRET}"],
+        ["check", "--scope"],
+        ["check", "--scope", f'"{SECRET}'],
+        ["simulate", "--port", SECRET],
+        ["simulate", f"--token-lifetime={SECRET}"],
+        ["curl", f"--{SECRET}", "https://thingspace.verizon.com/"],
+        ["curl", SECRET],
+        ["curl"],
+    ],
+)
+def test_a_usage_error_has_status_2_and_does_not_echo_what_was_typed(
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+    arguments: list[str],
+) -> None:
+    monkeypatch.setenv(PREFIX + "ID", "key")
+    monkeypatch.setenv(PREFIX + "SECRET", "x")
+    out, err = output_of(capsys, *arguments, status=2)
+    assert out == ""
+    assert len(err.splitlines()) == 2
+
+
+@pytest.mark.parametrize(
+    "command", ["token", "headers", "check", "revoke", "clear", "status", "curl"]
+)
 def test_help_names_the_variables(capsys: pytest.CaptureFixture[str], command: str) -> None:
-    with pytest.raises(SystemExit) as caught:
-        main([command, "--help"])
-    assert caught.value.code == 0
-    shown = capsys.readouterr().out
+    shown, _ = output_of(capsys, command, "--help")
     assert PREFIX + "ID" in shown
     assert PREFIX + "SECRET" in shown
     assert ("VZ_M2M_PASSWORD" in shown) == (command not in ("token", "revoke"))
+    assert ("THINGSPACE_AUTH_STORE" in shown) == (command != "check")
+    assert max(len(line) for line in shown.splitlines()) <= 80
+
+
+def test_without_arguments_it_shows_the_help(capsys: pytest.CaptureFixture[str]) -> None:
+    shown, err = output_of(capsys)
+    assert (shown, err) == (output_of(capsys, "--help")[0], "")
+    listed = re.findall(r"^  (\w+)  +[A-Z]", shown, flags=re.M)
+    in_order = "demo check token headers curl status clear revoke simulate"
+    assert " ".join(listed) == in_order
+
+
+def test_version(capsys: pytest.CaptureFixture[str]) -> None:
+    assert output_of(capsys, "--version") == (f"{__version__}\n", "")
+
+
+def test_a_shell_completes_commands(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("_THINGSPACE_AUTH_COMPLETE", "bash_complete")
+    monkeypatch.setenv("COMP_WORDS", "thingspace-auth sta")
+    monkeypatch.setenv("COMP_CWORD", "1")
+    assert "status" in output_of(capsys)[0]
 
 
 def test_a_reader_who_is_gone_ends_a_command_quietly(
@@ -696,7 +621,8 @@ def test_a_reader_who_is_gone_ends_a_command_quietly(
 ) -> None:
     reading, writing = os.pipe()
     os.close(reading)
-    with os.fdopen(writing, "w") as pipe:
+    # Closing the pipe tries once more to write what could not be written.
+    with suppress(BrokenPipeError), os.fdopen(writing, "w") as pipe:
         monkeypatch.setattr(sys, "stdout", pipe)
         assert main(["token", "--no-store"]) == 1
         monkeypatch.undo()
@@ -714,31 +640,336 @@ def test_a_reader_who_is_gone_sees_no_traceback_of_the_process() -> None:
     assert (finished.returncode, finished.stderr) == (1, b"")
 
 
-def test_an_interrupted_command_has_failed(
+def fail_with(error: BaseException) -> Any:
+    """A function that raises this."""
+
+    def fail(*args: object, **kwargs: object) -> Any:
+        raise error
+
+    return fail
+
+
+def test_an_interrupted_command_has_status_130(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def interrupt() -> None:
-        raise KeyboardInterrupt
+    monkeypatch.setattr(
+        "thingspace_auth_adapters.cli.demo.run_demo", fail_with(KeyboardInterrupt())
+    )
+    ran = run(capsys, "demo")
+    assert (ran.status, ran.out, ran.err.strip()) == (130, "", "thingspace-auth: interrupted")
 
-    monkeypatch.setattr(demo, "run_demo", interrupt)
-    assert output_of(capsys, "demo", status=1) == ("", "thingspace-auth: interrupted\n")
+
+def test_an_interrupted_prompt_has_status_130(
+    capsys: pytest.CaptureFixture[str],
+    simulator: ThingspaceSimulator,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.delenv(PREFIX + "SECRET")
+    monkeypatch.setattr(sys, "stdin", Terminal())
+    monkeypatch.setattr("getpass.getpass", fail_with(KeyboardInterrupt()))
+    ran = run(capsys, "token")
+    assert (ran.status, ran.out, ran.err.strip()) == (130, "", "thingspace-auth: interrupted")
 
 
 def test_an_error_without_words_is_named(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def fail() -> None:
-        raise RuntimeError
-
-    monkeypatch.setattr(demo, "run_demo", fail)
+    monkeypatch.setattr("thingspace_auth_adapters.cli.demo.run_demo", fail_with(RuntimeError()))
     assert output_of(capsys, "demo", status=1)[1] == "thingspace-auth: RuntimeError\n"
 
 
-def test_token_without_a_library_names_the_extra(
+@pytest.mark.parametrize("command", ["token", "headers", "check", "demo"])
+def test_without_a_library_every_command_names_the_extras(
     capsys: pytest.CaptureFixture[str],
     simulator: ThingspaceSimulator,
     monkeypatch: pytest.MonkeyPatch,
+    command: str,
 ) -> None:
-    monkeypatch.setattr(demo, "CLIENTS", ())
-    _, err = output_of(capsys, "token", "--no-store", status=1)
-    assert "thingspace-auth-adapters[all]" in err
+    monkeypatch.setattr(clients, "CLIENTS", (clients.CLIENTS[0]._replace(library="no_such"),))
+    ran = run(capsys, command)
+    assert ran.status == 1
+    assert "thingspace-auth-adapters[requests]" in ran.out + ran.err
+
+
+@pytest.mark.parametrize("command", ["simulate", "demo"])
+def test_without_werkzeug_the_extra_of_the_simulator_is_named(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, command: str
+) -> None:
+    for name in ("werkzeug", "thingspace_auth_adapters.simulator.server"):
+        monkeypatch.setitem(sys.modules, name, None)
+    monkeypatch.delitem(sys.modules, "thingspace_auth_adapters.simulator", raising=False)
+    monkeypatch.delitem(sys.modules, "thingspace_auth_adapters.simulator.server", raising=False)
+    for name in [name for name in sys.modules if name.startswith("werkzeug.")]:
+        monkeypatch.delitem(sys.modules, name)
+    for name in [one for one in sys.modules if "thingspace_auth_adapters.simulator." in one]:
+        monkeypatch.delitem(sys.modules, name)
+    _, err = output_of(capsys, command, status=1)
+    assert "thingspace-auth-adapters[simulator]" in err
+
+
+def test_simulate_serves_until_interrupted(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    turns = iter([None])
+
+    def sleep(seconds: float) -> None:
+        if next(turns, "interrupted"):
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(simulate, "time", SimpleNamespace(sleep=sleep))
+    ran = run(capsys, "simulate", "--port", "0", "--token-lifetime", "2.5")
+    assert ran.status == 130
+    variables = exported(ran.out)
+    assert variables["THINGSPACE_BASE_URL"].startswith("http://127.0.0.1:")
+    assert set(variables) == {PREFIX + "ID", PREFIX + "SECRET", "THINGSPACE_BASE_URL", *ACCOUNT[:2]}
+    assert "Ctrl-C" in ran.err
+
+
+def test_simulate_logs_each_request_once_and_without_secrets(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    turns = iter(range(3))
+    made: list[ThingspaceSimulator] = []
+
+    class Watched(ThingspaceSimulator):
+        def start(self) -> None:
+            super().start()
+            made.append(self)
+
+    def sleep(seconds: float) -> None:
+        turn = next(turns, None)
+        if turn is None:
+            raise KeyboardInterrupt
+        if turn == 0:
+            client = CLIENTS[0]
+            auth = client.auth(
+                oauth_client_id=made[0].client_id,
+                oauth_client_secret=made[0].client_secret,
+                base_url=made[0].url,
+            )
+            client.get(auth, made[0].url + "/api/x?key=hush", 1)
+
+    monkeypatch.setattr("thingspace_auth_adapters.simulator.ThingspaceSimulator", Watched)
+    clock = SimpleNamespace(sleep=sleep, strftime=time.strftime, localtime=time.localtime)
+    monkeypatch.setattr(simulate, "time", clock)
+    ran = run(capsys, "simulate", "--log")
+    logged = [line.split(" ", 1)[1] for line in ran.err.splitlines() if line[2:3] == ":"]
+    assert logged == ["POST /api/ts/v1/oauth2/token 200", "GET /api/x 200"]
+    assert "hush" not in ran.err
+    assert made[0].issued_tokens[0] not in ran.err
+
+
+def test_simulate_at_a_busy_port_says_so(capsys: pytest.CaptureFixture[str]) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        port = listener.getsockname()[1]
+        _, err = output_of(capsys, "simulate", "--port", str(port), status=1)
+    assert f"port {port} of 127.0.0.1 is not free" in err
+    assert "--port" in err.splitlines()[1]
+
+
+@pytest.mark.parametrize(
+    ("error", "told"),
+    [(PermissionError(13, "Denied"), "not for every user"), (OSError(5, "I/O error"), "I/O error")],
+)
+def test_simulate_at_a_port_that_cannot_be_had(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, error: OSError, told: str
+) -> None:
+    monkeypatch.setattr(ThingspaceSimulator, "start", fail_with(error))
+    assert told in output_of(capsys, "simulate", "--port", "80", status=1)[1]
+
+
+@pytest.mark.parametrize("port", ["99999", "-1", "http", "", "1e3", "0x50", "\u0661"])
+def test_simulate_on_a_port_that_does_not_exist(
+    capsys: pytest.CaptureFixture[str], port: str
+) -> None:
+    _, err = output_of(capsys, "simulate", f"--port={port}", status=2)
+    assert "--port must be a port from 0 to 65535" in err
+
+
+@pytest.mark.parametrize("seconds", ["-5", "nan", "inf", "soon"])
+def test_simulate_with_a_lifetime_that_is_none(
+    capsys: pytest.CaptureFixture[str], seconds: str
+) -> None:
+    _, err = output_of(capsys, "simulate", f"--token-lifetime={seconds}", status=2)
+    assert "--token-lifetime must be a number of seconds" in err
+
+
+@pytest.mark.parametrize("command", ["token", "headers", "revoke"])
+def test_every_command_gives_the_advice_that_check_gives(
+    capsys: pytest.CaptureFixture[str],
+    simulator: ThingspaceSimulator,
+    monkeypatch: pytest.MonkeyPatch,
+    command: str,
+) -> None:
+    with ThingspaceSimulator(client_secret="another") as other:
+        monkeypatch.setenv("THINGSPACE_BASE_URL", other.url)
+        (wrong,) = (
+            finding
+            for finding in json.loads(run(capsys, "check", "--json").out)
+            if finding["verdict"] == "wrong"
+        )
+        ran = run(capsys, command, "--no-store")
+    assert wrong["what"] in ran.complaint
+    assert ran.remedy == wrong["remedy"]
+
+
+@pytest.mark.parametrize("client", LIBRARIES, ids=lambda client: client.library)
+def test_a_host_that_cannot_be_reached_is_told_with_what_to_do(
+    capsys: pytest.CaptureFixture[str],
+    simulator: ThingspaceSimulator,
+    monkeypatch: pytest.MonkeyPatch,
+    client: clients.Client,
+) -> None:
+    monkeypatch.setattr(clients, "CLIENTS", (client,))
+    monkeypatch.setattr("thingspace_auth_adapters._core.lifecycle.MOST_ATTEMPTS", 1)
+    simulator.close()
+    ran = run(capsys, "token", "--no-store")
+    assert ran.status == 1
+    assert "cannot be reached" in ran.complaint
+    assert "THINGSPACE_BASE_URL" in ran.remedy
+
+
+def test_token_as_json_has_what_a_program_needs(
+    capsys: pytest.CaptureFixture[str], simulator: ThingspaceSimulator
+) -> None:
+    out, _ = output_of(capsys, "token", "--json", "--no-store")
+    token = json.loads(out)
+    assert token["access_token"] == simulator.issued_tokens[0]
+    assert token["token_type"] == "Bearer"
+    assert token["expires_at"] == pytest.approx(simulator.token_requests[0].at + 3600, abs=60)
+    assert "ts.mec.fullaccess" in token["scope"]
+
+
+def test_token_as_json_without_an_expiry(
+    capsys: pytest.CaptureFixture[str], simulator: ThingspaceSimulator
+) -> None:
+    simulator.fail("token", 200, body={"access_token": "t", "token_type": "Bearer"})
+    out, _ = output_of(capsys, "token", "--json", "--no-store")
+    assert json.loads(out)["expires_at"] is None
+
+
+def test_headers_as_json_are_a_dict(
+    capsys: pytest.CaptureFixture[str], simulator: ThingspaceSimulator, account: None
+) -> None:
+    out, _ = output_of(capsys, "headers", "--json", "--no-store")
+    assert json.loads(out) == {
+        "Authorization": f"Bearer {simulator.issued_tokens[0]}",
+        "VZ-M2M-Token": simulator.issued_sessions[0],
+    }
+
+
+@pytest.mark.skipif(os.name != "posix", reason="a path through a file is missing elsewhere")
+@needs_store
+@pytest.mark.parametrize("command", ["status", "clear"])
+def test_a_store_that_cannot_be_reached_is_told_with_what_to_do(
+    capsys: pytest.CaptureFixture[str],
+    simulator: ThingspaceSimulator,
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+    command: str,
+) -> None:
+    (tmp_path / "file").touch()
+    monkeypatch.setenv("THINGSPACE_AUTH_STORE", str(tmp_path / "file" / "store"))
+    ran = run(capsys, command)
+    assert (ran.status, ran.out) == (1, "")
+    assert "cannot be reached" in ran.complaint
+    assert "THINGSPACE_AUTH_STORE" in ran.remedy
+
+
+@needs_store
+def test_token_goes_on_without_a_store_that_cannot_be_reached_and_warns(
+    capsys: pytest.CaptureFixture[str],
+    simulator: ThingspaceSimulator,
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+) -> None:
+    (tmp_path / "file").touch()
+    monkeypatch.setenv("THINGSPACE_AUTH_STORE", str(tmp_path / "file" / "store"))
+    out, err = output_of(capsys, "token")
+    assert out == simulator.issued_tokens[0] + "\n"
+    assert all(line.startswith("thingspace-auth: warning: ") for line in err.splitlines())
+    assert "cannot be reached" in err
+
+
+def test_what_a_server_says_is_printed_without_control_characters_and_markup(
+    capsys: pytest.CaptureFixture[str], simulator: ThingspaceSimulator
+) -> None:
+    body = {"error": "invalid_client", "error_description": "[red]\x1b[31m\u202eno\r\n:bomb:"}
+    simulator.fail("token", 400, body=body, times=2)
+    for command in ("token", "check"):
+        ran = run(capsys, command)
+        assert "[red]" in ran.out + ran.err
+        assert ":bomb:" in ran.out + ran.err
+        assert not {"\x1b", "\u202e", "\r"} & set(ran.out + ran.err)
+
+
+@pytest.mark.parametrize(
+    ("variables", "is_coloured"),
+    [
+        ({}, False),
+        ({"FORCE_COLOR": "1"}, True),
+        ({"FORCE_COLOR": "1", "NO_COLOR": "1"}, False),
+    ],
+)
+def test_colour_is_for_terminals_and_for_those_who_want_it(
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+    variables: dict[str, str],
+    is_coloured: bool,
+) -> None:
+    for name in ("FORCE_COLOR", "NO_COLOR", "TTY_COMPATIBLE"):
+        monkeypatch.delenv(name, raising=False)
+    for name, value in {"TERM": "xterm-256color", **variables}.items():
+        monkeypatch.setenv(name, value)
+    # Not through output_of, since styles may stand within the lines.
+    assert main(["check"]) == 1
+    out, err = capsys.readouterr()
+    assert ("\x1b[1;31mwrong" in out) == is_coloured
+    assert ("\x1b[" in out + err) == bool(variables)
+
+
+def test_at_a_terminal_long_lines_are_wrapped_between_words(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("FORCE_COLOR", "1")
+    monkeypatch.setenv("TERM", "xterm-256color")
+    assert main(["check"]) == 1
+    text = re.sub(r"\x1b\[[0-9;]*m", "", capsys.readouterr().out)
+    lines = [line.rstrip() for line in text.splitlines()]
+    assert len(lines) > 2
+    assert all(len(line) <= 80 for line in lines)
+    assert all(line.startswith(" " * 14) for line in lines[1:])
+    assert f"{PREFIX}ID" in text
+
+
+def test_in_a_pipe_no_line_is_wrapped(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["check"]) == 1
+    what, remedy = capsys.readouterr().out.splitlines()
+    assert what.endswith("is missing or empty")
+    assert remedy.endswith("--env-file")
+
+
+class AsciiStream(io.TextIOWrapper):
+    """A stream that can carry nothing but ASCII."""
+
+    def __init__(self) -> None:
+        super().__init__(io.BytesIO(), encoding="ascii", errors="strict")
+
+    @property
+    def written(self) -> str:
+        self.flush()
+        buffer: Any = self.buffer
+        return str(buffer.getvalue().decode("ascii"))
+
+
+def test_output_survives_an_ascii_terminal(
+    simulator: ThingspaceSimulator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    streams = AsciiStream(), AsciiStream()
+    simulator.fail("token", 400, body={"error": "invalid_client", "error_description": "Nö"})
+    with monkeypatch.context() as patch:
+        patch.setattr(sys, "stdout", streams[0])
+        patch.setattr(sys, "stderr", streams[1])
+        assert main(["check"]) == 1
+    assert "N?" in streams[0].written
+    assert "the check failed" in streams[1].written

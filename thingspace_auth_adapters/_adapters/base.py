@@ -50,6 +50,7 @@ from ..errors import ThingspaceAuthError
 from ..stores.token_store import TokenStore
 
 if TYPE_CHECKING:
+    from .._core.login_guard import LoginCount
     from .._core.records import StoreEntry
     from .._core.sessions import Sessions
     from .._model.m2m import M2m
@@ -84,6 +85,20 @@ class Outgoing(NamedTuple):
     method: str
     headers: MutableMapping[str, Any]
     key: Hashable
+
+
+class Stored(NamedTuple):
+    """What a store holds for one auth object.
+
+    Attributes:
+        token: the access token, usable or not.
+        session: the session token, usable or not.
+        logins: how the logins went; ``None`` without an account.
+    """
+
+    token: CachedToken[OauthToken] | None
+    session: CachedToken[str] | None
+    logins: LoginCount | None
 
 
 class ThingspaceAuth(ABC):
@@ -620,6 +635,15 @@ class ThingspaceAuth(ABC):
         if self._sessions is not None:
             source = cast("Sessions", self._sessions.source)
             yield from source.allow_login()
+
+    def _stored(self) -> Steps[Stored]:
+        """What the store holds for these credentials."""
+        token = yield from self._bearers.stored()
+        if self._sessions is None:
+            return Stored(token, None, None)
+        session = yield from self._sessions.stored()
+        source = cast("Sessions", self._sessions.source)
+        return Stored(token, session, (yield from source.stored_count()))
 
     def _cleared(self) -> Steps[None]:
         """Forget what the store holds for these credentials, the count of logins included."""

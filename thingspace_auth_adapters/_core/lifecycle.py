@@ -167,6 +167,14 @@ class Lifecycle(Generic[T]):
             updates += refresh.updates
         return token
 
+    def stored(self) -> Steps[CachedToken[T] | None]:
+        """What the store holds, usable or not.
+
+        Raises:
+            StoreUnavailable, InsecureStoreError: it cannot be reached, or not be trusted.
+        """
+        return None if self.entry is None else (yield from self._stored(self.entry))
+
     def forget_stored(self) -> Steps[None]:
         """Delete the entry of the store.
 

@@ -55,6 +55,18 @@ class LoginCount(NamedTuple):
         refusal = Refusal(error.status_code, error.error_code, error.error_message, now)
         return LoginCount(refusal=refusal)
 
+    def blocked_until(self, now: float) -> float | None:
+        """Unix timestamp until which no login is to be tried, infinite if until it is allowed.
+
+        ``None`` if one may be tried at unix time ``now``.
+        """
+        if self.refusal is not None or self.unknowns >= MOST_UNKNOWNS:
+            return math.inf
+        # Clocks of a fleet differ; one that was far ahead must not make them count for longer.
+        is_recent = abs(now - self.unknown_at) < _HOUR
+        is_blocked = self.unknowns == MOST_UNKNOWNS_IN_AN_HOUR and is_recent
+        return self.unknown_at + _HOUR if is_blocked else None
+
     def objection(self, now: float, remembered: str, remedy: str) -> M2mLoginError | None:
         """Why no login is to be tried at unix time ``now``, if so.
 
@@ -63,23 +75,19 @@ class LoginCount(NamedTuple):
             remembered: where the count is kept, for the message.
             remedy: how to go on, for the message.
         """
+        until = self.blocked_until(now)
+        if until is None:
+            return None
         end = (
             f" This is remembered in {remembered}, and protects the account: {_PROTECTS}. {remedy}"
         )
         if self.refusal is not None:
             return _refused(self.refusal, end)
-        if self.unknowns >= MOST_UNKNOWNS:
-            what = f"{self.unknowns} logins in a row had no readable outcome, the last one at"
-            return M2mLoginError(f"{what} {_moment(self.unknown_at)}: none is tried again.{end}")
-        until = self.unknown_at + _HOUR
-        # Clocks of a fleet differ; one that was far ahead must not make them count for longer.
-        is_recent = abs(now - self.unknown_at) < _HOUR
-        if self.unknowns == MOST_UNKNOWNS_IN_AN_HOUR and is_recent:
-            what = f"{self.unknowns} logins in a row had no readable outcome, the last one at"
-            return M2mLoginError(
-                f"{what} {_moment(self.unknown_at)}: none is tried until {_moment(until)}.{end}"
-            )
-        return None
+        when = "again" if math.isinf(until) else f"until {_moment(until)}"
+        return M2mLoginError(
+            f"{self.unknowns} logins in a row had no readable outcome, the last one at"
+            f" {_moment(self.unknown_at)}: none is tried {when}.{end}"
+        )
 
     def to_fields(self) -> dict[str, Any]:
         """Ready for ``json.dumps``."""

@@ -116,6 +116,11 @@ class Sessions:
         bearer = yield from self._bearers.acquire(updates)
         yield from self._logged_out(bearer, token)
 
+    def stored_count(self) -> Steps[LoginCount]:
+        """How the logins of all who share the store went so far."""
+        fields = None if self._count_entry is None else (yield Block(self._count_entry.read))
+        return LoginCount.from_fields(fields)
+
     def allow_login(self) -> Steps[None]:
         """Forget how the logins went, in this process and in the store."""
         self._account.count = LoginCount()

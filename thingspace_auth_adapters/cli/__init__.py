@@ -1,13 +1,12 @@
-"""The command line: what becomes of a command, whatever it is."""
+"""The command line, of the extra ``[cli]``. Nothing outside this folder needs click or rich."""
 
 from __future__ import annotations
 
-import os
 import sys
 from collections.abc import Sequence
 
-from .parser import parser
-from .terminal import complain
+_LIBRARIES = ("click", "rich")
+_INTERRUPTED = 130
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -17,33 +16,25 @@ def main(arguments: Sequence[str] | None = None) -> int:
         arguments (Sequence[str] | None): by default the command line's.
 
     Returns:
-        0 on success, 1 on failure. Usage errors exit with status 2.
+        The exit status: 0 on success, 1 on failure, 2 on a usage error, 130 after Ctrl-C;
+        ``curl``'s own after ``thingspace-auth curl``.
     """
     try:
-        _run(arguments)
-    except BrokenPipeError:
-        _close_output()
+        return _run(arguments)
     except KeyboardInterrupt:
-        complain("interrupted")
-    # Each HTTP library has errors of its own, and none is to end in a traceback.
-    except Exception as error:
-        complain(str(error) or type(error).__name__)
-    else:
-        return 0
-    return 1
+        # It came while the libraries were loaded; later ones are click's to see.
+        return _INTERRUPTED
 
 
-def _run(arguments: Sequence[str] | None) -> None:
+def _run(arguments: Sequence[str] | None) -> int:
     try:
-        options = parser().parse_args(arguments)
-        options.run(options)
-    finally:
-        # What cannot be written is to fail here rather than at the interpreter's exit.
-        sys.stdout.flush()
-
-
-def _close_output() -> None:
-    """Whoever read the output is gone: let the interpreter not fail over that at its exit."""
-    nowhere = os.open(os.devnull, os.O_WRONLY)
-    os.dup2(nowhere, sys.stdout.fileno())
-    os.close(nowhere)
+        from .runner import run
+    except ImportError as error:
+        if (error.name or "").partition(".")[0] not in _LIBRARIES:
+            raise
+        sys.stderr.write(
+            "thingspace-auth: the command line needs click and rich:"
+            " pip install 'thingspace-auth-adapters[cli]'\n"
+        )
+        return 1
+    return run(arguments)

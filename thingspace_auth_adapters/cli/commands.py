@@ -1,68 +1,191 @@
-"""What each command does.
+"""The commands, their options, and the help on them.
 
-Each raises what went wrong; who catches it tells the user.
+Each raises what went wrong; who runs it tells the user.
 """
 
 from __future__ import annotations
 
-import argparse
-import threading
-from collections.abc import Iterator
-from contextlib import suppress
-from typing import Any
+import re
+from collections.abc import Iterator, Sequence
+from typing import Callable
 
-from .._model.m2m import VzM2mCredentials
-from ..errors import ThingspaceAuthError
-from . import demo as clients
+import click
+
+from .. import __version__
+from . import curl as curls
+from . import demo as demos
+from . import simulate as simulation
+from . import status as statuses
+from .advice import Problem
+from .authorizers import authorizer, forget_stored, store_if_wanted, store_of
 from .check import Finding, Verdict, findings
 from .environment import Environment
-from .terminal import ask_for_consent, complain, is_interactive, tell
+from .terminal import ask_for_consent, is_interactive, tell, tell_entry, tell_json
+
+# RFC 6749 section 3.3.
+_SCOPE = r"[\x21\x23-\x5b\x5d-\x7e]+"
+
+_VARIABLES = """\b
+The credentials are read from the environment, never from the command line:
+  THINGSPACE_OAUTH_OAUTH_CLIENT_ID      the key of your application, from
+                                        its page on ThingSpace
+  THINGSPACE_OAUTH_OAUTH_CLIENT_SECRET  its secret; asked for if it is
+                                        missing and you are at a terminal
+"""
+_SESSION_VARIABLES = """\b
+For the APIs that need an M2M session (most but 5G Edge do):
+  VZ_M2M_USERNAME, VZ_M2M_PASSWORD      the account's "UWS" user name and
+                                        password; the latter is asked for, too
+  VZ_M2M_TOKEN_VZ_M2M_TOKEN             or a session token that you have
+"""
+_OPTIONAL_VARIABLES = """\b
+If need be:
+  THINGSPACE_BASE_URL                   another place where the platform lives
+  THINGSPACE_OAUTH_OAUTH_CLOCK_SKEW     seconds before its end at which a
+                                        token is no longer used
+"""
+_STORE_VARIABLE = """\
+  THINGSPACE_AUTH_STORE                 the directory in which tokens are kept
+                                        for the next call (by default in your
+                                        cache directory)
+"""
+_BEARER_EPILOG = "\n".join((_VARIABLES, _OPTIONAL_VARIABLES + _STORE_VARIABLE))
+_BOTH_EPILOG = "\n".join((_VARIABLES, _SESSION_VARIABLES, _OPTIONAL_VARIABLES + _STORE_VARIABLE))
+_CHECK_EPILOG = "\n".join((_VARIABLES, _SESSION_VARIABLES, _OPTIONAL_VARIABLES))
+_EPILOG = """\b
+Exit status: 0 success, 1 failure, 2 wrong usage, 130 after Ctrl-C.
+
+\b
+Completion of commands and options, in bash (or zsh, or fish):
+  eval "$(_THINGSPACE_AUTH_COMPLETE=bash_source thingspace-auth)"
+"""
 
 
-def token(options: argparse.Namespace) -> None:
-    """Print a valid access token."""
-    environment = Environment.beside(options.env_file)
-    auth = _auth(environment, options.scope, _store(environment, options))
-    (header,) = auth.headers(environment.base_url).values()
-    tell(header.partition(" ")[2])
+class _InOrder(click.Group):
+    """Lists its commands in the order of their definition."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return list(self.commands)
 
 
-def headers(options: argparse.Namespace) -> None:
-    """Print the headers that a request to the platform needs."""
-    environment = Environment.beside(options.env_file)
-    store = _store(environment, options)
-    auth = _auth(environment, options.scope, store, environment.m2m_credentials())
-    for name, value in auth.headers(environment.base_url).items():
-        tell(f"{name}: {value}")
+def _scopes(context: click.Context, option: click.Parameter, scopes: Sequence[str]) -> list[str]:
+    words = [word for text in scopes for word in text.split()]
+    if not all(re.fullmatch(_SCOPE, word) for word in words):
+        raise click.BadParameter("must be a scope, for example ts.mec.fullaccess")
+    return words
 
 
-def check(options: argparse.Namespace) -> None:
-    """Try the credentials step by step.
+_env_file = click.option(
+    "--env-file",
+    metavar="FILE",
+    help="Read variables from a file, too: NAME=value lines, and comments that begin with #."
+    " They come before the environment's.",
+)
+_scope = click.option(
+    "--scope",
+    "scopes",
+    multiple=True,
+    callback=_scopes,
+    help="What the token is to be good for, for example ts.mec.fullaccess; may be repeated."
+    " By default everything that the key is good for.",
+)
+_no_store = click.option(
+    "--no-store",
+    is_flag=True,
+    help="Neither use nor change the tokens that are kept for the next call.",
+)
+_json = click.option("--json", "as_json", is_flag=True, help="Print JSON, for programs.")
 
-    Raises:
-        ThingspaceAuthError: there is something wrong with them.
+
+def _port(context: click.Context, option: click.Parameter, text: str) -> int:
+    if not re.fullmatch(r"[0-9]{1,5}", text) or int(text) > 65535:
+        raise click.BadParameter("must be a port from 0 to 65535")
+    return int(text)
+
+
+def _seconds(context: click.Context, option: click.Parameter, text: str) -> float:
+    if not re.fullmatch(r"[0-9]{1,9}(?:\.[0-9]{1,9})?", text):
+        raise click.BadParameter("must be a number of seconds")
+    return float(text)
+
+
+@click.group(
+    cls=_InOrder,
+    invoke_without_command=True,
+    context_settings={"help_option_names": ["-h", "--help"]},
+    epilog=_EPILOG,
+)
+@click.version_option(__version__, message="%(version)s")
+@click.pass_context
+def thingspace_auth(context: click.Context) -> None:
+    """Access tokens and sessions of Verizon ThingSpace.
+
+    To begin with, put the key and the secret of your application into the environment variables
+    THINGSPACE_OAUTH_OAUTH_CLIENT_ID and THINGSPACE_OAUTH_OAUTH_CLIENT_SECRET, and run
+    'thingspace-auth check'. To see it work without any, run 'thingspace-auth demo'.
     """
-    wrong: list[str] = []
-    for finding in _checked(options):
-        tell(str(finding))
-        if finding.verdict is Verdict.WRONG:
-            wrong.append(finding.step)
+    if context.invoked_subcommand is None:
+        click.echo(context.get_help())
+
+
+@thingspace_auth.command()
+def demo() -> None:
+    """Show the life of a token and of a session.
+
+    With each installed HTTP library, against an embedded simulator of ThingSpace, beside a script
+    that is written by hand. If THINGSPACE_OAUTH_OAUTH_CLIENT_ID and
+    THINGSPACE_OAUTH_OAUTH_CLIENT_SECRET are in the environment, each library asks ThingSpace
+    itself for a token instead, and nothing else is called (THINGSPACE_BASE_URL names another base
+    URL).
+    """
+    demos.run_demo()
+
+
+@thingspace_auth.command(epilog=_CHECK_EPILOG)
+@_env_file
+@_scope
+@click.option("--yes", is_flag=True, help="Try the login to the M2M account without asking.")
+@_json
+def check(env_file: str | None, scopes: Sequence[str], yes: bool, as_json: bool) -> None:
+    """Try the credentials: what is wrong, and what to do.
+
+    Each step is tried once. Tokens kept by other commands are not used. A login to the M2M account
+    is tried only after you have said yes: five that fail in a row lock the account.
+    """
+    found = []
+    for finding in _checked(env_file, scopes, _no_objection if yes else _ask):
+        found.append(finding)
+        if not as_json:
+            _tell_finding(finding)
+    if as_json:
+        tell_json([{**finding._asdict(), "verdict": finding.verdict.value} for finding in found])
+    wrong = [finding.step for finding in found if finding.verdict is Verdict.WRONG]
     if wrong:
-        raise ThingspaceAuthError(f"the check failed: {', '.join(wrong)} (see above)")
+        raise Problem(f"the check failed: {', '.join(wrong)}")
 
 
-def _checked(options: argparse.Namespace) -> Iterator[Finding]:
-    environment = Environment.beside(options.env_file)
+def _checked(
+    env_file: str | None, scopes: Sequence[str], objection: Callable[[str], str | None]
+) -> Iterator[Finding]:
+    environment = Environment.beside(env_file)
     try:
-        auth = _auth(environment, options.scope, None, environment.m2m_credentials())
-    except (TypeError, ValueError) as error:
-        remedy = "correct it: thingspace-auth check --help lists what is read"
+        auth = authorizer(environment, scopes, None, environment.m2m_credentials())
+    except (Problem, TypeError, ValueError) as error:
+        remedy = getattr(error, "remedy", "correct it")
         yield Finding(Verdict.WRONG, "settings", str(error), remedy)
         return
     library = type(auth).__module__.rpartition(".")[2]
     what = f"all that is needed is set; trying it with {library} on {environment.base_url}"
     yield Finding(Verdict.OK, "settings", what)
-    yield from findings(auth, _no_objection if options.yes else _ask)
+    yield from findings(auth, objection)
+
+
+_STYLES = {Verdict.OK: "green", Verdict.WRONG: "bold red", Verdict.SKIPPED: "dim"}
+
+
+def _tell_finding(finding: Finding) -> None:
+    verdict = finding.verdict
+    tell_entry(verdict.value, f"{finding.step}: {finding.what}", finding.remedy, _STYLES[verdict])
 
 
 def _no_objection(username: str) -> None:
@@ -76,86 +199,168 @@ def _ask(username: str) -> str | None:
     return None if ask_for_consent(question) else "you did not want a login to be tried"
 
 
-def revoke(options: argparse.Namespace) -> None:
-    """Revoke the current token at the server, and forget it."""
-    environment = Environment.beside(options.env_file)
-    auth = _auth(environment, options.scope, _store(environment, options))
-    # What the server would give out now is what is current, whatever was stored.
-    auth.oauth_token = auth.fetch_token()
-    auth.revoke_token()
-    _forget_stored(auth)
-    tell("the access token was revoked, for every program that uses the same key")
+@thingspace_auth.command(epilog=_BEARER_EPILOG)
+@_env_file
+@_scope
+@_no_store
+@_json
+def token(env_file: str | None, scopes: Sequence[str], no_store: bool, as_json: bool) -> None:
+    """Print a valid access token.
+
+    And nothing else. It is kept for the next call, so that a loop in a shell asks ThingSpace once
+    an hour. --json tells its type, scope and expiry (a unix timestamp), too.
+    """
+    environment = Environment.beside(env_file)
+    auth = authorizer(environment, scopes, store_if_wanted(environment, no_store))
+    (header,) = auth.headers(environment.base_url).values()
+    if not as_json:
+        tell(header.partition(" ")[2])
+        return
+    current = auth.oauth_token
+    tell_json(
+        {
+            "access_token": current.access_token,
+            "token_type": current.token_type,
+            "expires_at": None if current.expiry is None else int(current.expiry),
+            "scope": current.scope,
+        }
+    )
 
 
-def clear(options: argparse.Namespace) -> None:
-    """Forget what is stored for the credentials, the failed logins included."""
-    from ..stores import FileTokenStore
+@thingspace_auth.command(epilog=_BOTH_EPILOG)
+@_env_file
+@_scope
+@_no_store
+@_json
+def headers(env_file: str | None, scopes: Sequence[str], no_store: bool, as_json: bool) -> None:
+    """Print the headers of a request, for curl -H @-.
 
-    environment = Environment.beside(options.env_file)
-    store, m2m = FileTokenStore(environment.store_path), environment.m2m_credentials()
-    _forget_stored(_auth(environment, options.scope, store, m2m))
+    One a line, as in: thingspace-auth headers | curl -H @- URL. Without M2M credentials it is the
+    access token's alone. Both tokens are kept for the next call. If there is no token, curl sends
+    the request without one: 'thingspace-auth curl URL' does not.
+    """
+    environment = Environment.beside(env_file)
+    store = store_if_wanted(environment, no_store)
+    auth = authorizer(environment, scopes, store, environment.m2m_credentials())
+    found = auth.headers(environment.base_url)
+    if as_json:
+        tell_json(found)
+        return
+    for name, value in found.items():
+        tell(f"{name}: {value}")
+
+
+@thingspace_auth.command(
+    context_settings={
+        "ignore_unknown_options": True,
+        "allow_interspersed_args": False,
+        # A -h may be among the letters of an option of curl's.
+        "help_option_names": ["--help"],
+    },
+    epilog=_BOTH_EPILOG,
+)
+@_env_file
+@_scope
+@_no_store
+@click.argument("arguments", metavar="CURL-ARGUMENTS...", nargs=-1, type=click.UNPROCESSED)
+@click.pass_context
+def curl(
+    context: click.Context,
+    env_file: str | None,
+    scopes: Sequence[str],
+    no_store: bool,
+    arguments: Sequence[str],
+) -> None:
+    """Run curl with the headers that its URLs need.
+
+    The headers appear in no process list. Each URL must be one that may get them. curl's -L,
+    --next and -K are refused, since curl would send the headers elsewhere; so is what reads
+    standard input, and what this command does not know. It does not read ~/.curlrc. If there is no
+    token, curl is not run. The exit status is curl's.
+
+    Options of this command come before curl's arguments.
+    """
+    environment = Environment.beside(env_file)
+    store = store_if_wanted(environment, no_store)
+    auth = authorizer(environment, scopes, store, environment.m2m_credentials())
+    context.exit(curls.run_curl(auth, arguments))
+
+
+@thingspace_auth.command(epilog=_BOTH_EPILOG)
+@_env_file
+@_scope
+@_json
+def status(env_file: str | None, scopes: Sequence[str], as_json: bool) -> None:
+    """Show what is stored for these credentials.
+
+    Where the store is, when the tokens expire, and which failed logins are remembered. No token is
+    shown, and no server is asked. The exit status is 0 also if nothing is stored: then a token is
+    fetched when one is needed. In JSON, times are unix timestamps.
+    """
+    environment = Environment.beside(env_file)
+    store, m2m = store_of(environment), environment.m2m_credentials()
+    found = statuses.status_of(authorizer(environment, scopes, store, m2m))
+    if as_json:
+        tell_json(found)
+    else:
+        statuses.show(found)
+
+
+@thingspace_auth.command(epilog=_BOTH_EPILOG)
+@_env_file
+@_scope
+def clear(env_file: str | None, scopes: Sequence[str]) -> None:
+    """Forget what is stored, a refused login included.
+
+    The access token, the session and the failed logins that are stored for these credentials. No
+    server is asked: nothing is revoked, and nobody is logged out. After a refused login this allows
+    another one with the same user name and password; five that fail in a row lock the account.
+    """
+    environment = Environment.beside(env_file)
+    store, m2m = store_of(environment), environment.m2m_credentials()
+    forget_stored(authorizer(environment, scopes, store, m2m))
     if m2m is not None and m2m.username is not None:
         tell(f"forgot the access token, the session and the failed logins in {store.path}")
     else:
         tell(f"forgot the access token in {store.path}; no VZ_M2M_USERNAME is set")
 
 
-def demo(options: argparse.Namespace) -> None:
-    """Show the main job."""
-    clients.run_demo()
+@thingspace_auth.command(epilog=_BEARER_EPILOG)
+@_env_file
+@_scope
+@_no_store
+def revoke(env_file: str | None, scopes: Sequence[str], no_store: bool) -> None:
+    """Make the current access token worthless.
 
-
-def simulate(options: argparse.Namespace) -> None:
-    """Serve a simulated ThingSpace until interrupted."""
-    from ..simulator import ThingspaceSimulator
-
-    with ThingspaceSimulator(
-        port=options.port,
-        token_lifetime=options.token_lifetime,
-        sessions_required=options.sessions_required,
-    ) as simulator:
-        tell(f"THINGSPACE_BASE_URL={simulator.url}")
-        tell(f"THINGSPACE_OAUTH_OAUTH_CLIENT_ID={simulator.client_id}")
-        tell(f"THINGSPACE_OAUTH_OAUTH_CLIENT_SECRET={simulator.client_secret}")
-        tell(f"VZ_M2M_USERNAME={simulator.username}")
-        tell(f"VZ_M2M_PASSWORD={simulator.password}")
-        with suppress(KeyboardInterrupt):
-            threading.Event().wait()
-
-
-def _auth(
-    environment: Environment, scopes: list[str], store: Any, m2m: VzM2mCredentials | None = None
-) -> Any:
-    """An auth object of whichever library is installed.
-
-    Raises:
-        ImportError: none is.
-        TypeError, ValueError: a setting is missing or bad; the message names it.
+    Revokes it at ThingSpace: every program that uses the same key needs another then. It is also
+    forgotten where it was kept.
     """
-    client = next((client for client in clients.CLIENTS if client.is_installed), None)
-    if client is None:
-        raise ImportError("no HTTP library found: pip install 'thingspace-auth-adapters[all]'")
-    return client.auth(
-        thingspace_oauth_credentials=environment.oauth_credentials(scopes),
-        base_url=environment.base_url,
-        m2m=m2m,
-        store=store,
-    )
+    environment = Environment.beside(env_file)
+    auth = authorizer(environment, scopes, store_if_wanted(environment, no_store))
+    # What the server would give out now is what is current, whatever was stored.
+    auth.oauth_token = auth.fetch_token()
+    auth.revoke_token()
+    forget_stored(auth)
+    tell("the access token was revoked, for every program that uses the same key")
 
 
-def _store(environment: Environment, options: argparse.Namespace) -> Any:
-    """The store of tokens, or ``None`` if there is to be none, or can be none."""
-    if options.no_store:
-        return None
-    try:
-        from ..stores import FileTokenStore
+@thingspace_auth.command()
+@click.option(
+    "--port", callback=_port, default="0", metavar="PORT", help="By default any free one."
+)
+@click.option(
+    "--token-lifetime",
+    callback=_seconds,
+    default="3600",
+    metavar="SECONDS",
+    help="By default 3600.",
+)
+@click.option("--sessions-required", is_flag=True, help="Refuse requests without an M2M session.")
+@click.option("--log", "is_logged", is_flag=True, help="Write each request to stderr.")
+def simulate(port: int, token_lifetime: float, sessions_required: bool, is_logged: bool) -> None:
+    """Serve a simulated ThingSpace on this machine.
 
-        return FileTokenStore(environment.store_path)
-    except ImportError as error:
-        complain(f"going on without a store of tokens ({error})")
-        return None
-
-
-def _forget_stored(auth: Any) -> None:
-    """Forget what the auth object's store holds for it; without a store there is nothing."""
-    auth._run_for_user(auth._cleared(), "", "")
+    On 127.0.0.1, until it is stopped with Ctrl-C. Prints the environment variables that point to
+    it, as lines for a shell.
+    """
+    simulation.serve(port, token_lifetime, sessions_required, is_logged)

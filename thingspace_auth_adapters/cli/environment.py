@@ -9,10 +9,12 @@ import os
 import re
 import stat
 from collections.abc import Iterable, Mapping
+from shlex import quote
 from typing import IO
 
 from .._model.credentials import ThingspaceOauthCredentials
 from .._model.m2m import VzM2mCredentials
+from .advice import Problem
 from .terminal import ask_for_secret, complain, is_interactive
 
 CLIENT_ID = "THINGSPACE_OAUTH_OAUTH_CLIENT_ID"
@@ -26,6 +28,10 @@ STORE = "THINGSPACE_AUTH_STORE"
 
 DEFAULT_BASE_URL = "https://thingspace.verizon.com"
 
+_ACCESS_OF_OTHERS = {
+    "read": stat.S_IRGRP | stat.S_IROTH,
+    "change": stat.S_IWGRP | stat.S_IWOTH,
+}
 _ASSIGNMENT = r"""(?x)
     (?: export \s+ )? (?P<name> [A-Za-z_][A-Za-z0-9_]* ) \s* = \s*
     (?P<quote> ["']? ) (?P<value> .*? ) (?P=quote)
@@ -47,9 +53,8 @@ class Environment:
         """The process's environment, and a file whose values come before it.
 
         Raises:
-            OSError: the file cannot be read.
-            ValueError: it holds something else than ``NAME=value`` lines; the message names the
-                line, never its content.
+            Problem: the file cannot be read, or holds something else than ``NAME=value`` lines;
+                the message names the line, never its content.
         """
         return cls({**os.environ, **(read_env_file(path) if path else {})})
 
@@ -67,7 +72,7 @@ class Environment:
         """The application's key and secret; a missing secret is asked for.
 
         Raises:
-            ValueError: a variable is missing or no number; the message names it.
+            Problem: a variable is missing or no number; the message names it.
         """
         return ThingspaceOauthCredentials(
             oauth_client_id=self._required(CLIENT_ID),
@@ -80,7 +85,7 @@ class Environment:
         """The M2M account's, if there are any; a missing password is asked for.
 
         Raises:
-            ValueError: one of the user name and the password is missing; the message names it.
+            Problem: one of the user name and the password is missing; the message names it.
         """
         token = self.get(SESSION_TOKEN)
         if self.get(USERNAME) is None and self.get(PASSWORD) is None:
@@ -109,29 +114,36 @@ class Environment:
         try:
             return None if text is None else float(text)
         except ValueError:
-            raise ValueError(f"{name} must be a number of seconds") from None
+            raise Problem(f"{name} is not a number of seconds", "correct it") from None
 
 
 def read_env_file(path: str) -> dict[str, str]:
     """The variables in a file of ``NAME=value`` lines, blank ones, and ``#`` comments.
 
-    A file that others can read is warned of.
+    A file that others can read or change is warned of.
 
     Raises:
-        OSError: it cannot be read.
-        ValueError: a line is nothing of the kind, or no UTF-8; the message never quotes it.
+        Problem: it cannot be read, or a line is nothing of the kind, or no UTF-8; the message
+            never quotes the line.
     """
-    with open(path, "rb") as file:
-        _warn_of_readers(path, file)
-        lines = file.read().splitlines()
+    try:
+        with open(path, "rb") as file:
+            _warn_of_others(path, file)
+            lines = file.read().splitlines()
+    except (OSError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or "it is no file name"
+        raise Problem(
+            f"{path!r} cannot be read: {reason}", "give --env-file a file of NAME=value lines"
+        ) from None
     pairs = (_assignment(path, number, line) for number, line in enumerate(lines, 1))
     return dict(pair for pair in pairs if pair is not None)
 
 
-def _warn_of_readers(path: str, file: IO[bytes]) -> None:
+def _warn_of_others(path: str, file: IO[bytes]) -> None:
     mode = os.fstat(file.fileno()).st_mode
-    if os.name == "posix" and mode & (stat.S_IRGRP | stat.S_IROTH):
-        complain(f"warning: other users can read {path}: chmod 600 it")
+    can = " and ".join(verb for verb, bits in _ACCESS_OF_OTHERS.items() if mode & bits)
+    if os.name == "posix" and can:
+        complain(f"warning: other users can {can} {path}", f"chmod 600 {quote(path)}")
 
 
 def _assignment(path: str, number: int, line: bytes) -> tuple[str, str] | None:
@@ -140,14 +152,14 @@ def _assignment(path: str, number: int, line: bytes) -> tuple[str, str] | None:
         return None
     match = re.fullmatch(_ASSIGNMENT, text)
     if match is None or "\N{REPLACEMENT CHARACTER}" in text:
-        raise ValueError(f"line {number} of {path} is not NAME=value in UTF-8")
+        raise Problem(f"line {number} of {path} is not NAME=value in UTF-8", "correct the line")
     return match["name"], match["value"]
 
 
 def _present(name: str, value: str | None) -> str:
     if not value:
-        raise ValueError(
-            f"the environment variable {name} is missing or empty: set it, or give a file that"
-            " has it with --env-file"
+        raise Problem(
+            f"the environment variable {name} is missing or empty",
+            "set it, or give a file that has it with --env-file",
         )
     return value

@@ -1,0 +1,88 @@
+"""Running commands in the tests' own process, and what they say."""
+
+from __future__ import annotations
+
+import io
+import sys
+from pathlib import Path
+from typing import NamedTuple
+
+import pytest
+
+from thingspace_auth_adapters.__main__ import main
+from thingspace_auth_adapters.simulator import ThingspaceSimulator
+
+PREFIX = "THINGSPACE_OAUTH_OAUTH_CLIENT_"
+SECRET = "s3cr3t-of-the-key"
+PASSWORD = "p4ssw0rd-of-the-user"
+ACCOUNT = ("VZ_M2M_USERNAME", "VZ_M2M_PASSWORD", "VZ_M2M_TOKEN_VZ_M2M_TOKEN")
+VARIABLES = (
+    f"{PREFIX}ID",
+    f"{PREFIX}SECRET",
+    "THINGSPACE_OAUTH_OAUTH_CLOCK_SKEW",
+    "THINGSPACE_BASE_URL",
+    *ACCOUNT,
+)
+
+
+class Terminal(io.StringIO):
+    """Somebody who types these lines."""
+
+    def isatty(self) -> bool:
+        return True
+
+
+class Ran(NamedTuple):
+    """What became of a command."""
+
+    status: int
+    out: str
+    err: str
+
+    @property
+    def complaint(self) -> str:
+        """What went wrong: one line that says what, and nothing but one more, what to do."""
+        # A question that was not answered ends its line first.
+        first, *others = self.err.lstrip("\n").splitlines()
+        assert first.startswith("thingspace-auth: ")
+        assert len(others) < 2
+        assert all(line.startswith("  ") for line in others)
+        assert "Traceback" not in self.err
+        return first
+
+    @property
+    def remedy(self) -> str:
+        """What to do about it."""
+        return self.err.splitlines()[1].strip()
+
+
+def set_up(monkeypatch: pytest.MonkeyPatch, store: Path) -> None:
+    """An environment without credentials, a store of the test's own, and nobody to be asked."""
+    for name in VARIABLES:
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("THINGSPACE_AUTH_STORE", str(store))
+    monkeypatch.setenv("COLUMNS", "80")
+    monkeypatch.setattr(sys, "stdin", io.StringIO())
+
+
+def point_to(simulator: ThingspaceSimulator, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Put the key, the secret and the URL of a simulator into the environment."""
+    monkeypatch.setenv(f"{PREFIX}ID", simulator.client_id)
+    monkeypatch.setenv(f"{PREFIX}SECRET", SECRET)
+    monkeypatch.setenv("THINGSPACE_BASE_URL", simulator.url)
+
+
+def add_account(simulator: ThingspaceSimulator, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Put the M2M account's user name and password into the environment."""
+    monkeypatch.setenv("VZ_M2M_USERNAME", simulator.username)
+    monkeypatch.setenv("VZ_M2M_PASSWORD", PASSWORD)
+
+
+def run(capsys: pytest.CaptureFixture[str], *arguments: str) -> Ran:
+    """Run a command, whose output has no secret in it."""
+    capsys.readouterr()
+    status = main(arguments)
+    out, err = capsys.readouterr()
+    assert SECRET not in out + err
+    assert PASSWORD not in out + err
+    return Ran(status, out, err)

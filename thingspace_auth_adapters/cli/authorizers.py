@@ -1,0 +1,75 @@
+"""The auth object and the store of a command."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+from .._model.credentials import ThingspaceOauthCredentials
+from .._model.m2m import VzM2mCredentials
+from .advice import Problem
+from .clients import Client, installed
+from .environment import Environment
+from .terminal import complain
+
+if TYPE_CHECKING:
+    from ..stores import FileTokenStore
+
+
+def authorizer(
+    environment: Environment,
+    scopes: Sequence[str],
+    store: FileTokenStore | None,
+    m2m: VzM2mCredentials | None = None,
+) -> Any:
+    """A ``ThingspaceAuth`` of whichever library is installed.
+
+    Raises:
+        Problem: none is, or a setting is missing or bad; the message names it.
+    """
+    client = installed()[0]
+    credentials = environment.oauth_credentials(scopes)
+    return authorizer_of(client, credentials, environment.base_url, store=store, m2m=m2m)
+
+
+def authorizer_of(
+    client: Client, credentials: ThingspaceOauthCredentials, base_url: str, **options: Any
+) -> Any:
+    """A ``ThingspaceAuth`` of this client's library.
+
+    Raises:
+        Problem: a setting is bad; the message names it.
+    """
+    try:
+        return client.auth(thingspace_oauth_credentials=credentials, base_url=base_url, **options)
+    except (TypeError, ValueError) as error:
+        raise Problem(
+            str(error), "correct the variable: thingspace-auth check --help lists them"
+        ) from None
+
+
+def store_if_wanted(environment: Environment, is_unwanted: bool) -> FileTokenStore | None:
+    """The store of tokens; ``None`` if there is to be none, or can be none."""
+    if is_unwanted:
+        return None
+    try:
+        return store_of(environment)
+    except ImportError as error:
+        complain(f"warning: going on without a store of tokens ({error})")
+        return None
+
+
+def store_of(environment: Environment) -> FileTokenStore:
+    """The store of tokens.
+
+    Raises:
+        ImportError: the extra ``[files]`` is not installed.
+    """
+    from ..stores import FileTokenStore
+
+    return FileTokenStore(environment.store_path)
+
+
+def forget_stored(auth: Any) -> None:
+    """Forget what the auth object's store holds for it; without a store there is nothing."""
+    auth._run_for_user(auth._cleared(), "", "")

@@ -1,0 +1,97 @@
+"""The options of curl that can be passed on to it, by their long names, with their short ones.
+
+An option that is missing here is refused: it might take a value that passes for a URL, bring
+another URL, or lead elsewhere. Those of redirects, of further requests and of configurations must
+not be added.
+"""
+
+from __future__ import annotations
+
+FLAGS = {
+    "compressed": "",
+    "create-dirs": "",
+    "disable": "q",
+    "fail": "f",
+    "fail-early": "",
+    "fail-with-body": "",
+    "get": "G",
+    "globoff": "g",
+    "head": "I",
+    "http1.0": "0",
+    "http1.1": "",
+    "http2": "",
+    "include": "i",
+    "insecure": "k",
+    "ipv4": "4",
+    "ipv6": "6",
+    "no-buffer": "N",
+    "no-progress-meter": "",
+    "parallel": "Z",
+    "path-as-is": "",
+    "progress-bar": "#",
+    "proxytunnel": "p",
+    "raw": "",
+    "remote-header-name": "J",
+    "remote-name": "O",
+    "remote-name-all": "",
+    "remote-time": "R",
+    "remove-on-error": "",
+    "retry-all-errors": "",
+    "retry-connrefused": "",
+    "show-error": "S",
+    "silent": "s",
+    "tlsv1.2": "",
+    "tlsv1.3": "",
+    "trace-time": "",
+    "verbose": "v",
+}
+"""Options without a value."""
+
+WITH_VALUE = {
+    "cacert": "",
+    "cert": "E",
+    "connect-timeout": "",
+    "connect-to": "",
+    "cookie": "b",
+    "cookie-jar": "c",
+    "data": "d",
+    "data-ascii": "",
+    "data-binary": "",
+    "data-raw": "",
+    "data-urlencode": "",
+    "dump-header": "D",
+    "form": "F",
+    "form-string": "",
+    "header": "H",
+    "json": "",
+    "key": "",
+    "limit-rate": "",
+    "max-filesize": "",
+    "max-time": "m",
+    "noproxy": "",
+    "output": "o",
+    "output-dir": "",
+    "parallel-max": "",
+    "proxy": "x",
+    "proxy-user": "U",
+    "range": "r",
+    "referer": "e",
+    "request": "X",
+    "resolve": "",
+    "retry": "",
+    "retry-delay": "",
+    "retry-max-time": "",
+    "stderr": "",
+    "time-cond": "z",
+    "tls-max": "",
+    "trace": "",
+    "trace-ascii": "",
+    "upload-file": "T",
+    "url": "",
+    "url-query": "",
+    "user-agent": "A",
+    "write-out": "w",
+}
+"""Options whose value follows, in a short one's case perhaps at once."""
+
+BY_LETTER = {letter: name for name, letter in {**FLAGS, **WITH_VALUE}.items() if letter}

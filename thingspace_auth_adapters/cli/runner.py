@@ -1,0 +1,101 @@
+"""What becomes of a command, whatever it is: its exit status, and what is said of a failure."""
+
+from __future__ import annotations
+
+import logging
+import sys
+from collections.abc import Generator, Sequence
+from contextlib import contextmanager
+
+import click
+
+from .advice import WrongUsage, advice_on
+from .commands import thingspace_auth
+from .terminal import complain
+
+_FAILURE = 1
+_USAGE = 2
+_INTERRUPTED = 130
+
+
+def run(arguments: Sequence[str] | None) -> int:
+    """Run a command; the result is the exit status."""
+    _survive_any_encoding()
+    try:
+        with _warnings_shown():
+            return _status_of(arguments)
+    except click.UsageError as error:
+        complain(*_usage(error))
+        return _USAGE
+    except click.Abort:
+        complain("interrupted")
+        return _INTERRUPTED
+    except WrongUsage as error:
+        complain(str(error), error.remedy)
+        return _USAGE
+    # Each HTTP library has errors of its own, and none is to end in a traceback.
+    except Exception as error:
+        advice = advice_on(error)
+        complain(advice.what, advice.remedy)
+        return _FAILURE
+
+
+def _status_of(arguments: Sequence[str] | None) -> int:
+    try:
+        status = thingspace_auth.main(
+            arguments,
+            prog_name="thingspace-auth",
+            standalone_mode=False,
+            # A pattern in a URL is for curl.
+            windows_expand_args=False,
+        )
+    except SystemExit as end:
+        # click and rich, if nobody reads the output; click's shell completion.
+        return int(end.code or 0)
+    return int(status or 0)
+
+
+def _usage(error: click.UsageError) -> tuple[str, str]:
+    """What is wrong with the arguments, without quoting them: one may be a secret."""
+    command = error.ctx.command_path if error.ctx else "thingspace-auth"
+    return _usage_problem(error), f"{command} --help says what it takes"
+
+
+def _usage_problem(error: click.UsageError) -> str:
+    if isinstance(error, click.NoSuchOption):
+        return "there is no such option"
+    if isinstance(error, click.BadOptionUsage):
+        # The option is one of ours, and its value is not quoted.
+        return error.message
+    if isinstance(error, click.BadParameter) and error.param is not None:
+        # The message is ours, since no option has a type of click's own.
+        return f"{error.param.opts[0]} {error.message}"
+    if isinstance(error.ctx and error.ctx.command, click.Group):
+        return "there is no such command"
+    return "there is an argument too many"
+
+
+@contextmanager
+def _warnings_shown() -> Generator[None, None, None]:
+    """Show what the package logs as a warning, like every other message."""
+    logger, handler = logging.getLogger("thingspace_auth_adapters"), _WarningHandler()
+    logger.addHandler(handler)
+    try:
+        yield
+    finally:
+        logger.removeHandler(handler)
+
+
+class _WarningHandler(logging.Handler):
+    def __init__(self) -> None:
+        super().__init__(logging.WARNING)
+
+    def emit(self, record: logging.LogRecord) -> None:
+        complain(f"warning: {record.getMessage()}")
+
+
+def _survive_any_encoding() -> None:
+    for stream in (sys.stdout, sys.stderr):
+        reconfigure = getattr(stream, "reconfigure", None)
+        if reconfigure is not None:
+            reconfigure(errors="replace")
