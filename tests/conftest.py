@@ -7,7 +7,7 @@ import pytest
 from hypothesis import settings
 
 from thingspace_auth_adapters._adapters import base
-from thingspace_auth_adapters._core import lifecycle, login_guard, sessions
+from thingspace_auth_adapters._core import lifecycle, login_guard, retry, sessions
 
 from . import kinds, real
 from .kinds import Kind
@@ -39,6 +39,12 @@ def _counted_waits(monkeypatch: pytest.MonkeyPatch) -> None:
     """Lets tests see who waits."""
     monkeypatch.setattr(lifecycle, "Wait", real.CountedWait)
     monkeypatch.setattr(sessions, "Wait", real.CountedWait)
+
+
+@pytest.fixture
+def short_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
+    """For tests in real time: the next attempt follows a failed one at once."""
+    monkeypatch.setattr(retry, "_FIRST_PAUSE_SECONDS", 0.01)
 
 
 @pytest.fixture

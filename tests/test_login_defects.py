@@ -42,6 +42,8 @@ SHORT = 0.5
 REQUESTS_KINDS = [kind for kind in INSTALLED if kind.is_requests]
 ASYNCIO_KINDS = [kind for kind in ASYNC_KINDS if kind.backend == "asyncio"]
 
+pytestmark = pytest.mark.usefixtures("short_pauses")
+
 
 @pytest.fixture
 def simulator() -> Iterator[ThingspaceSimulator]:
