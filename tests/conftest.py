@@ -13,9 +13,17 @@ from . import kinds, real
 from .kinds import Kind
 from .virtual import Platform, VirtualClock
 
-settings.register_profile("default", deadline=None)
-settings.register_profile("ci", deadline=None, derandomize=True)
-settings.load_profile("ci" if os.environ.get("CI") else "default")
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Where what runs once is left out, little is searched of what hypothesis searches there."""
+    is_brief = config.getoption("markexpr") == "not once"
+    settings.register_profile(
+        "tests",
+        deadline=None,
+        derandomize=bool(os.environ.get("CI")),
+        max_examples=20 if is_brief else 150,
+    )
+    settings.load_profile("tests")
 
 
 @pytest.fixture

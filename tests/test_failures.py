@@ -425,7 +425,11 @@ def python(code: str, *arguments: Any) -> Any:
 
 
 @pytest.mark.parametrize(
-    ("library", "patch"), [("gevent", GEVENT), ("eventlet", EVENTLET)], ids=["gevent", "eventlet"]
+    ("library", "patch"),
+    [
+        pytest.param("gevent", GEVENT, id="gevent"),
+        pytest.param("eventlet", EVENTLET, id="eventlet", marks=pytest.mark.once),
+    ],
 )
 def test_greenlets_share_one_token_and_one_login(
     sync_kind: Kind, simulator: ThingspaceSimulator, library: str, patch: str

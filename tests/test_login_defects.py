@@ -304,6 +304,7 @@ INSTALLED[0].get(auth, task["options"]["base_url"] + task["path"])
 """
 
 
+@pytest.mark.once
 @pytest.mark.skipif(os.name != "posix", reason="kills processes as POSIX does")
 @pytest.mark.parametrize("logins", [1, 2], ids=["first login", "second login"])
 def test_processes_that_are_killed_in_their_logins(

@@ -18,7 +18,6 @@ pytest_plugins = ["pytester"]
 thingspace_simulator = pytest_plugin.thingspace_simulator
 
 Run = Callable[..., pytest.RunResult]
-
 PLUGIN = pytest_plugin.__name__
 
 
@@ -29,12 +28,13 @@ def options_that_load_the_plugin(config: pytest.Config) -> list[str]:
 
 @pytest.fixture
 def run(pytester: pytest.Pytester, pytestconfig: pytest.Config) -> Run:
-    """Runs pytest on a file of tests, with options."""
+    """Runs pytest on a file of tests, with options; in a process of its own if need be."""
     loading = options_that_load_the_plugin(pytestconfig)
 
-    def run(code: str, *options: str) -> pytest.RunResult:
+    def run(code: str, *options: str, is_alone: bool = False) -> pytest.RunResult:
         pytester.makepyfile(code)
-        return pytester.runpytest_subprocess("-p", "no:cacheprovider", *loading, *options)
+        start = pytester.runpytest_subprocess if is_alone else pytester.runpytest_inprocess
+        return start("-p", "no:cacheprovider", *loading, *options)
 
     return run
 
@@ -100,6 +100,7 @@ def test_refused_logins_are_forgotten_before_and_after_each_test(run: Run) -> No
     run(code, "-p", "no:randomly").assert_outcomes(passed=3)
 
 
+@pytest.mark.once
 def test_fixture_without_werkzeug_names_the_extra(pytester: pytest.Pytester, run: Run) -> None:
     pytester.makeconftest("import sys; sys.modules['werkzeug'] = None")
     code = """
@@ -107,7 +108,7 @@ def test_fixture_without_werkzeug_names_the_extra(pytester: pytest.Pytester, run
 
     def test_without_it(): ...
     """
-    result = run(code)
+    result = run(code, is_alone=True)
     result.assert_outcomes(errors=1, passed=1)
     result.stdout.fnmatch_lines(["*ImportError: *thingspace-auth-adapters?simulator?*"])
 
@@ -117,6 +118,7 @@ def test_pytest_lists_the_fixture(run: Run) -> None:
     result.stdout.fnmatch_lines(["thingspace_simulator -- *", "*ThingSpace on a free loopback*"])
 
 
+@pytest.mark.once
 def test_plugin_imports_neither_the_simulator_nor_an_http_library() -> None:
     before, after = (modules_after(f"import pytest, {name}") for name in ("json", PLUGIN))
     assert PLUGIN in after
