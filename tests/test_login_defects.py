@@ -312,11 +312,11 @@ def test_processes_that_are_killed_in_their_logins(
 ) -> None:
     pytest.importorskip("filelock")
     pytest.importorskip("platformdirs")
-    for _ in range(5):
+    for _ in range(3):
         if logins == 2:
             simulator.fail("login", "drop")
         simulator.fail("login", "hang")
-    errors = [killed_in_its_login(simulator, tmp_path / "store", logins) for _ in range(5)]
+    errors = [killed_in_its_login(simulator, tmp_path / "store", logins) for _ in range(3)]
     assert len(simulator.login_requests) == 2
     assert all("M2mLoginError" in each for each in errors[2:])
 
