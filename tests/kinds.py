@@ -230,6 +230,8 @@ INSTALLED = [
 HTTPX_KINDS = [kind for kind in INSTALLED if not kind.is_requests]
 ASYNC_KINDS = [kind for kind in AVAILABLE if kind.is_async]
 SYNC_KINDS = [kind for kind in INSTALLED if not kind.is_async]
+# One for each kind of event loop.
+LOOP_KINDS = list({kind.backend: kind for kind in reversed(ASYNC_KINDS)}.values())
 # One for each adapter of a code of its own.
 ADAPTER_KINDS = list({kind.is_requests: kind for kind in reversed(SYNC_KINDS)}.values())
 
@@ -339,6 +341,7 @@ __all__ = [
     "HTTPX_KINDS",
     "IDENTITY",
     "INSTALLED",
+    "LOOP_KINDS",
     "SYNC_KINDS",
     "Answer",
 ]

@@ -286,7 +286,7 @@ def test_compressed_token_answer_is_refused_without_decompressing_it(
 def test_long_token_answer_is_cut_and_called_too_long(
     kind: Kind, platform: Platform, length: bool
 ) -> None:
-    size = 20 * MIB
+    size = 8 * MIB
 
     def parts() -> Iterator[bytes]:
         part = b"x" * 64 * 1024

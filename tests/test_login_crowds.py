@@ -15,7 +15,7 @@ import pytest
 from thingspace_auth_adapters import M2mLoginError, ReentrantRequestError, VzM2mCredentials
 from thingspace_auth_adapters.simulator import ThingspaceSimulator
 
-from .kinds import ASYNC_KINDS, Kind
+from .kinds import ASYNC_KINDS, LOOP_KINDS, Kind
 from .optional import anyio
 from .real import PATIENCE, Threads, aeventually, eventually, options_for
 from .test_single_flight import PATH, crowd
@@ -154,18 +154,19 @@ def test_logins_by_hand_count_like_any_other(
     assert (simulator.failed_logins, len(simulator.login_requests)) == (1, 1)
 
 
+@pytest.mark.parametrize("kind", LOOP_KINDS, ids=lambda kind: kind.name)
 def test_logins_by_hand_on_a_login_endpoint_that_hangs_are_two_unknowns(
-    async_kind: Kind, simulator: ThingspaceSimulator
+    kind: Kind, simulator: ThingspaceSimulator
 ) -> None:
     simulator.fail("login", "hang", times=None)
-    token = token_of(async_kind, simulator)
-    auth = auth_for(async_kind, simulator, oauth_token=token, timeout=SHORT)
+    token = token_of(kind, simulator)
+    auth = auth_for(kind, simulator, oauth_token=token, timeout=SHORT)
     errors: list[Exception] = []
 
     async def login() -> None:
         try:
             await auth.afetch_vz_m2m_token()
-        except async_kind.request_error as error:
+        except kind.request_error as error:
             errors.append(error)
 
     async def logins() -> None:
@@ -173,7 +174,7 @@ def test_logins_by_hand_on_a_login_endpoint_that_hangs_are_two_unknowns(
             for _ in range(FEW):
                 group.start_soon(login)
 
-    async_kind.run(logins)
+    kind.run(logins)
     assert len(errors) == FEW
     assert len(simulator.login_requests) == 2
 
@@ -251,7 +252,7 @@ def test_object_of_the_same_account_waits_for_a_login_that_may_yet_succeed(
     """Also after one of unknown outcome: the one under way has not failed yet."""
     url = simulator.url + PATH
     simulator.fail("login", 500)
-    simulator.latency["login"] = 0.3
+    simulator.latency["login"] = 0.1
     first, second = Threads(), Threads()
     auth, other = auth_for(sync_kind, simulator), auth_for(sync_kind, simulator)
     other.oauth_token = auth.oauth_token = auth.fetch_token()

@@ -600,7 +600,8 @@ def any_store(request: pytest.FixtureRequest, tmp_path: Path) -> Any:
     return memory_store() if request.param == "memory" else file_store(tmp_path / "store")
 
 
-@pytest.fixture(params=["memory", "file"])
+# What a store does is its own tests' affair: here it only is one of two.
+@pytest.fixture(params=["memory", pytest.param("file", marks=pytest.mark.once)])
 def make_store(request: pytest.FixtureRequest, tmp_path: Path) -> MakeStore:
     """Makes what another process would make for itself: an object on the same store."""
     if request.param == "file":

@@ -112,7 +112,8 @@ def disk() -> Disk:
     return Disk()
 
 
-@pytest.fixture(params=["memory", "file"])
+# What a store does is its own tests' affair: here it only is one of two.
+@pytest.fixture(params=["memory", pytest.param("file", marks=pytest.mark.once)])
 def make_store(request: pytest.FixtureRequest, disk: Disk, tmp_path: Path) -> MakeStore:
     """Makes what another process would make for itself: an object on the same store."""
     if request.param == "memory":
