@@ -23,7 +23,7 @@ from .virtual import LOGIN_PATH
 
 WORKERS = 32
 FEW = 8
-SHORT = 0.5
+SHORT = 0.4
 
 pytestmark = pytest.mark.usefixtures("short_pauses")
 

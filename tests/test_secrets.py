@@ -305,7 +305,7 @@ def test_quoted_client_secret_is_not_quoted_again(
 
 def test_long_words_are_not_cut_within_a_secret(platform: Platform) -> None:
     """Whoever quotes them: the words are cut where the clients are not known."""
-    kind = SYNC_KINDS[0]
+    kind = SYNC_KINDS[-1]
     secret = "pAss" * 16
     auth = kind.auth(platform, oauth_client_secret=secret)
     shortened = 0
