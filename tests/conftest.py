@@ -7,15 +7,23 @@ import pytest
 from hypothesis import settings
 
 from thingspace_auth_adapters._adapters import base
-from thingspace_auth_adapters._core import lifecycle, login_guard, sessions
+from thingspace_auth_adapters._core import lifecycle, login_guard, retry, sessions
 
 from . import kinds, real
 from .kinds import Kind
 from .virtual import Platform, VirtualClock
 
-settings.register_profile("default", deadline=None)
-settings.register_profile("ci", deadline=None, derandomize=True)
-settings.load_profile("ci" if os.environ.get("CI") else "default")
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Where what runs once is left out, little is searched of what hypothesis searches there."""
+    is_brief = config.getoption("markexpr") == "not once"
+    settings.register_profile(
+        "tests",
+        deadline=None,
+        derandomize=bool(os.environ.get("CI")),
+        max_examples=20 if is_brief else 150,
+    )
+    settings.load_profile("tests")
 
 
 @pytest.fixture
@@ -39,6 +47,12 @@ def _counted_waits(monkeypatch: pytest.MonkeyPatch) -> None:
     """Lets tests see who waits."""
     monkeypatch.setattr(lifecycle, "Wait", real.CountedWait)
     monkeypatch.setattr(sessions, "Wait", real.CountedWait)
+
+
+@pytest.fixture
+def short_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
+    """For tests in real time: the next attempt follows a failed one at once."""
+    monkeypatch.setattr(retry, "_FIRST_PAUSE_SECONDS", 0.01)
 
 
 @pytest.fixture

@@ -219,10 +219,21 @@ ALL = [
     Kind("httpx2-asyncio", "httpx2", is_async=True, backend="asyncio"),
     Kind("httpx2-trio", "httpx2", is_async=True, backend="trio"),
 ]
-INSTALLED = [kind for kind in ALL if kind.is_installed]
+AVAILABLE = [kind for kind in ALL if kind.is_installed]
+# The adapters of httpx and httpx2 are one class, and trio is beneath it: a second library on trio
+# runs no line that the others leave out. Only tests of event loops run every pair of them.
+INSTALLED = [
+    kind
+    for number, kind in enumerate(AVAILABLE)
+    if kind.backend != "trio" or "trio" not in [earlier.backend for earlier in AVAILABLE[:number]]
+]
 HTTPX_KINDS = [kind for kind in INSTALLED if not kind.is_requests]
-ASYNC_KINDS = [kind for kind in INSTALLED if kind.is_async]
+ASYNC_KINDS = [kind for kind in AVAILABLE if kind.is_async]
 SYNC_KINDS = [kind for kind in INSTALLED if not kind.is_async]
+# One for each kind of event loop.
+LOOP_KINDS = list({kind.backend: kind for kind in reversed(ASYNC_KINDS)}.values())
+# One for each adapter of a code of its own.
+ADAPTER_KINDS = list({kind.is_requests: kind for kind in reversed(SYNC_KINDS)}.values())
 
 
 def seen_requests(response: Any) -> Seen:
@@ -323,4 +334,14 @@ def requests_failure(failure: str, request: Any) -> Exception:
     return error
 
 
-__all__ = ["ALL", "ASYNC_KINDS", "HTTPX_KINDS", "IDENTITY", "INSTALLED", "SYNC_KINDS", "Answer"]
+__all__ = [
+    "ADAPTER_KINDS",
+    "ALL",
+    "ASYNC_KINDS",
+    "HTTPX_KINDS",
+    "IDENTITY",
+    "INSTALLED",
+    "LOOP_KINDS",
+    "SYNC_KINDS",
+    "Answer",
+]

@@ -1,14 +1,18 @@
-"""One process that shares a store, run as a script: the environment says what it is to be.
+"""Processes that share a store, forked by this script: one for each connection to its port.
 
-For each line that it reads, which says how far its clock is ahead, it sends a request and prints
-what came of it.
+To fork them spares each of them the imports, which take longer than all that it does then. The
+first line that one reads says what it is to be; it answers with its process id. For each further
+line, which says how far its clock is ahead, it sends a request and says what came of it.
 """
 
 from __future__ import annotations
 
+import contextlib
+import importlib
 import json
 import os
 import signal
+import socket
 import sys
 import time
 from pathlib import Path
@@ -21,7 +25,9 @@ from thingspace_auth_adapters import VzM2mCredentials
 from thingspace_auth_adapters._adapters import base
 from thingspace_auth_adapters._core.effects import Clock
 
+STORES = "thingspace_auth_adapters.stores."
 PATH = "/api/m2m/v1/devices"
+KIND = INSTALLED[0]
 
 
 class AheadClock(Clock):
@@ -53,23 +59,54 @@ def die_in_a_write(number: int) -> None:
     os.replace = die_or_replace
 
 
-def main() -> None:
-    task, kind, clock = json.loads(os.environ["STORE_TASK"]), INSTALLED[0], AheadClock()
+def shorten_locks(seconds: float) -> None:
+    """Have the locks of killed processes last only so long."""
+    redis = importlib.import_module(STORES + "redis")
+    vars(redis).update(LOCK_SECONDS=seconds, RENEWAL_SECONDS=seconds / 6)
+
+
+def work(task: dict[str, Any], lines: Any) -> None:
+    clock = AheadClock()
     vars(base)["Clock"] = lambda: clock
-    auth = kind.auth(
-        **task["options"], m2m=VzM2mCredentials(*task["m2m"]), store=store_of(task["store"])
-    )
+    m2m, store = VzM2mCredentials(*task["m2m"]), store_of(task["store"])
+    auth = KIND.auth(**task["options"], m2m=m2m, store=store)
     if task["dies_in_write"]:
         die_in_a_write(task["dies_in_write"])
-    print("ready", flush=True)
-    for line in sys.stdin:
+    if task["lock_seconds"]:
+        shorten_locks(task["lock_seconds"])
+    print(os.getpid(), file=lines, flush=True)
+    for line in lines:
         clock.ahead = float(line)
         try:
-            outcome = str(kind.get(auth, task["options"]["base_url"] + PATH, timeout=120).status)
+            outcome = str(KIND.get(auth, task["options"]["base_url"] + PATH, timeout=120).status)
         except Exception as error:
             outcome = type(error).__name__
             print(error, file=sys.stderr)
-        print(outcome, flush=True)
+        print(outcome, file=lines, flush=True)
+
+
+def become_worker(connection: socket.socket) -> None:
+    with connection, connection.makefile("rw") as lines:
+        task = json.loads(lines.readline())
+        os.dup2(os.open(task["errors"], os.O_WRONLY | os.O_CREAT | os.O_APPEND), 2)
+        work(task, lines)
+
+
+def main() -> None:
+    KIND.adapter  # noqa: B018 (imports it)
+    for store in ("file", "redis"):
+        with contextlib.suppress(ImportError):
+            importlib.import_module(STORES + store)
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        print(server.getsockname()[1], flush=True)
+        while True:
+            connection, _ = server.accept()
+            # The dead are not waited for: so nobody else gets the process id of one.
+            if os.fork() == 0:
+                server.close()
+                become_worker(connection)
+                return
+            connection.close()
 
 
 if __name__ == "__main__":

@@ -169,6 +169,7 @@ def test_every_example_is_tested() -> None:
     }
 
 
+@pytest.mark.once
 @pytest.mark.parametrize("name", list(EXAMPLES))
 def test_example_runs(simulator: ThingspaceSimulator, tmp_path: Path, name: str) -> None:
     path = example(name)
@@ -182,12 +183,14 @@ def test_example_runs(simulator: ThingspaceSimulator, tmp_path: Path, name: str)
     assert len(simulator.login_requests) == simulator.sessions_required
 
 
+@pytest.mark.once
 def test_m2m_example_logs_in_once_and_out_again(simulator: ThingspaceSimulator) -> None:
     path = example("m2m_devices.py")
     run(simulator, str(path))
     assert len(simulator.login_requests) == len(simulator.logout_requests) == 1
 
 
+@pytest.mark.once
 def test_m2m_example_stops_at_a_refused_login(simulator: ThingspaceSimulator) -> None:
     path = example("m2m_devices.py")
     process = finished(simulator, str(path), VZ_M2M_PASSWORD="wrong")
@@ -196,6 +199,7 @@ def test_m2m_example_stops_at_a_refused_login(simulator: ThingspaceSimulator) ->
     assert simulator.failed_logins == len(simulator.login_requests) == 1
 
 
+@pytest.mark.once
 def test_second_process_finds_the_token_of_the_first(
     simulator: ThingspaceSimulator, tmp_path: Path
 ) -> None:
@@ -206,6 +210,7 @@ def test_second_process_finds_the_token_of_the_first(
     assert len(simulator.token_requests) == 1
 
 
+@pytest.mark.once
 def test_runs_by_cron_share_one_token_and_one_login(simulator: ThingspaceSimulator) -> None:
     path = example("cron_job.py")
     assert [run(simulator, str(path)) for _ in range(3)] == ["200\n"] * 3
@@ -213,6 +218,7 @@ def test_runs_by_cron_share_one_token_and_one_login(simulator: ThingspaceSimulat
     assert len(simulator.api_requests) == 3
 
 
+@pytest.mark.once
 def test_runs_by_cron_log_in_once_with_a_wrong_password(simulator: ThingspaceSimulator) -> None:
     path = example("cron_job.py")
     for _ in range(3):
@@ -224,6 +230,7 @@ def test_runs_by_cron_log_in_once_with_a_wrong_password(simulator: ThingspaceSim
     assert run(simulator, str(path)) == "200\n"
 
 
+@pytest.mark.once
 def test_next_process_of_a_lambda_finds_token_and_session(
     simulator: ThingspaceSimulator, tmp_path: Path
 ) -> None:
@@ -234,6 +241,7 @@ def test_next_process_of_a_lambda_finds_token_and_session(
     assert len(simulator.api_requests) == 6
 
 
+@pytest.mark.once
 def test_processes_of_the_wsgi_app_share_one_token_and_one_login(
     simulator: ThingspaceSimulator,
 ) -> None:
@@ -247,6 +255,7 @@ def test_processes_of_the_wsgi_app_share_one_token_and_one_login(
     assert_one_token_and_one_login(simulator)
 
 
+@pytest.mark.once
 @pytest.mark.parametrize("options", [(), ("--preload",)], ids=["forked", "preloaded"])
 def test_workers_of_gunicorn_share_one_token_and_one_login(
     simulator: ThingspaceSimulator, tmp_path: Path, options: tuple[str, ...]
@@ -263,6 +272,7 @@ def test_workers_of_gunicorn_share_one_token_and_one_login(
     assert_one_token_and_one_login(simulator)
 
 
+@pytest.mark.once
 def test_workers_of_fastapi_share_one_token_and_one_login(simulator: ThingspaceSimulator) -> None:
     directory = example("fastapi_app.py").parent
     simulator.sessions_required = True
@@ -272,6 +282,7 @@ def test_workers_of_fastapi_share_one_token_and_one_login(simulator: ThingspaceS
     assert_one_token_and_one_login(simulator)
 
 
+@pytest.mark.once
 def test_workers_of_celery_share_one_token_and_one_login(
     simulator: ThingspaceSimulator, tmp_path: Path
 ) -> None:
@@ -293,6 +304,7 @@ def test_workers_of_celery_share_one_token_and_one_login(
     assert_one_token_and_one_login(simulator)
 
 
+@pytest.mark.once
 def test_pytest_runs_the_tests_of_the_example(
     simulator: ThingspaceSimulator, pytestconfig: pytest.Config
 ) -> None:
@@ -303,6 +315,7 @@ def test_pytest_runs_the_tests_of_the_example(
     assert simulator.requests == []
 
 
+@pytest.mark.once
 @pytest.mark.parametrize("number", range(len(BLOCKS)))
 def test_code_of_the_readme_runs(
     simulator: ThingspaceSimulator, tmp_path: Path, number: int
@@ -316,6 +329,7 @@ def test_code_of_the_readme_is_python(number: int) -> None:
     compile(BLOCKS[number], f"README.md, block {number}", "exec")
 
 
+@pytest.mark.once
 def test_database_of_the_readme_is_found_by_the_second_process(
     simulator: ThingspaceSimulator, tmp_path: Path
 ) -> None:
@@ -333,6 +347,7 @@ def test_store_of_the_readme_is_that_of_the_example() -> None:
     assert store in (ROOT / "examples" / "sqlite_store.py").read_text(encoding="utf-8")
 
 
+@pytest.mark.once
 def test_processes_share_the_token_and_the_session_of_the_sqlite_store(
     simulator: ThingspaceSimulator, tmp_path: Path
 ) -> None:

@@ -206,8 +206,8 @@ def test_login_that_cannot_connect_is_named(kind: Kind, clock: VirtualClock) -> 
 
 # Rule 11: answers of the token endpoint that do not end, or that are too much.
 
-DRIP = 0.05
-DRIPS = 200
+DRIP = 0.03
+DRIPS = 400
 
 
 def dripping(before: bytes, drop: bytes, after: bytes) -> Iterator[bytes]:
@@ -222,7 +222,7 @@ def dripping(before: bytes, drop: bytes, after: bytes) -> Iterator[bytes]:
 def assert_that_it_ends(kind: Kind, platform: Platform, *parts: bytes) -> None:
     platform.tokens = [Raw(dripping(*parts)) for _ in range(20)]
     with Loopback(platform) as server:
-        auth = kind.auth(base_url=server.url, timeout=0.3)
+        auth = kind.auth(base_url=server.url, timeout=0.1)
         # Not by getting the token in the end, as one does without a limit.
         with pytest.raises(kind.request_error, match="token endpoint") as caught:
             kind.get(auth, server.url + PATH, timeout=PATIENCE)
@@ -254,10 +254,10 @@ class Memory:
 
 @functools.lru_cache(None)
 def bomb(encoding: str) -> bytes:
-    """32 MiB of nothing, in about a kilobyte."""
-    nothing = bytes(32 * MIB)
+    """16 MiB of nothing, in about a kilobyte."""
+    nothing = bytes(16 * MIB)
     if encoding == "br":
-        compressed: bytes = pytest.importorskip("brotli").compress(nothing)
+        compressed: bytes = pytest.importorskip("brotli").compress(nothing, quality=5)
     elif encoding == "zstd":
         compressed = pytest.importorskip("zstandard").compress(nothing)
     else:
@@ -277,7 +277,7 @@ def test_compressed_token_answer_is_refused_without_decompressing_it(
     auth = kind.auth(platform)
     with Memory() as memory, pytest.raises(InvalidTokenResponseError):
         kind.get(auth, API, platform)
-    assert memory.peak < 8 * MIB
+    assert memory.peak < 4 * MIB
 
 
 # httpx leaves generators of its own to the collector if a stream ends early, and trio warns of it.
@@ -286,7 +286,7 @@ def test_compressed_token_answer_is_refused_without_decompressing_it(
 def test_long_token_answer_is_cut_and_called_too_long(
     kind: Kind, platform: Platform, length: bool
 ) -> None:
-    size = 50 * MIB
+    size = 8 * MIB
 
     def parts() -> Iterator[bytes]:
         part = b"x" * 64 * 1024
@@ -300,7 +300,7 @@ def test_long_token_answer_is_cut_and_called_too_long(
         auth = kind.auth(base_url=server.url)
         with Memory() as memory, pytest.raises(InvalidTokenResponseError, match="too long"):
             kind.get(auth, server.url + PATH, timeout=PATIENCE)
-    assert memory.peak < 8 * MIB
+    assert memory.peak < 4 * MIB
 
 
 # Rule 8: answers that are not read to be judged.
@@ -333,7 +333,7 @@ def test_streamed_401_in_another_encoding_is_not_decompressed(
     auth = kind.auth(platform)
     with Memory() as memory:
         status, _ = streamed(kind, auth, platform, is_read=False)
-    assert memory.peak < 8 * MIB
+    assert memory.peak < 4 * MIB
     assert (status, len(platform.api_calls)) == (401, 1)
     kind.get(auth, API, platform)
     assert platform.bearers == ["token-1", "token-2"]
@@ -378,7 +378,7 @@ from thingspace_auth_adapters import VzM2mCredentials
 
 # What the library imports on first use does not bear greenlets.
 http.get(url, timeout=60, verify=False)
-auth = adapter.ThingspaceAuth(**options, m2m=VzM2mCredentials(**m2m) if m2m else None)
+auth = adapter.ThingspaceAuth(**options, m2m=VzM2mCredentials(**m2m))
 
 def call():
     try:
@@ -425,21 +425,23 @@ def python(code: str, *arguments: Any) -> Any:
 
 
 @pytest.mark.parametrize(
-    ("library", "patch"), [("gevent", GEVENT), ("eventlet", EVENTLET)], ids=["gevent", "eventlet"]
+    ("library", "patch"),
+    [
+        pytest.param("gevent", GEVENT, id="gevent"),
+        pytest.param("eventlet", EVENTLET, id="eventlet", marks=pytest.mark.once),
+    ],
 )
-@pytest.mark.parametrize("with_session", [False, True], ids=["bearer", "both tokens"])
-def test_greenlets_share_one_token(
-    sync_kind: Kind, simulator: ThingspaceSimulator, library: str, patch: str, with_session: bool
+def test_greenlets_share_one_token_and_one_login(
+    sync_kind: Kind, simulator: ThingspaceSimulator, library: str, patch: str
 ) -> None:
     if importlib.util.find_spec(library) is None:
         pytest.skip(f"{library} is not installed")
     simulator.latency["token"] = simulator.latency["login"] = 0.2
     m2m = {"username": simulator.username, "password": simulator.password}
     url, options = simulator.url + PATH, options_for(simulator)
-    job = [patch, sync_kind.library_name, url, options, m2m if with_session else None]
+    job = [patch, sync_kind.library_name, url, options, m2m]
     assert python(GREENLETS, job) == [200] * 20
-    assert len(simulator.token_requests) == 1
-    assert len(simulator.login_requests) == with_session
+    assert (len(simulator.token_requests), len(simulator.login_requests)) == (1, 1)
 
 
 # requests-cache, and other sessions that have a mind of their own.
@@ -660,9 +662,12 @@ def test_failed_fetch_keeps_nothing_of_the_caller_alive(
             assert moment == "cold"
         return weakref.ref(thing)
 
+    # What is there already is nothing that the collector would have to look through.
+    gc.freeze()
     left = caller()
     caplog.clear()
     gc.collect()
+    gc.unfreeze()
     assert left() is None
     platform.tokens = []
     assert kind.get(auth, API, platform).status == 200

@@ -18,14 +18,15 @@ from typing import Any, Callable, NamedTuple
 import pytest
 
 import thingspace_auth_adapters
+from thingspace_auth_adapters._core import single_flight
 
-from .kinds import Kind
+from .kinds import ADAPTER_KINDS, Kind
 from .real import Threads
 from .virtual import API, Answer, Platform, refusal
 
 PACKAGE = str(Path(thingspace_auth_adapters.__file__).parent)
 CORE = str(Path(PACKAGE, "_core"))
-TIMEOUT = 1.0
+TIMEOUT = 0.5
 
 
 class Interrupt(KeyboardInterrupt):
@@ -138,15 +139,19 @@ def interrupted_and_next(kind: Kind, moment: str, lines: list[Line], others: Thr
         others.start(work)
 
 
-def test_next_caller_gets_a_token_wherever_a_leader_is_interrupted(sync_kind: Kind) -> None:
+@pytest.mark.parametrize("kind", ADAPTER_KINDS, ids=lambda kind: kind.name)
+def test_next_caller_gets_a_token_wherever_a_leader_is_interrupted(
+    kind: Kind, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(single_flight, "LOCK_PATIENCE_SECONDS", 1.0)
     known: set[Line] = set()
     others = Threads()
     for moment in ("cold", "after a 401"):
         # What is imported, compiled and cached in a first run is no part of the others.
-        request(sync_kind, *prepared(sync_kind, moment))
-        work = functools.partial(request, sync_kind, *prepared(sync_kind, moment))
+        request(kind, *prepared(kind, moment))
+        work = functools.partial(request, kind, *prepared(kind, moment))
         lines = [line for line in lines_of(work) if line not in known]
         known.update(lines)
-        interrupted_and_next(sync_kind, moment, lines, others)
+        interrupted_and_next(kind, moment, lines, others)
     assert len(known) > 200
     assert others.join() == [200] * len(known)

@@ -148,4 +148,4 @@ class LifecycleMachine(Scheduler):
 
 
 TestLifecycle = LifecycleMachine.TestCase
-TestLifecycle.settings = settings(max_examples=150, stateful_step_count=40, deadline=None)
+TestLifecycle.settings = settings(stateful_step_count=40)

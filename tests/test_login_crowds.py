@@ -15,14 +15,17 @@ import pytest
 from thingspace_auth_adapters import M2mLoginError, ReentrantRequestError, VzM2mCredentials
 from thingspace_auth_adapters.simulator import ThingspaceSimulator
 
-from .kinds import ASYNC_KINDS, Kind
+from .kinds import ASYNC_KINDS, LOOP_KINDS, Kind
 from .optional import anyio
 from .real import PATIENCE, Threads, aeventually, eventually, options_for
 from .test_single_flight import PATH, crowd
 from .virtual import LOGIN_PATH
 
-WORKERS = 64
+WORKERS = 32
 FEW = 8
+SHORT = 0.4
+
+pytestmark = pytest.mark.usefixtures("short_pauses")
 
 
 @pytest.fixture
@@ -49,7 +52,7 @@ def refusals(outcomes: list[Any]) -> list[Any]:
 def test_cold_crowd_makes_one_token_request_and_one_login(
     kind: Kind, simulator: ThingspaceSimulator
 ) -> None:
-    simulator.latency = {"token": 0.1, "login": 0.1}
+    simulator.latency = {"token": 0.05, "login": 0.05}
     auth = auth_for(kind, simulator)
     assert crowd(kind, auth, simulator.url + PATH) == [200] * 20
     assert (len(simulator.token_requests), len(simulator.login_requests)) == (1, 1)
@@ -115,12 +118,12 @@ def test_login_endpoint_that_times_out_is_two_unknowns(
     kind: Kind, simulator: ThingspaceSimulator
 ) -> None:
     simulator.fail("login", "hang", times=None)
-    auth = auth_for(kind, simulator, oauth_token=token_of(kind, simulator), timeout=1.0)
-    outcomes = crowd(kind, auth, simulator.url + PATH, WORKERS)
+    auth = auth_for(kind, simulator, oauth_token=token_of(kind, simulator), timeout=SHORT)
+    outcomes = crowd(kind, auth, simulator.url + PATH)
     assert all(isinstance(outcome, kind.request_error) for outcome in outcomes)
     for _ in range(2):
-        outcomes = crowd(kind, auth, simulator.url + PATH, WORKERS)
-        assert len(refusals(outcomes)) == WORKERS
+        outcomes = crowd(kind, auth, simulator.url + PATH, FEW)
+        assert len(refusals(outcomes)) == FEW
         assert {outcome.status_code for outcome in outcomes} == {None}
     assert len(simulator.login_requests) == 2
 
@@ -151,18 +154,19 @@ def test_logins_by_hand_count_like_any_other(
     assert (simulator.failed_logins, len(simulator.login_requests)) == (1, 1)
 
 
+@pytest.mark.parametrize("kind", LOOP_KINDS, ids=lambda kind: kind.name)
 def test_logins_by_hand_on_a_login_endpoint_that_hangs_are_two_unknowns(
-    async_kind: Kind, simulator: ThingspaceSimulator
+    kind: Kind, simulator: ThingspaceSimulator
 ) -> None:
     simulator.fail("login", "hang", times=None)
-    token = token_of(async_kind, simulator)
-    auth = auth_for(async_kind, simulator, oauth_token=token, timeout=1.0)
+    token = token_of(kind, simulator)
+    auth = auth_for(kind, simulator, oauth_token=token, timeout=SHORT)
     errors: list[Exception] = []
 
     async def login() -> None:
         try:
             await auth.afetch_vz_m2m_token()
-        except async_kind.request_error as error:
+        except kind.request_error as error:
             errors.append(error)
 
     async def logins() -> None:
@@ -170,7 +174,7 @@ def test_logins_by_hand_on_a_login_endpoint_that_hangs_are_two_unknowns(
             for _ in range(FEW):
                 group.start_soon(login)
 
-    async_kind.run(logins)
+    kind.run(logins)
     assert len(errors) == FEW
     assert len(simulator.login_requests) == 2
 
@@ -248,7 +252,7 @@ def test_object_of_the_same_account_waits_for_a_login_that_may_yet_succeed(
     """Also after one of unknown outcome: the one under way has not failed yet."""
     url = simulator.url + PATH
     simulator.fail("login", 500)
-    simulator.latency["login"] = 0.3
+    simulator.latency["login"] = 0.1
     first, second = Threads(), Threads()
     auth, other = auth_for(sync_kind, simulator), auth_for(sync_kind, simulator)
     other.oauth_token = auth.oauth_token = auth.fetch_token()

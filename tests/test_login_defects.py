@@ -17,7 +17,7 @@ import pytest
 from thingspace_auth_adapters import M2mLoginError, VzM2mCredentials
 from thingspace_auth_adapters.simulator import ThingspaceSimulator
 
-from .kinds import ASYNC_KINDS, INSTALLED, Kind
+from .kinds import ASYNC_KINDS, INSTALLED, LOOP_KINDS, Kind
 from .optional import anyio
 from .real import PATIENCE, Threads, aeventually, eventually, options_for
 from .test_login_guard import (
@@ -83,7 +83,7 @@ def assert_two_logins_at_most(
 
 
 def make_fail(simulator: ThingspaceSimulator, failure: Any) -> None:
-    if failure in ("drop", "hang"):
+    if failure == "drop":
         simulator.fail("login", failure, times=None)
     elif failure == "500":
         simulator.fail("login", 500, times=None)
@@ -97,6 +97,7 @@ FAILURES = ["drop", "500", "wrong password"]
 # What is beneath the adapter and repeats a login.
 
 
+@pytest.mark.usefixtures("short_pauses")
 @pytest.mark.parametrize("failure", FAILURES)
 def test_session_whose_adapter_retries_posts(
     requests_kind: Kind, simulator: ThingspaceSimulator, failure: str
@@ -166,6 +167,7 @@ def out_of_reach_after_sending(kind: Kind, request: Any) -> Generator[None, Any,
         raise kind.library.ConnectTimeout("the last retry could not connect") from error
 
 
+@pytest.mark.usefixtures("short_pauses")
 @pytest.mark.parametrize(
     ("policy", "failure"),
     [
@@ -183,6 +185,7 @@ def test_adapters_and_transports_of_all_sorts(
     assert_two_logins_at_most(kind, auth, simulator)
 
 
+@pytest.mark.usefixtures("short_pauses")
 @pytest.mark.parametrize("methods", [("GET", "HEAD"), ("GET", "HEAD", "POST")], ids=["get", "post"])
 def test_session_that_caches(
     requests_kind: Kind, simulator: ThingspaceSimulator, methods: tuple[str, ...]
@@ -205,6 +208,7 @@ def test_session_that_caches(
 # Whose count it is.
 
 
+@pytest.mark.usefixtures("short_pauses")
 @pytest.mark.parametrize(("failure", "logins"), [("500", 2), ("wrong password", 1)])
 def test_objects_that_are_unpickled_per_task(
     kind: Kind, simulator: ThingspaceSimulator, failure: str, logins: int
@@ -217,16 +221,15 @@ def test_objects_that_are_unpickled_per_task(
     assert len(simulator.login_requests) == logins
 
 
-@pytest.mark.parametrize(("failure", "logins"), [("hang", 2), ("wrong password", 1)])
+@pytest.mark.usefixtures("short_pauses")
+@pytest.mark.parametrize(("failure", "logins"), [("drop", 2), ("wrong password", 1)])
 def test_objects_that_log_in_at_the_same_time(
     kind: Kind, simulator: ThingspaceSimulator, failure: str, logins: int
 ) -> None:
-    options = {"oauth_token": token_of(kind, simulator)}
-    if failure == "hang":
-        options["timeout"] = SHORT
-    auths = [auth_for(kind, simulator, **options) for _ in range(CROWD)]
+    token = token_of(kind, simulator)
+    auths = [auth_for(kind, simulator, oauth_token=token) for _ in range(CROWD)]
     make_fail(simulator, failure)
-    simulator.latency["login"] = SHORT / 5
+    simulator.latency["login"] = 0.1
     outcomes = at_the_same_time(kind, auths, simulator.url + PATH)
     assert len(outcomes) == CROWD
     assert [one for one in outcomes if not isinstance(one, kind.request_error)] == []
@@ -302,6 +305,7 @@ INSTALLED[0].get(auth, task["options"]["base_url"] + task["path"])
 """
 
 
+@pytest.mark.once
 @pytest.mark.skipif(os.name != "posix", reason="kills processes as POSIX does")
 @pytest.mark.parametrize("logins", [1, 2], ids=["first login", "second login"])
 def test_processes_that_are_killed_in_their_logins(
@@ -309,11 +313,11 @@ def test_processes_that_are_killed_in_their_logins(
 ) -> None:
     pytest.importorskip("filelock")
     pytest.importorskip("platformdirs")
-    for _ in range(5):
+    for _ in range(3):
         if logins == 2:
             simulator.fail("login", "drop")
         simulator.fail("login", "hang")
-    errors = [killed_in_its_login(simulator, tmp_path / "store", logins) for _ in range(5)]
+    errors = [killed_in_its_login(simulator, tmp_path / "store", logins) for _ in range(3)]
     assert len(simulator.login_requests) == 2
     assert all("M2mLoginError" in each for each in errors[2:])
 
@@ -476,7 +480,7 @@ def test_impatient_callers_of_a_slow_login_lock_nobody_out(
             group.start_soon(callers.impatient, first)
             await aeventually(lambda: simulator.login_requests)
             first.cancel()
-            second = anyio.CancelScope(deadline=anyio.current_time() + SHORT)
+            second = anyio.CancelScope(deadline=anyio.current_time() + 0.1)
             group.start_soon(callers.impatient, second)
             await aeventually(lambda: second.cancel_called)
             for _ in range(CROWD):
@@ -511,13 +515,14 @@ def test_refusal_of_a_login_whose_caller_was_cancelled_counts(
     assert (len(simulator.login_requests), simulator.failed_logins) == (1, 1)
 
 
+@pytest.mark.parametrize("kind", LOOP_KINDS, ids=lambda kind: kind.name)
 def test_login_whose_caller_was_cancelled_ends_with_the_timeout(
-    async_kind: Kind, simulator: ThingspaceSimulator
+    kind: Kind, simulator: ThingspaceSimulator
 ) -> None:
     simulator.fail("login", "hang", times=None)
-    token = token_of(async_kind, simulator)
-    auth = auth_for(async_kind, simulator, oauth_token=token, timeout=SHORT)
-    callers = Callers(async_kind, auth, simulator.url + PATH)
+    token = token_of(kind, simulator)
+    auth = auth_for(kind, simulator, oauth_token=token, timeout=SHORT)
+    callers = Callers(kind, auth, simulator.url + PATH)
 
     async def story() -> None:
         async with anyio.create_task_group() as group:
@@ -531,9 +536,9 @@ def test_login_whose_caller_was_cancelled_ends_with_the_timeout(
             await callers.patient()
         await callers.patient()
 
-    async_kind.run(story)
+    kind.run(story)
     assert len(callers.outcomes) > CROWD
-    assert all(isinstance(outcome, async_kind.request_error) for outcome in callers.outcomes)
+    assert all(isinstance(outcome, kind.request_error) for outcome in callers.outcomes)
     assert isinstance(callers.outcomes[-1], M2mLoginError)
     assert len(simulator.login_requests) == 2
 

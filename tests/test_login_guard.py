@@ -307,7 +307,7 @@ def test_two_more_are_risked_after_an_hour_and_then_none_ever(
     blocked(kind, auth, platform)
 
 
-@pytest.mark.parametrize("name", list(UNKNOWNS))
+@pytest.mark.parametrize("name", ["timeout", "500", "empty 401"])
 def test_success_resets_the_count(
     kind: Kind, platform: Platform, auth: Any, clock: VirtualClock, name: str
 ) -> None:
@@ -386,9 +386,9 @@ def test_what_the_gateway_kept_from_the_login_does_not_count(
     kind: Kind, platform: Platform, auth: Any, name: str
 ) -> None:
     platform.logins = [NO_ATTEMPTS[name]] * 99
-    for _ in range(6):
+    for _ in range(3):
         fails(kind, auth, platform)
-    assert len(platform.login_calls) >= 6
+    assert len(platform.login_calls) >= 3
     logs_in(kind, auth, platform)
 
 
@@ -593,14 +593,15 @@ def memory_store() -> Any:
     return MemoryStore()
 
 
-@pytest.fixture(params=["none", "memory", "file"])
+@pytest.fixture(params=["none", "memory", pytest.param("file", marks=pytest.mark.once)])
 def any_store(request: pytest.FixtureRequest, tmp_path: Path) -> Any:
     if request.param == "none":
         return None
     return memory_store() if request.param == "memory" else file_store(tmp_path / "store")
 
 
-@pytest.fixture(params=["memory", "file"])
+# What a store does is its own tests' affair: here it only is one of two.
+@pytest.fixture(params=["memory", pytest.param("file", marks=pytest.mark.once)])
 def make_store(request: pytest.FixtureRequest, tmp_path: Path) -> MakeStore:
     """Makes what another process would make for itself: an object on the same store."""
     if request.param == "file":

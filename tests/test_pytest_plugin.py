@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from typing import Callable
 from urllib.error import HTTPError
 from urllib.request import urlopen
@@ -18,8 +19,8 @@ pytest_plugins = ["pytester"]
 thingspace_simulator = pytest_plugin.thingspace_simulator
 
 Run = Callable[..., pytest.RunResult]
-
 PLUGIN = pytest_plugin.__name__
+SIMULATOR = ThingspaceSimulator.__module__.rpartition(".")[0]
 
 
 def options_that_load_the_plugin(config: pytest.Config) -> list[str]:
@@ -34,7 +35,7 @@ def run(pytester: pytest.Pytester, pytestconfig: pytest.Config) -> Run:
 
     def run(code: str, *options: str) -> pytest.RunResult:
         pytester.makepyfile(code)
-        return pytester.runpytest_subprocess("-p", "no:cacheprovider", *loading, *options)
+        return pytester.runpytest_inprocess("-p", "no:cacheprovider", *loading, *options)
 
     return run
 
@@ -100,8 +101,12 @@ def test_refused_logins_are_forgotten_before_and_after_each_test(run: Run) -> No
     run(code, "-p", "no:randomly").assert_outcomes(passed=3)
 
 
-def test_fixture_without_werkzeug_names_the_extra(pytester: pytest.Pytester, run: Run) -> None:
-    pytester.makeconftest("import sys; sys.modules['werkzeug'] = None")
+def test_fixture_without_werkzeug_names_the_extra(
+    run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in [name for name in sys.modules if name.startswith((SIMULATOR, "werkzeug."))]:
+        monkeypatch.delitem(sys.modules, name)
+    monkeypatch.setitem(sys.modules, "werkzeug", None)
     code = """
     def test_with_it(thingspace_simulator): ...
 
@@ -117,8 +122,9 @@ def test_pytest_lists_the_fixture(run: Run) -> None:
     result.stdout.fnmatch_lines(["thingspace_simulator -- *", "*ThingSpace on a free loopback*"])
 
 
+@pytest.mark.once
 def test_plugin_imports_neither_the_simulator_nor_an_http_library() -> None:
     before, after = (modules_after(f"import pytest, {name}") for name in ("json", PLUGIN))
     assert PLUGIN in after
-    assert "thingspace_auth_adapters.simulator" not in after
+    assert SIMULATOR not in after
     assert (after - before).isdisjoint(LIBRARIES)

@@ -303,4 +303,4 @@ def is_login(caller: Caller) -> bool:
 
 
 TestSessions = SessionMachine.TestCase
-TestSessions.settings = settings(max_examples=150, stateful_step_count=50, deadline=None)
+TestSessions.settings = settings(stateful_step_count=50)

@@ -214,6 +214,7 @@ def test_lock_excludes_other_threads_until_it_is_released(store: TokenStore) -> 
     assert threads.join() == [None, None]
 
 
+@pytest.mark.once
 @pytest.mark.usefixtures("impatient")
 def test_lock_excludes_other_processes_until_it_is_released(
     store_kind: StoreKind, store: TokenStore
@@ -224,6 +225,7 @@ def test_lock_excludes_other_processes_until_it_is_released(
         assert_free(store)
 
 
+@pytest.mark.once
 def test_no_two_threads_or_processes_ever_hold_the_lock_at_once(
     store_kind: StoreKind, store: TokenStore
 ) -> None:
@@ -234,6 +236,7 @@ def test_no_two_threads_or_processes_ever_hold_the_lock_at_once(
     assert store.read(NAME) == b"30"
 
 
+@pytest.mark.once
 @pytest.mark.skipif(os.name != "posix", reason="kills a process as POSIX does")
 def test_lock_of_a_killed_process_is_free(store_kind: StoreKind, store: TokenStore) -> None:
     if store_kind.module.endswith("redis"):
@@ -254,6 +257,7 @@ def test_lock_can_be_released_on_another_thread(store: TokenStore) -> None:
     assert_free(store)
 
 
+@pytest.mark.once
 @pytest.mark.usefixtures("impatient")
 def test_lock_holds_up_no_other_name_and_no_reader_or_writer(
     store_kind: StoreKind, store: TokenStore
@@ -352,6 +356,7 @@ def test_names_of_the_package_are_offered_and_resolved_on_first_use() -> None:
         stores.Other  # noqa: B018
 
 
+@pytest.mark.once
 def test_star_import_needs_no_extra() -> None:
     code = (
         "sys.modules.update(dict.fromkeys(['redis', 'filelock', 'platformdirs']))\n"
@@ -362,6 +367,7 @@ def test_star_import_needs_no_extra() -> None:
     assert process.returncode == 0
 
 
+@pytest.mark.once
 def test_importing_the_port_imports_no_store() -> None:
     code = (
         "import thingspace_auth_adapters.stores\n"
