@@ -1,8 +1,7 @@
-"""The examples and the README's code run, and the README's commands are what they say."""
+"""The examples run, and do what they say."""
 
 from __future__ import annotations
 
-import re
 import socket
 import subprocess
 import sys
@@ -11,7 +10,6 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 from urllib.error import URLError
 from urllib.request import urlopen
 
@@ -19,11 +17,9 @@ import pytest
 
 from thingspace_auth_adapters.simulator import ThingspaceSimulator
 
-from .snippets import ROOT, environment_of, python_blocks, skip_without_libraries_of
+from .snippets import ROOT, environment_of, skip_without_libraries_of
 from .test_pytest_plugin import options_that_load_the_plugin
 
-README = (ROOT / "README.md").read_text(encoding="utf-8")
-BLOCKS = python_blocks(ROOT / "README.md")
 EXAMPLES = {
     "requests_session.py": "200\n200\n200\n",
     "httpx_client.py": "200\n200\n200\n",
@@ -62,20 +58,6 @@ from celery import group
 from celery_tasks import device_status
 
 print(group(device_status.s(number) for number in range(8))().get(timeout=60))
-"""
-
-USE_OF_THE_DATABASE = """
-import os
-import requests
-from thingspace_auth_adapters.requests import ThingspaceAuth
-
-known = ThingspaceOauthCredentials.from_environment()
-base_url = os.environ["THINGSPACE_BASE_URL"]
-credentials = credentials.clone_with(
-    oauth_client_id=known.oauth_client_id, oauth_client_secret=known.oauth_client_secret
-)
-auth = ThingspaceAuth(credentials, base_url=base_url)
-print(requests.get(base_url + "/api/m2m/v1/devices", auth=auth, timeout=30).status_code)
 """
 
 
@@ -316,38 +298,6 @@ def test_pytest_runs_the_tests_of_the_example(
 
 
 @pytest.mark.once
-@pytest.mark.parametrize("number", range(len(BLOCKS)))
-def test_code_of_the_readme_runs(
-    simulator: ThingspaceSimulator, tmp_path: Path, number: int
-) -> None:
-    skip_without_libraries_of(BLOCKS[number])
-    run(simulator, "-c", BLOCKS[number], cwd=tmp_path)
-
-
-@pytest.mark.parametrize("number", range(len(BLOCKS)))
-def test_code_of_the_readme_is_python(number: int) -> None:
-    compile(BLOCKS[number], f"README.md, block {number}", "exec")
-
-
-@pytest.mark.once
-def test_database_of_the_readme_is_found_by_the_second_process(
-    simulator: ThingspaceSimulator, tmp_path: Path
-) -> None:
-    (block,) = (block for block in BLOCKS if "def load_token" in block)
-    code = block + USE_OF_THE_DATABASE
-    skip_without_libraries_of(code)
-    assert run(simulator, "-c", code, cwd=tmp_path) == "200\n"
-    assert run(simulator, "-c", code, cwd=tmp_path) == "200\n"
-    assert len(simulator.token_requests) == 1
-
-
-def test_store_of_the_readme_is_that_of_the_example() -> None:
-    (block,) = (block for block in BLOCKS if "class SqliteTokenStore" in block)
-    store = block[block.index("LOCK_PATIENCE_SECONDS =") :]
-    assert store in (ROOT / "examples" / "sqlite_store.py").read_text(encoding="utf-8")
-
-
-@pytest.mark.once
 def test_processes_share_the_token_and_the_session_of_the_sqlite_store(
     simulator: ThingspaceSimulator, tmp_path: Path
 ) -> None:
@@ -356,42 +306,3 @@ def test_processes_share_the_token_and_the_session_of_the_sqlite_store(
     command = (str(path), str(tmp_path / "tokens.db"))
     assert [run(simulator, *command) for _ in range(2)] == ["200\n"] * 2
     assert_one_token_and_one_login(simulator)
-
-
-def test_two_headers_of_the_readme_survive_before_and_after(
-    capsys: pytest.CaptureFixture[str],
-) -> None:
-    blocks = [block for block in BLOCKS if "show_devices" in block]
-    assert len(blocks) == 2
-    for block in blocks:
-        skip_without_libraries_of(block)
-        with ThingspaceSimulator(
-            "key", "secret", username="user", password="password", sessions_required=True
-        ) as simulator:
-            code = block.replace("https://thingspace.verizon.com", simulator.url)
-            code = code.replace("m2m=", f"base_url={simulator.url!r}, m2m=")
-            names: dict[str, Any] = {}
-            exec(compile(code, "README.md", "exec"), names)
-            names["show_devices"](iccids_while_tokens_die(simulator))
-            shown = capsys.readouterr().out
-            assert shown == "1 200\n2 200\n3 200\n4 200\n"
-            assert len(simulator.token_requests) == len(simulator.login_requests) == 3
-            if "session" in names:
-                names["session"].close()
-
-
-def iccids_while_tokens_die(simulator: ThingspaceSimulator) -> Iterator[str]:
-    yield "1"
-    simulator.revoke()
-    yield "2"
-    simulator.end_sessions()
-    yield "3"
-    simulator.revoke()
-    simulator.end_sessions()
-    yield "4"
-
-
-def test_ci_runs_the_readmes_test_command() -> None:
-    commands = re.findall(r"```console\n(.*?)\n```", README)
-    assert len(commands) == 2
-    assert commands[1] in (ROOT / ".ci" / "run").read_text(encoding="utf-8").splitlines()
