@@ -458,8 +458,13 @@ BLAMING: dict[str, Answer] = {
 }
 
 
-@pytest.mark.parametrize("name", list(BLAMING))
-@pytest.mark.parametrize("method", ["GET", "POST", "PATCH", "DELETE"])
+@pytest.mark.parametrize(
+    ("method", "name"),
+    [
+        *(("POST", name) for name in BLAMING),
+        *((one, "format") for one in ("GET", "PATCH", "DELETE")),
+    ],
+)
 def test_blamed_session_leads_to_one_login_and_one_repeat(
     kind: Kind, platform: Platform, auth: Any, method: str, name: str
 ) -> None:
