@@ -26,7 +26,7 @@ from .virtual import API, Answer, Platform, refusal
 
 PACKAGE = str(Path(thingspace_auth_adapters.__file__).parent)
 CORE = str(Path(PACKAGE, "_core"))
-TIMEOUT = 0.5
+WAIT_SECONDS = 0.5
 
 
 class Interrupt(KeyboardInterrupt):
@@ -115,7 +115,9 @@ def prepared(kind: Kind, moment: str) -> tuple[Any, Platform]:
     """An object whose next request leads to a refresh."""
     platform = Platform()
     platform.tokens = [answer(f"token-{number}") for number in range(9)]
-    auth = kind.auth(platform, timeout=TIMEOUT)
+    auth = kind.auth(platform)
+    # How long a leader is waited for that says no more; its calls have all their time.
+    auth._bearers.source.patience = WAIT_SECONDS
     if moment == "after a 401":
         kind.get(auth, API, platform)
         platform.api = [refusal()]

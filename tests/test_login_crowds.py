@@ -18,10 +18,10 @@ from thingspace_auth_adapters.simulator import ThingspaceSimulator
 from .kinds import ASYNC_KINDS, LOOP_KINDS, Kind
 from .optional import anyio
 from .real import PATIENCE, Threads, aeventually, eventually, options_for
-from .test_single_flight import PATH, crowd
+from .test_single_flight import CROWD, PATH, crowd
 from .virtual import LOGIN_PATH
 
-WORKERS = 32
+WORKERS = 20
 FEW = 8
 SHORT = 0.4
 
@@ -54,7 +54,7 @@ def test_cold_crowd_makes_one_token_request_and_one_login(
 ) -> None:
     simulator.latency = {"token": 0.05, "login": 0.05}
     auth = auth_for(kind, simulator)
-    assert crowd(kind, auth, simulator.url + PATH) == [200] * 20
+    assert crowd(kind, auth, simulator.url + PATH) == [200] * CROWD
     assert (len(simulator.token_requests), len(simulator.login_requests)) == (1, 1)
 
 
@@ -65,7 +65,7 @@ def test_crowd_whose_session_was_ended_makes_one_login(
     kind.get(auth, simulator.url + PATH)
     simulator.end_sessions()
     simulator.latency["login"] = 0.1
-    assert crowd(kind, auth, simulator.url + PATH) == [200] * 20
+    assert crowd(kind, auth, simulator.url + PATH) == [200] * CROWD
     assert (len(simulator.token_requests), len(simulator.login_requests)) == (1, 2)
 
 
@@ -77,7 +77,7 @@ def test_crowd_whose_tokens_are_both_dead_renews_each_once(
     simulator.revoke()
     simulator.end_sessions()
     simulator.latency = {"token": 0.05, "login": 0.05}
-    assert crowd(kind, auth, simulator.url + PATH) == [200] * 20
+    assert crowd(kind, auth, simulator.url + PATH) == [200] * CROWD
     assert (len(simulator.token_requests), len(simulator.login_requests)) == (2, 2)
 
 
@@ -241,7 +241,7 @@ def test_update_callback_of_the_bearer_may_need_both(
         seen.append(sync_kind.get(auth, simulator.url + PATH).status)
 
     auth = auth_for(sync_kind, simulator, oauth_on_token_update=tell)
-    assert crowd(sync_kind, auth, simulator.url + PATH) == [200] * 20
+    assert crowd(sync_kind, auth, simulator.url + PATH) == [200] * CROWD
     assert seen == [200]
     assert (len(simulator.token_requests), len(simulator.login_requests)) == (1, 1)
 

@@ -516,7 +516,7 @@ def test_session_that_another_process_uses_is_not_idle(
 ) -> None:
     busy, idle = (process(kind, platform, make_store()) for _ in range(2))
     kind.get(idle, API, platform)
-    for _ in range(30):
+    for _ in range(16):
         kind.get(busy, API, platform)
         clock.advance(100)
     kind.get(idle, API, platform)
@@ -534,9 +534,9 @@ def test_use_is_written_at_most_once_a_minute(
     kind.get(auth, API, platform)
     session = names_of(auth)["session"]
     disk.events.clear()
-    for _ in range(80):
+    for _ in range(48):
         kind.get(auth, API, platform)
-        clock.advance(3)
+        clock.advance(5)
     written = disk.written()
     assert set(written) == {session}
     assert 3 <= len(written) <= 4
@@ -609,8 +609,8 @@ def test_write_of_a_use_that_fails_is_a_warning_and_the_session_lives_on(
     auth = process(kind, platform, MemoryStore(disk))
     kind.get(auth, API, platform)
     disk.broken = {"write"}
-    for _ in range(50):
-        clock.advance(MINUTE / 2)
+    for _ in range(25):
+        clock.advance(MINUTE)
         assert kind.get(auth, API, platform).status == 200
     assert platform.trail.count("login") == 1
     assert 20 <= len(warnings_in(caplog)) <= 30
@@ -892,8 +892,8 @@ def test_session_in_hand_survives_a_long_outage(
     auth = process(kind, platform, MemoryStore(disk))
     kind.get(auth, API, platform)
     disk.broken = set(METHODS)
-    for _ in range(50):
-        clock.advance(30)
+    for _ in range(25):
+        clock.advance(60)
         assert kind.get(auth, API, platform).status == 200
     disk.broken = set()
     clock.advance(MINUTE + 1)

@@ -17,7 +17,7 @@ from .kinds import HTTPX_KINDS, Kind
 from .optional import anyio
 from .real import PATIENCE, Threads, aeventually, eventually, options_for, waiters
 
-CROWD = 20
+CROWD = 12
 PATH = "/api/m2m/v1/devices"
 
 
