@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import importlib.util
 import inspect
+import logging
 import re
 from collections.abc import Iterator
 from pathlib import Path
@@ -46,6 +47,14 @@ def directory_of_its_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Non
     monkeypatch.chdir(tmp_path)
     for name in ("HOME", "LOCALAPPDATA", "XDG_CACHE_HOME"):
         monkeypatch.setenv(name, str(tmp_path))
+
+
+@pytest.fixture(autouse=True)
+def logging_as_it_was() -> Iterator[None]:
+    ours, handlers = logging.getLogger("thingspace_auth_adapters"), list(logging.root.handlers)
+    yield
+    ours.setLevel(logging.NOTSET)
+    logging.root.handlers[:] = handlers
 
 
 @pytest.fixture
