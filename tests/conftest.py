@@ -60,22 +60,22 @@ def platform() -> Platform:
     return Platform()
 
 
-@pytest.fixture(params=kinds.INSTALLED, ids=lambda kind: kind.name)
+@pytest.fixture(params=kinds.params(kinds.INSTALLED))
 def kind(request: pytest.FixtureRequest) -> Kind:
     """Each client kind that is installed."""
     return request.param  # type: ignore[no-any-return]
 
 
-@pytest.fixture(params=kinds.HTTPX_KINDS, ids=lambda kind: kind.name)
+@pytest.fixture(params=kinds.params(kinds.HTTPX_KINDS))
 def httpx_kind(request: pytest.FixtureRequest) -> Kind:
     return request.param  # type: ignore[no-any-return]
 
 
-@pytest.fixture(params=kinds.ASYNC_KINDS, ids=lambda kind: kind.name)
+@pytest.fixture(params=kinds.params(kinds.ASYNC_KINDS))
 def async_kind(request: pytest.FixtureRequest) -> Kind:
     return request.param  # type: ignore[no-any-return]
 
 
-@pytest.fixture(params=kinds.SYNC_KINDS, ids=lambda kind: kind.name)
+@pytest.fixture(params=kinds.params(kinds.SYNC_KINDS))
 def sync_kind(request: pytest.FixtureRequest) -> Kind:
     return request.param  # type: ignore[no-any-return]

@@ -7,9 +7,12 @@ import importlib.util
 import io
 from typing import Any, Callable, NamedTuple
 
+import pytest
+
 from .optional import anyio
 from .virtual import Answer, Call, Platform
 
+TWIN = pytest.mark.twin
 PASSWORD = "p4ssw0rd&more"
 IDENTITY: dict[str, Any] = {
     "oauth_client_id": "the-key",
@@ -220,20 +223,26 @@ ALL = [
     Kind("httpx2-trio", "httpx2", is_async=True, backend="trio"),
 ]
 AVAILABLE = [kind for kind in ALL if kind.is_installed]
-# The adapters of httpx and httpx2 are one class, and trio is beneath it: a second library on trio
-# runs no line that the others leave out. Only tests of event loops run every pair of them.
-INSTALLED = [
-    kind
-    for number, kind in enumerate(AVAILABLE)
-    if kind.backend != "trio" or "trio" not in [earlier.backend for earlier in AVAILABLE[:number]]
-]
-HTTPX_KINDS = [kind for kind in INSTALLED if not kind.is_requests]
 ASYNC_KINDS = [kind for kind in AVAILABLE if kind.is_async]
-SYNC_KINDS = [kind for kind in INSTALLED if not kind.is_async]
 # One for each kind of event loop.
 LOOP_KINDS = list({kind.backend: kind for kind in reversed(ASYNC_KINDS)}.values())
+# The adapters of httpx and httpx2 are one class, and trio is beneath it: a second library on trio
+# runs no line that the others leave out. Only tests of event loops run every pair of them.
+INSTALLED = [kind for kind in AVAILABLE if kind.backend != "trio" or kind in LOOP_KINDS]
+HTTPX_KINDS = [kind for kind in INSTALLED if not kind.is_requests]
+SYNC_KINDS = [kind for kind in INSTALLED if not kind.is_async]
 # One for each adapter of a code of its own.
 ADAPTER_KINDS = list({kind.is_requests: kind for kind in reversed(SYNC_KINDS)}.values())
+
+
+def params(kinds: list[Kind]) -> list[Any]:
+    """A fixture's parameters; those whose lines an earlier one runs, too, are marked."""
+    found, seen = [], set()
+    for kind in kinds:
+        code = (kind.is_requests, kind.is_async)
+        found.append(pytest.param(kind, id=kind.name, marks=TWIN if code in seen else ()))
+        seen.add(code)
+    return found
 
 
 def seen_requests(response: Any) -> Seen:
