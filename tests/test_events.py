@@ -199,7 +199,7 @@ def test_renewal_that_fails_behind_the_callers_back_is_a_warning(
     platform.tokens = [Answer(400, {"error": "invalid_client"})]
     assert kind.get(auth, API, platform).status == 200
     assert seen.named("refresh_failed") == [
-        AuthEvent("refresh_failed", ACCESS, reason="invalid_client")
+        AuthEvent("refresh_failed", ACCESS, status_code=400, reason="invalid_client")
     ]
     assert seen.level_of("refresh_failed") == logging.WARNING
 

@@ -225,7 +225,13 @@ class Lifecycle(Generic[T]):
         is_ours = isinstance(failure.error, ThingspaceAuthError)
         reason = failure.error if is_ours else type(failure.error).__name__
         credential = self.source.credential.value
-        event = AuthEvent("refresh_failed", credential, reason=reason_of(failure.error))
+        status_code = getattr(failure.error, "status_code", None)
+        event = AuthEvent(
+            "refresh_failed",
+            credential,
+            status_code=status_code,
+            reason=reason_of(failure.error),
+        )
         logger.warning(what, credential, reason, extra={"auth_event": event})
 
     def _refreshed(self, refresh: Refresh, last: CachedToken[T] | None) -> Steps[CachedToken[T]]:
@@ -234,7 +240,8 @@ class Lifecycle(Generic[T]):
             return (yield from self._renewed(refresh, last))
         try:
             with suppress(StoreUnavailable):
-                stored = yield from self._stored(entry)
+                # It is read again under the lock: what is wrong with it is told then.
+                stored = yield from self._stored(entry, is_reported=False)
                 if stored is not None and status(stored, self._clock.time()) is Status.FRESH:
                     return self._loaded(stored)
             return (yield from self._in_store(refresh, lambda: self._renewed(refresh, last)))
@@ -292,14 +299,15 @@ class Lifecycle(Generic[T]):
         self._warn("refreshing the %s ahead of its expiry failed: %s", failure)
         return token
 
-    def _stored(self, entry: StoreEntry) -> Steps[CachedToken[T] | None]:
-        fields = yield Block(entry.read)
+    def _stored(self, entry: StoreEntry, is_reported: bool = True) -> Steps[CachedToken[T] | None]:
+        fields = yield Block(partial(entry.read, is_reported))
         if fields is None:
             return None
         try:
             token = self.source.from_fields(fields)
         except (KeyError, TypeError, ValueError):
-            entry.report_corrupt()
+            if is_reported:
+                entry.report_corrupt()
             return None
         return None if token.header in self._rejected else token
 

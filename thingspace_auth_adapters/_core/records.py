@@ -39,8 +39,12 @@ class StoreEntry:
         self._key = secret.encode()
         self.name = self._hash("name", parts)
 
-    def read(self) -> dict[str, Any] | None:
-        """What is stored; ``None`` if that is nothing, or not what :meth:`write` wrote."""
+    def read(self, is_reported: bool = True) -> dict[str, Any] | None:
+        """What is stored; ``None`` if that is nothing, or not what :meth:`write` wrote.
+
+        Args:
+            is_reported: whether the latter is logged.
+        """
         content = self.store.read(self.name)
         if content is None:
             return None
@@ -51,7 +55,8 @@ class StoreEntry:
         )
         if is_ours and isinstance(fields, dict):
             return fields
-        self.report_corrupt()
+        if is_reported:
+            self.report_corrupt()
         return None
 
     def write(self, fields: dict[str, Any]) -> None:
