@@ -13,17 +13,8 @@ from . import kinds, real
 from .kinds import Kind
 from .virtual import Platform, VirtualClock
 
-
-def pytest_configure(config: pytest.Config) -> None:
-    """Where what runs once is left out, little is searched of what hypothesis searches there."""
-    is_brief = config.getoption("markexpr") == "not once"
-    settings.register_profile(
-        "tests",
-        deadline=None,
-        derandomize=bool(os.environ.get("CI")),
-        max_examples=20 if is_brief else 150,
-    )
-    settings.load_profile("tests")
+settings.register_profile("tests", deadline=None, derandomize=bool(os.environ.get("CI")))
+settings.load_profile("tests")
 
 
 @pytest.fixture
@@ -60,22 +51,24 @@ def platform() -> Platform:
     return Platform()
 
 
-@pytest.fixture(params=kinds.params(kinds.INSTALLED))
+@pytest.fixture(
+    params=kinds.params(kinds.INSTALLED, lambda kind: (kind.is_requests, kind.is_async))
+)
 def kind(request: pytest.FixtureRequest) -> Kind:
     """Each client kind that is installed."""
     return request.param  # type: ignore[no-any-return]
 
 
-@pytest.fixture(params=kinds.params(kinds.HTTPX_KINDS))
+@pytest.fixture(params=kinds.params(kinds.HTTPX_KINDS, lambda kind: kind.is_async))
 def httpx_kind(request: pytest.FixtureRequest) -> Kind:
     return request.param  # type: ignore[no-any-return]
 
 
-@pytest.fixture(params=kinds.params(kinds.ASYNC_KINDS))
+@pytest.fixture(params=kinds.params(kinds.ASYNC_KINDS, lambda kind: kind.backend))
 def async_kind(request: pytest.FixtureRequest) -> Kind:
     return request.param  # type: ignore[no-any-return]
 
 
-@pytest.fixture(params=kinds.params(kinds.SYNC_KINDS))
+@pytest.fixture(params=kinds.params(kinds.SYNC_KINDS, lambda kind: kind.is_requests))
 def sync_kind(request: pytest.FixtureRequest) -> Kind:
     return request.param  # type: ignore[no-any-return]

@@ -235,14 +235,13 @@ SYNC_KINDS = [kind for kind in INSTALLED if not kind.is_async]
 ADAPTER_KINDS = list({kind.is_requests: kind for kind in reversed(SYNC_KINDS)}.values())
 
 
-def params(kinds: list[Kind]) -> list[Any]:
-    """A fixture's parameters; those whose lines an earlier one runs, too, are marked."""
-    found, seen = [], set()
-    for kind in kinds:
-        code = (kind.is_requests, kind.is_async)
-        found.append(pytest.param(kind, id=kind.name, marks=TWIN if code in seen else ()))
-        seen.add(code)
-    return found
+def params(kinds: list[Kind], trait: Callable[[Kind], Any]) -> list[Any]:
+    """A fixture's parameters; a kind whose trait an earlier one has is marked as its twin."""
+    traits = [trait(kind) for kind in kinds]
+    return [
+        pytest.param(kind, id=kind.name, marks=TWIN if traits[number] in traits[:number] else ())
+        for number, kind in enumerate(kinds)
+    ]
 
 
 def seen_requests(response: Any) -> Seen:

@@ -25,6 +25,8 @@ from thingspace_auth_adapters.simulator import ThingspaceSimulator
 from .command_line import PASSWORD, PREFIX, SECRET, add_account, point_to, run, set_up
 
 LIBRARIES = list({one.library: None for one in clients.CLIENTS if one.is_installed})
+# A screen takes a second or two.
+EACH = [*LIBRARIES[:2], *(pytest.param(one, marks=pytest.mark.once) for one in LIBRARIES[2:])]
 TOKEN_STEPS = [(1, 1, 0), (5, 0, 0), (2, 1, 0), (1, 1, 0), (20, 1, 0)]
 SESSION_STEPS = [(1, 1, 1), (5, 0, 0), (2, 0, 1), (3, 1, 1), (1, 0, 1), (20, 1, 1), (5, 1, 1)]
 ALONE_BY_HAND = [(1, 1, 0), (5, 0, 0), (2, 1, 0), (2, 1, 0), (1, 1, 1), (5, 0, 0), (2, 0, 1)]
@@ -84,7 +86,7 @@ def screen_of(library: str) -> Screen:
     return read_screen(out.getvalue())
 
 
-@pytest.mark.parametrize("library", LIBRARIES)
+@pytest.mark.parametrize("library", EACH)
 def test_demo_takes_each_client_through_the_life_of_a_token_and_of_a_session(library: str) -> None:
     screen = screen_of(library)
     members = [client for client in clients.CLIENTS if client.library == library]
@@ -95,7 +97,7 @@ def test_demo_takes_each_client_through_the_life_of_a_token_and_of_a_session(lib
         assert screen.summary[client.name] == (*sums, sum(sums))
 
 
-@pytest.mark.parametrize("library", LIBRARIES)
+@pytest.mark.parametrize("library", EACH)
 def test_the_hand_written_script_really_runs_and_needs_more(library: str) -> None:
     screen = screen_of(library)
     by_hand = [step[-1] for step in screen.steps]
@@ -109,7 +111,7 @@ def test_the_hand_written_script_really_runs_and_needs_more(library: str) -> Non
     assert all(in_all >= row[-1] for row in screen.summary.values())
 
 
-@pytest.mark.parametrize("library", LIBRARIES)
+@pytest.mark.parametrize("library", EACH)
 def test_a_screen_fits_a_terminal_of_24_lines_and_80_columns(library: str) -> None:
     lines = screen_of(library).lines
     assert max(map(len, lines)) <= 80

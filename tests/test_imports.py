@@ -154,6 +154,11 @@ def test_tab_offers_the_public_names_and_no_internals() -> None:
     assert dir(thingspace_auth_adapters) == sorted(PUBLIC)
 
 
+def test_submodule_is_imported_when_it_is_asked_for() -> None:
+    stores = thingspace_auth_adapters.__getattr__("stores")
+    assert stores.__name__ == "thingspace_auth_adapters.stores"
+
+
 def test_whatever_tab_offers_can_be_imported_first() -> None:
     needs = {**dict(zip(ADAPTERS, ADAPTERS)), "ThingspaceAuth": "requests"}
     names = [name for name in PUBLIC if importlib.util.find_spec(needs.get(name, "json"))]

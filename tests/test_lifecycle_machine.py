@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 from typing import Any
 
+import pytest
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import invariant, precondition, rule
@@ -28,6 +29,9 @@ from .virtual import BASE
 
 LIFETIME = 100
 SKEW = 20
+
+
+pytestmark = pytest.mark.once
 
 
 class LifecycleMachine(Scheduler):

@@ -82,11 +82,13 @@ def check_outcome(body: bytes, status: int) -> None:
     assert OauthToken.from_dict(json.loads(json.dumps(outcome.to_dict()))) == outcome
 
 
+@pytest.mark.once
 @given(json_values | token_like, st.sampled_from([200, 201, 204, 301, 400, 401, 429, 500, 503]))
 def test_any_json_is_a_usable_token_or_one_clear_error(value: Any, status: int) -> None:
     check_outcome(json.dumps(value).encode(), status)
 
 
+@pytest.mark.once
 @given(st.binary(), st.integers(100, 599))
 @example(b"[" * 100_000, 200)
 @example(b'{"access_token": "x", "expires_in": ' + b"9" * 5000 + b"}", 200)
@@ -98,6 +100,7 @@ def test_any_bytes_are_a_usable_token_or_one_clear_error(body: bytes, status: in
     check_outcome(body, status)
 
 
+@pytest.mark.once
 @given(token_like)
 def test_any_token_from_a_user_is_taken_or_refused_by_name(value: dict[str, Any]) -> None:
     try:

@@ -200,6 +200,7 @@ def test_only_a_401_can_reject_the_bearer() -> None:
     assert sessions == list(range(400, 500))
 
 
+@pytest.mark.once
 @given(
     st.integers(100, 599),
     st.dictionaries(st.sampled_from(["www-authenticate", "content-type"]), st.text()),

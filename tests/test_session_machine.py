@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from typing import Any, NamedTuple
 from unittest.mock import patch
 
+import pytest
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import invariant, precondition, rule
@@ -30,6 +31,9 @@ from .virtual import API, GATEWAY_REFUSAL, LOGIN_PATH, LOGIN_REFUSED, SESSION_EX
 LIFETIME = 100
 IDLE_TIMEOUT = 60
 HOUR = 3600
+
+
+pytestmark = pytest.mark.once
 
 
 class Headers(dict[str, Any]):
