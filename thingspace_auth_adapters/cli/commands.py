@@ -40,9 +40,9 @@ For the APIs that need an M2M session (most but 5G Edge do):
 """
 _OPTIONAL_VARIABLES = """\b
 If need be:
-  THINGSPACE_BASE_URL                   another place where the platform lives
-  THINGSPACE_OAUTH_OAUTH_CLOCK_SKEW     seconds before its end at which a
-                                        token is no longer used
+  THINGSPACE_BASE_URL                   another base URL
+  THINGSPACE_OAUTH_OAUTH_CLOCK_SKEW     seconds before its expiry at which a
+                                        token is renewed
 """
 _STORE_VARIABLE = """\
   THINGSPACE_AUTH_STORE                 the directory in which tokens are kept
