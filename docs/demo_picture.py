@@ -10,6 +10,7 @@ from rich.terminal_theme import DIMMED_MONOKAI
 
 from thingspace_auth_adapters.cli.clients import installed
 from thingspace_auth_adapters.cli.demo import show_library, show_summary
+from thingspace_auth_adapters.simulator import ThingspaceSimulator
 
 LIBRARY = "httpx"
 PICTURE = Path(__file__).with_name("demo.svg")
@@ -22,7 +23,7 @@ def picture(library: str) -> str:
     )
     clients = [client for client in installed() if client.library == library]
     out.print("$ thingspace-auth demo")
-    show_summary([show_library(clients, out)], out)
+    show_summary([show_library(clients, ThingspaceSimulator, out)], out)
     return out.export_svg(
         title="thingspace-auth demo", theme=DIMMED_MONOKAI, unique_id="thingspace-auth-demo"
     )

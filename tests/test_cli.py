@@ -352,7 +352,6 @@ def test_clear_allows_another_login_after_a_refused_one(
     capsys: pytest.CaptureFixture[str],
     simulator: ThingspaceSimulator,
     account: None,
-    tmp_path: Path,
 ) -> None:
     refusal = {"errorCode": "REQUEST_FAILED.Login", "errorMessage": "The account is on hold."}
     simulator.fail("login", 400, body=refusal)
@@ -362,11 +361,52 @@ def test_clear_allows_another_login_after_a_refused_one(
         _, err = output_of(capsys, "headers", status=1)
         assert "on hold" in err
     assert len(simulator.login_requests) == 1
-    assert "thingspace-auth clear" in err
-    assert f"THINGSPACE_AUTH_STORE={tmp_path / 'store'}" in err
+    assert err.endswith("run thingspace-auth clear\n")
     output_of(capsys, "clear")
     output_of(capsys, "headers")
     assert len(simulator.login_requests) == 2
+
+
+@needs_store
+@pytest.mark.parametrize("command", [["headers"], ["curl", "https://thingspace.verizon.com/api"]])
+def test_a_refused_login_is_told_in_one_line_and_how_a_shell_goes_on_in_another(
+    capsys: pytest.CaptureFixture[str],
+    simulator: ThingspaceSimulator,
+    account: None,
+    tmp_path: Path,
+    command: list[str],
+) -> None:
+    file = tmp_path / "the fleet.env"
+    file.write_text("VZ_M2M_PASSWORD=wrong\n", encoding="utf-8")
+    file.chmod(0o600)
+    name, *arguments = [
+        one.replace("https://thingspace.verizon.com", simulator.url) for one in command
+    ]
+    for _ in range(2):
+        ran = run(capsys, name, "--env-file", str(file), *arguments)
+        assert ran.status == 1
+        assert re.fullmatch(
+            r"thingspace-auth: the login was refused at 2[-0-9]+ [:0-9]+ UTC \(status \d+\):"
+            r" [^.]*\.[^.]*\.[^.]*\. No login is tried again\.",
+            ran.complaint,
+        )
+        assert ran.remedy.endswith(f"run thingspace-auth clear --env-file '{file}'")
+    assert len(simulator.login_requests) == 1
+
+
+def test_a_refused_login_that_no_store_remembers_needs_no_clearing(
+    capsys: pytest.CaptureFixture[str],
+    simulator: ThingspaceSimulator,
+    account: None,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("VZ_M2M_PASSWORD", "wrong")
+    ran = run(capsys, "headers", "--no-store")
+    assert ran.status == 1
+    assert "the login was refused" in ran.complaint
+    assert "tried again" not in ran.err
+    assert "lock the account" in ran.remedy
+    assert "clear" not in ran.remedy
 
 
 def test_clear_without_the_extra_names_it(

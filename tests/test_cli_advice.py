@@ -14,7 +14,12 @@ from thingspace_auth_adapters import (
     M2mLoginError,
     OauthProviderError,
 )
-from thingspace_auth_adapters.cli.advice import Problem, advice_on, advice_on_no_answer
+from thingspace_auth_adapters.cli.advice import (
+    Problem,
+    advice_on,
+    advice_on_login,
+    advice_on_no_answer,
+)
 from thingspace_auth_adapters.stores.token_store import StoreUnavailable
 
 
@@ -48,13 +53,12 @@ def test_each_error_of_the_package_has_its_advice(error: Exception, step: str, t
 @pytest.mark.parametrize(
     ("error", "told"),
     [
-        (M2mLoginError("x", status_code=400, refused_at=1.0), "thingspace-auth clear"),
         (M2mLoginError("x", status_code=400, refused_at=1.0), "is wrong"),
         (
             M2mLoginError("x", status_code=400, refused_at=1.0, error_message="Account Locked"),
             "unlock",
         ),
-        (M2mLoginError("x"), "thingspace-auth clear"),
+        (M2mLoginError("x"), "the platform is up"),
         (M2mLoginError("x", status_code=500), "may have counted"),
         (M2mLoginError("x", status_code=404), "instead of ThingSpace"),
         (M2mLoginError("the login was turned away (status 429)", status_code=429), "no failed"),
@@ -69,6 +73,23 @@ def test_each_failed_login_has_its_advice(error: Exception, told: str) -> None:
     advice = advice_on(error)
     assert advice.step == "session"
     assert told in advice.remedy
+
+
+@pytest.mark.parametrize(
+    ("error", "names_it"),
+    [
+        (M2mLoginError("x", status_code=400, refused_at=1.0), True),
+        (M2mLoginError("x", status_code=400, refused_at=1.0, error_message="Locked"), True),
+        (M2mLoginError("x"), True),
+        (M2mLoginError("x", status_code=500), False),
+    ],
+    ids=repr,
+)
+def test_the_command_that_clears_is_named_if_a_stored_count_allows_no_login(
+    error: M2mLoginError, names_it: bool
+) -> None:
+    assert ("run CLEAR" in advice_on_login(error, "CLEAR").remedy) == names_it
+    assert "run" not in advice_on_login(error).remedy.split()
 
 
 @pytest.mark.parametrize(

@@ -61,22 +61,24 @@ def test_nothing_stored_is_no_failure(
     capsys: pytest.CaptureFixture[str], simulator: ThingspaceSimulator, tmp_path: Path
 ) -> None:
     assert shown(capsys) == {
-        "store": str(tmp_path / "store"),
+        "store": f"{tmp_path / 'store'}, which does not exist yet",
         "platform": simulator.url,
         "access token": "none is stored",
         "session": "none is stored",
         "logins": "none has failed",
     }
+    assert as_json(capsys)["store_exists"] is False
     assert simulator.requests == []
     assert not (tmp_path / "store").exists()
 
 
 def test_what_is_stored_is_shown_without_the_tokens(
-    capsys: pytest.CaptureFixture[str], simulator: ThingspaceSimulator
+    capsys: pytest.CaptureFixture[str], simulator: ThingspaceSimulator, tmp_path: Path
 ) -> None:
     run(capsys, "headers")
     simulator.clear()
     found = shown(capsys)
+    assert found["store"] == str(tmp_path / "store")
     assert found["access token"].startswith("expires 2")
     assert "(in 60 min)" in found["access token"]
     assert "ts.mec.fullaccess" in found["access token"]
@@ -93,6 +95,7 @@ def test_as_json_times_are_unix_timestamps(
     run(capsys, "headers")
     found = as_json(capsys)
     assert (found["store"], found["base_url"]) == (str(tmp_path / "store"), simulator.url)
+    assert found["store_exists"] is True
     now = int(time.time())
     assert found["access_token"]["expires_at"] == pytest.approx(now + 3600, abs=60)
     assert found["session"]["used_at"] == pytest.approx(now, abs=60)
@@ -131,7 +134,7 @@ def test_a_session_token_that_is_given_is_no_affair_of_the_store(
 
 
 def test_a_refused_login_is_shown_with_what_to_do(
-    capsys: pytest.CaptureFixture[str], simulator: ThingspaceSimulator
+    capsys: pytest.CaptureFixture[str], simulator: ThingspaceSimulator, tmp_path: Path
 ) -> None:
     refusal = {"errorCode": "REQUEST_FAILED.Login", "errorMessage": "It is on hold."}
     simulator.fail("login", 400, body=refusal)
@@ -139,7 +142,11 @@ def test_a_refused_login_is_shown_with_what_to_do(
     told, remedy = shown(capsys)["logins"].splitlines()
     assert told.startswith("one was refused 2")
     assert told.endswith("REQUEST_FAILED.Login: It is on hold; none is tried again")
-    assert "thingspace-auth clear" in remedy
+    assert "run thingspace-auth clear to allow" in remedy
+    file = tmp_path / "the fleet.env"
+    file.touch(mode=0o600)
+    ran = run(capsys, "status", "--env-file", str(file))
+    assert f"run thingspace-auth clear --env-file '{file}' to allow" in ran.out
     logins = as_json(capsys)["logins"]
     assert (logins["are_blocked"], logins["blocked_until"]) == (True, None)
     assert logins["refusal"]["error_code"] == "REQUEST_FAILED.Login"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.util
 import io
 import re
+import sys
 from collections.abc import Iterator
 from contextlib import redirect_stdout
 from functools import cache
@@ -163,6 +164,15 @@ def test_demo_whose_requests_fail_says_so(
     assert "did not get 200 for every request" in ran.complaint
 
 
+def test_demo_without_the_extra_of_the_simulator_does_not_say_that_one_runs(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, ThingspaceSimulator.__module__.rpartition(".")[0], None)
+    ran = run(capsys, "demo")
+    assert (ran.status, ran.out) == (1, "")
+    assert "simulator" in ran.complaint
+
+
 def test_demo_with_credentials_asks_the_platform_for_a_token_only(
     capsys: pytest.CaptureFixture[str], simulator: ThingspaceSimulator
 ) -> None:
@@ -236,7 +246,7 @@ def test_the_script_that_makes_the_picture_works(monkeypatch: pytest.MonkeyPatch
     assert "thingspace-auth-demo" in made
 
 
-def _show_nothing(members: list[clients.Client], out: object) -> demo.Totals:
+def _show_nothing(members: list[clients.Client], *others: object) -> demo.Totals:
     return demo.Totals([(client.name, story.Counts(0, 0, 0)) for client in members], ZERO)
 
 

@@ -152,7 +152,7 @@ def test_callers_of_the_errors_page_learn_what_is_wrong(simulator: ThingspaceSim
     simulator.password = "another"
     names = executed(block)
     simulator.fail("token", 401)
-    with pytest.raises(SystemExit, match=r"^check the key and the secret: "):
+    with pytest.raises(SystemExit, match=r"^no token: "):
         names["count_devices"](url)
     with pytest.raises(SystemExit, match=r"^the login was refused .*allow_login"):
         names["count_devices"](url)

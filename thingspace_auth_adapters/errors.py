@@ -67,7 +67,11 @@ class M2mLoginError(ThingspaceAuthError):
 
 
 class InsecureStoreError(ThingspaceAuthError):
-    """Others can read or change what a store holds: nothing was read from it."""
+    """Others can read or change what a store holds: nothing was read from it.
+
+    A directory or a file of a ``FileTokenStore`` has permissions for others, belongs to another
+    user, is a symbolic link, or is neither a directory nor a regular file.
+    """
 
 
 def native_errors(

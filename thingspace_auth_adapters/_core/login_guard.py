@@ -21,6 +21,12 @@ from .single_flight import SingleFlight
 
 MOST_UNKNOWNS_IN_AN_HOUR = 2
 MOST_UNKNOWNS = 4
+
+NOT_TRIED = " No login is tried "
+"""What follows this in a message holds for as long as the count is kept."""
+REMEMBERED = " This is remembered in "
+"""What follows this in a message tells a script how to go on."""
+
 _HOUR = 3600.0
 
 
@@ -78,15 +84,16 @@ class LoginCount(NamedTuple):
         until = self.blocked_until(now)
         if until is None:
             return None
+        when = "again" if math.isinf(until) else f"until {_moment(until)}"
         end = (
-            f" This is remembered in {remembered}, and protects the account: {_PROTECTS}. {remedy}"
+            f".{NOT_TRIED}{when}.{REMEMBERED}{remembered}, and protects the account: {_PROTECTS}."
+            f" {remedy}"
         )
         if self.refusal is not None:
             return _refused(self.refusal, end)
-        when = "again" if math.isinf(until) else f"until {_moment(until)}"
         return M2mLoginError(
             f"{self.unknowns} logins in a row had no readable outcome, the last one at"
-            f" {_moment(self.unknown_at)}: none is tried {when}.{end}"
+            f" {_moment(self.unknown_at)}{end}"
         )
 
     def to_fields(self) -> dict[str, Any]:
@@ -146,7 +153,7 @@ def _refused(refusal: Refusal, end: str) -> M2mLoginError:
     details = [text for text in texts if text]
     when = f"the login was refused at {_moment(refusal.refused_at)} (status {refusal.status_code})"
     return M2mLoginError(
-        f"{': '.join([when, *details])}. No login is tried again.{end}",
+        f"{': '.join([when, *details])}{end}",
         status_code=refusal.status_code,
         error_code=refusal.error_code,
         error_message=refusal.error_message,

@@ -35,7 +35,9 @@ class AuthEvent(NamedTuple):
         seconds (float | None): how long it took.
         attempt (int | None): which attempt it was, from 1.
         status_code (int | None): the HTTP status of the answer that it is about.
-        reason (str | None): a code of the platform's, or the type of an error; the name of a host.
+        reason (str | None): a code of the platform's, the type of an error, or the name of a host.
+            Of ``rejected`` it is ``certain`` or ``suspected``, of ``not_repeated`` a sentence such
+            as "there is no other token".
     """
 
     name: str

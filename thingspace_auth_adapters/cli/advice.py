@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from typing import Any, Callable, NamedTuple
 
+from .._core.login_guard import NOT_TRIED, REMEMBERED
 from .._wire.m2m_session import LoginOutcome
 from .._wire.messages import is_transient
 from ..errors import (
@@ -199,18 +200,16 @@ def _on_stranger(error: Exception) -> Advice:
 
 
 _ACCOUNT_REMEDY = (
-    "the user name or the password is wrong: check VZ_M2M_USERNAME and VZ_M2M_PASSWORD, which are"
-    " the account's UWS credentials and not those of the website, before you try again, since five"
-    " failed logins in a row lock the account; if they are right after all, thingspace-auth clear"
-    " forgets the refusal"
+    "the user name or the password is wrong: correct VZ_M2M_USERNAME and VZ_M2M_PASSWORD (the"
+    " account's UWS credentials, not the website's) before five failed logins in a row lock the"
+    " account"
 )
 _LOCKED_REMEDY = (
-    "the account is locked: ask Verizon's support to unlock it, and do not try again before;"
-    " after that, thingspace-auth clear forgets the refusal"
+    "the account is locked: ask Verizon's support to unlock it, and do not try again before"
 )
 _BLOCKED_REMEDY = (
-    "see that the platform is up and that VZ_M2M_USERNAME and VZ_M2M_PASSWORD are right;"
-    " thingspace-auth clear then allows another login"
+    "see that the platform is up and that VZ_M2M_USERNAME and VZ_M2M_PASSWORD are right: five"
+    " failed logins in a row lock the account"
 )
 _BEARER_REMEDY = (
     "this was no failed login, but the access token was turned down: see that the application may"
@@ -221,16 +220,25 @@ _TURNED_AWAY = f"the login was {LoginOutcome.NO_ATTEMPT.value}"
 _GATEWAY_REJECTS_BEARER = r"90090\d"
 
 
-def _on_login(error: M2mLoginError) -> Advice:
-    return Advice("session", str(error), _login_remedy(error))
+def advice_on_login(error: M2mLoginError, clear: str = "") -> Advice:
+    """What to say of a login that failed, or was not tried.
+
+    Args:
+        error: why there is no session; its message tells a script how to go on, not a shell.
+        clear: the command that allows another login; empty if no store remembers this one.
+    """
+    what = str(error).partition(REMEMBERED if clear else NOT_TRIED)[0]
+    return Advice("session", what, _login_remedy(error, clear))
 
 
-def _login_remedy(error: M2mLoginError) -> str:
+def _login_remedy(error: M2mLoginError, clear: str) -> str:
     told = f"{error.error_code or ''} {error.error_message or ''}".lower()
+    if error.refused_at is not None and "locked" in told:
+        return f"{_LOCKED_REMEDY}; after that, run {clear}" if clear else _LOCKED_REMEDY
     if error.refused_at is not None:
-        return _LOCKED_REMEDY if "locked" in told else _ACCOUNT_REMEDY
+        return f"{_ACCOUNT_REMEDY}; if they are right, run {clear}" if clear else _ACCOUNT_REMEDY
     if error.status_code is None:
-        return _BLOCKED_REMEDY
+        return f"{_BLOCKED_REMEDY}; then run {clear}" if clear else _BLOCKED_REMEDY
     if str(error).startswith(_TURNED_AWAY):
         is_bearers = re.fullmatch(_GATEWAY_REJECTS_BEARER, error.error_code or "")
         return _BEARER_REMEDY if is_bearers and error.status_code == 401 else _NO_ATTEMPT_REMEDY
@@ -259,7 +267,7 @@ def _on_insecure_store(error: Exception) -> Advice:
 _ADVISERS: tuple[tuple[type[Exception], Callable[[Any], Advice]], ...] = (
     (OauthProviderError, _on_refused_token),
     (InvalidTokenResponseError, _on_useless_token),
-    (M2mLoginError, _on_login),
+    (M2mLoginError, advice_on_login),
     (InsecureTransportError, _on_plain_http),
     (InsecureStoreError, _on_insecure_store),
     (StoreUnavailable, _on_unreachable_store),

@@ -6,17 +6,20 @@ Each raises what went wrong; who runs it tells the user.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Iterator, Sequence
+from contextlib import contextmanager
+from shlex import quote
 from typing import Callable
 
 import click
 
 from .. import __version__
+from ..errors import M2mLoginError
 from . import curl as curls
 from . import demo as demos
 from . import simulate as simulation
 from . import status as statuses
-from .advice import Problem
+from .advice import Problem, advice_on_login
 from .authorizers import authorizer, forget_stored, store_if_wanted, store_of
 from .check import Finding, Verdict, findings
 from .environment import Environment
@@ -40,9 +43,9 @@ For the APIs that need an M2M session (most but 5G Edge do):
 """
 _OPTIONAL_VARIABLES = """\b
 If need be:
-  THINGSPACE_BASE_URL                   another place where the platform lives
-  THINGSPACE_OAUTH_OAUTH_CLOCK_SKEW     seconds before its end at which a
-                                        token is no longer used
+  THINGSPACE_BASE_URL                   another base URL
+  THINGSPACE_OAUTH_OAUTH_CLOCK_SKEW     seconds before its expiry at which a
+                                        token is renewed
 """
 _STORE_VARIABLE = """\
   THINGSPACE_AUTH_STORE                 the directory in which tokens are kept
@@ -242,12 +245,28 @@ def headers(env_file: str | None, scopes: Sequence[str], no_store: bool, as_json
     environment = Environment.beside(env_file)
     store = store_if_wanted(environment, no_store)
     auth = authorizer(environment, scopes, store, environment.m2m_credentials())
-    found = auth.headers(environment.base_url)
+    with _login_explained(env_file, store is not None):
+        found = auth.headers(environment.base_url)
     if as_json:
         tell_json(found)
         return
     for name, value in found.items():
         tell(f"{name}: {value}")
+
+
+@contextmanager
+def _login_explained(env_file: str | None, is_stored: bool) -> Generator[None, None, None]:
+    """Say of a login that failed how to go on in the shell."""
+    try:
+        yield
+    except M2mLoginError as error:
+        advice = advice_on_login(error, _clear_command(env_file) if is_stored else "")
+        raise Problem(advice.what, advice.remedy) from None
+
+
+def _clear_command(env_file: str | None) -> str:
+    """The command that forgets what is stored for the same credentials."""
+    return f"thingspace-auth clear{f' --env-file {quote(env_file)}' if env_file else ''}"
 
 
 @thingspace_auth.command(
@@ -283,7 +302,8 @@ def curl(
     environment = Environment.beside(env_file)
     store = store_if_wanted(environment, no_store)
     auth = authorizer(environment, scopes, store, environment.m2m_credentials())
-    context.exit(curls.run_curl(auth, arguments))
+    with _login_explained(env_file, store is not None):
+        context.exit(curls.run_curl(auth, arguments))
 
 
 @thingspace_auth.command(epilog=_BOTH_EPILOG)
@@ -303,7 +323,7 @@ def status(env_file: str | None, scopes: Sequence[str], as_json: bool) -> None:
     if as_json:
         tell_json(found)
     else:
-        statuses.show(found)
+        statuses.show(found, _clear_command(env_file))
 
 
 @thingspace_auth.command(epilog=_BOTH_EPILOG)

@@ -12,7 +12,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from importlib.metadata import version
 from itertools import groupby
-from typing import NamedTuple
+from typing import TYPE_CHECKING, Callable, NamedTuple
 
 from rich.console import Console
 from rich.table import Table
@@ -24,6 +24,9 @@ from .clients import Client, installed
 from .environment import CLIENT_ID, CLIENT_SECRET, Environment
 from .story import SESSION_STEPS, TOKEN_STEPS, Actor, Adapted, ByHand, Counts, Step
 from .terminal import console
+
+if TYPE_CHECKING:
+    from ..simulator import ThingspaceSimulator
 
 _NAME_WIDTH = 23
 _CALLS_WIDTH = 5
@@ -50,12 +53,7 @@ def run_demo() -> None:
     if any(os.environ.get(name) for name in (CLIENT_ID, CLIENT_SECRET)):
         _run_on_platform(clients, out)
         return
-    out.print(
-        "No credentials in the environment: a simulated ThingSpace runs on this machine.\n"
-        "What is counted are the requests that reach it: to an API, for a token, for a login."
-    )
-    totals = [show_library(members, out) for members in _by_library(clients)]
-    show_summary(totals, out)
+    _run_on_simulator(clients, out)
 
 
 def _by_library(clients: Sequence[Client]) -> Iterator[list[Client]]:
@@ -75,14 +73,26 @@ def _run_on_platform(clients: Sequence[Client], out: Console) -> None:
     out.print("The credentials work. A request would have been sent with this token.")
 
 
-def show_library(clients: Sequence[Client], out: Console) -> Totals:
-    """Take one library's clients through the story, each step shown as it happens."""
+def _run_on_simulator(clients: Sequence[Client], out: Console) -> None:
+    # If its extra is missing, this fails before anything is said of it.
     from ..simulator import ThingspaceSimulator
 
+    out.print(
+        "No credentials in the environment: a simulated ThingSpace runs on this machine.\n"
+        "What is counted are the requests that reach it: to an API, for a token, for a login."
+    )
+    libraries = _by_library(clients)
+    show_summary([show_library(one, ThingspaceSimulator, out) for one in libraries], out)
+
+
+def show_library(
+    clients: Sequence[Client], new_simulator: Callable[[], ThingspaceSimulator], out: Console
+) -> Totals:
+    """Take one library's clients through the story, each step shown as it happens."""
     with ExitStack() as stack:
 
         def simulator() -> ThingspaceSimulator:
-            return stack.enter_context(ThingspaceSimulator())
+            return stack.enter_context(new_simulator())
 
         ours = [Adapted(client, simulator()) for client in clients]
         by_hand = ByHand("by hand", simulator())

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 import time
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
@@ -30,8 +31,10 @@ def status_of(auth: Any) -> Json:
         StoreUnavailable, InsecureStoreError: the store cannot be reached, or not be trusted.
     """
     stored: Stored = auth._run_for_user(auth._stored(), "", "")
+    path = auth._store.path
     return {
-        "store": str(auth._store.path),
+        "store": str(path),
+        "store_exists": os.path.isdir(path),
         "base_url": auth._settings.base_url,
         "access_token": None if stored.token is None else _access_token(stored.token),
         "session": None if stored.session is None else _session(stored.session),
@@ -65,9 +68,15 @@ def _refusal(refusal: Refusal) -> Json:
     return {**refusal._asdict(), "refused_at": int(refusal.refused_at)}
 
 
-def show(status: Json) -> None:
-    """Write it for people."""
-    tell_entry("store", status["store"])
+def show(status: Json, clear: str) -> None:
+    """Write it for people.
+
+    Args:
+        status: what :func:`status_of` found.
+        clear: the command that forgets what is stored.
+    """
+    store, is_there = status["store"], status["store_exists"]
+    tell_entry("store", store if is_there else f"{store}, which does not exist yet")
     tell_entry("platform", status["base_url"])
     for label, stored, describe in (
         ("access token", status["access_token"], _about_token),
@@ -77,7 +86,7 @@ def show(status: Json) -> None:
     if status["logins"] is None:
         tell_entry("logins", "no VZ_M2M_USERNAME is set")
         return
-    for what, remedy in _about_logins(status["logins"]):
+    for what, remedy in _about_logins(status["logins"], clear):
         tell_entry("logins", what, remedy, style="bold red" if remedy else "")
 
 
@@ -98,17 +107,17 @@ def _expires(expires_at: float | None) -> str:
     return f"{'expires' if expires_at > time.time() else 'expired'} {_moment(expires_at)}"
 
 
-def _about_logins(logins: Json) -> Iterator[tuple[str, str]]:
+def _about_logins(logins: Json, clear: str) -> Iterator[tuple[str, str]]:
     refusal, unknown = logins["refusal"], logins["unknown"]
     if refusal is not None:
         told = [refusal["error_code"], (refusal["error_message"] or "").rstrip(".")]
         texts = [f"one was refused {_moment(refusal['refused_at'])}", *filter(None, told)]
-        yield f"{': '.join(texts)}; none is tried again", _REFUSED_REMEDY
+        yield f"{': '.join(texts)}; none is tried again", _REFUSED_REMEDY.format(clear)
     elif unknown:
         end = "none is tried again" if unknown >= MOST_UNKNOWNS else "another is tried when needed"
         if logins["blocked_until"] is not None:
             end = f"none is tried until {_moment(logins['blocked_until'])}"
-        remedy = _UNKNOWN_REMEDY if logins["are_blocked"] else ""
+        remedy = _UNKNOWN_REMEDY.format(clear) if logins["are_blocked"] else ""
         last = _moment(logins["unknown_at"])
         yield f"{unknown} in a row without a readable outcome, the last one {last}; {end}", remedy
     else:
@@ -117,11 +126,10 @@ def _about_logins(logins: Json) -> Iterator[tuple[str, str]]:
 
 _REFUSED_REMEDY = (
     "correct VZ_M2M_USERNAME and VZ_M2M_PASSWORD; if they are right (the account was unlocked, for"
-    " example), thingspace-auth clear allows another login"
+    " example), run {} to allow another login"
 )
 _UNKNOWN_REMEDY = (
-    "see that the platform is up and the password right; thingspace-auth clear then allows another"
-    " login"
+    "see that the platform is up and the password right; then run {} to allow another login"
 )
 
 

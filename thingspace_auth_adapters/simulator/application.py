@@ -54,7 +54,7 @@ class Application:
         self._api = ApiEndpoint(platform.guard, self._pause)
 
     def __call__(self, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
-        """Raises :class:`ConnectionDropped` where there is to be no answer."""
+        """Raises :class:`ConnectionDropped` if there is to be no answer."""
         request = Request(environ)
         # Read here, whoever answers: what is left of a body would pass for the next request.
         number = self._platform.log.arrived(self._logged(request, request.get_data()))

@@ -1,4 +1,4 @@
-"""What a request has to carry: a valid bearer, and a live session where one is needed."""
+"""What a request has to carry: a valid bearer, and a live session if one is needed."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ class Guard:
     def session_number(self, request: Request) -> int | None:
         """The 1-based position of the request's session among those issued; it counts as used.
 
-        ``None`` where the request carries no session and needs none.
+        ``None`` if the request carries no session and needs none.
         """
         family = family_of(request)
         value = request.headers.get(family.header)

@@ -9,7 +9,7 @@ from .endpoints import ENDPOINTS, known_endpoint
 
 
 class Latency(MutableMapping[str, float]):
-    """Seconds before an answer, by endpoint name; 0 where nothing was set.
+    """Seconds before an answer, by endpoint name; 0 if nothing was set.
 
     Every endpoint is always there: deleting one sets it back to 0. An unknown endpoint, or a time
     that is negative or not finite, is a ``ValueError``.

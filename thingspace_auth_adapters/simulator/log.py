@@ -18,7 +18,7 @@ class SimulatedRequest:
         headers: by lower-case name; values of a repeated header are joined with a comma.
         body: the whole body, with any chunked encoding removed.
         at: the simulator's clock when the request had arrived, in seconds.
-        status: the status of the answer; ``None`` while there is none, and for ever where the
+        status: the status of the answer; ``None`` while there is none, and for ever if the
             connection was dropped.
     """
 

@@ -126,7 +126,7 @@ class ThingspaceSimulator:
     def close(self) -> None:
         """Stops serving and frees the port; requests without an answer get none.
 
-        Forgets pending failures; tokens, sessions and the log stay. Does nothing where it
+        Forgets pending failures; tokens, sessions and the log stay. Does nothing if it
         is not serving.
         """
         with self._lifecycle:
@@ -259,7 +259,7 @@ class ThingspaceSimulator:
             failure: the status to answer with; ``"drop"`` to close the connection without an
                 answer; ``"hang"`` not to answer before :meth:`recover` or :meth:`close`.
             times: for how many requests; ``None``: until :meth:`recover`.
-            headers: of the answer, where ``failure`` is a status.
+            headers: of the answer, if ``failure`` is a status.
             body: of the answer: bytes, text, or anything else as JSON; ``None`` is empty.
 
         Raises:
