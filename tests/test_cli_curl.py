@@ -71,18 +71,18 @@ def started(monkeypatch: pytest.MonkeyPatch) -> Curl:
 
 
 class Auth:
-    """An auth object for the real platform that has its tokens.
+    """An auth object, by default for the real platform, that has its tokens.
 
     Attributes:
         asked: the URLs whose headers were asked for.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, base_url: str = HOST) -> None:
         from thingspace_auth_adapters._model.credentials import ThingspaceOauthCredentials
         from thingspace_auth_adapters._model.settings import Settings
 
         credentials = ThingspaceOauthCredentials("key", SECRET)
-        self._settings = Settings(credentials, HOST, None, 30)
+        self._settings = Settings(credentials, base_url, None, 30)
         self.asked: list[str] = []
 
     def headers(self, url: str) -> dict[str, str]:
@@ -268,6 +268,12 @@ def test_without_curl_it_says_so(
         ["--header", "vz-m2m-token: x", DEVICES],
         ["-HSessionToken;", DEVICES],
         ["-u", "user:password", DEVICES],
+        ["-k", DEVICES],
+        ["-sSk", DEVICES],
+        ["--insecure", "--connect-to", "::127.0.0.1:1", DEVICES],
+        ["-k", "https://127.0.0.1/", DEVICES],
+        ["--trace", "file", DEVICES],
+        ["--trace-ascii", "file", DEVICES],
     ],
     ids=" ".join,
 )
@@ -299,6 +305,17 @@ def test_what_could_take_the_headers_elsewhere_is_refused(
         ["-b", "-"],
         ["-w", "@-"],
         ["--url-query", "@-"],
+        ["-F", 'file=@"-"'],
+        ["-F", 'file=<"/dev/stdin"'],
+        ["-F", 'file=@one, "-" ;type=text/plain'],
+        ["-d", "@/dev/./stdin"],
+        ["-d", "@/dev/fd/0"],
+        pytest.param(
+            ["-d", "@//dev/stdin"],
+            marks=pytest.mark.skipif(os.name == "nt", reason="that is a server's name there"),
+        ),
+        ["--data-binary", "@/proc/self/../self/fd/0"],
+        ["-T", "/dev//stdin"],
     ],
     ids=" ".join,
 )
@@ -323,6 +340,9 @@ def test_what_reads_standard_input_is_refused(started: Curl, arguments: list[str
         ["-o", "-L"],
         ["-sS", "-o", "--next"],
         ["-H", "X-Authorization: x"],
+        ["-b", "/dev/null"],
+        ["-b", "name=-"],
+        ["-d", "@stdin"],
     ],
     ids=" ".join,
 )
@@ -369,6 +389,16 @@ def test_nothing_may_lead_plain_http_away_from_this_machine(
     ran: Ran = run(capsys, "curl", option, "value", f"{simulator.url}/api/x")
     assert ran.status == 2
     assert started.command == []
+
+
+def test_insecure_https_stays_on_this_machine(started: Curl) -> None:
+    auth, url = Auth("https://127.0.0.1:8443"), "https://127.0.0.1:8443/api/x"
+    assert curl.run_curl(auth, ["-k", url]) == 0
+    assert started.command[4:] == ["-k", url, "--noproxy", "*"]
+    for option in ("--proxy", "--noproxy", "--resolve", "--connect-to"):
+        with pytest.raises(WrongUsage, match="away from this machine"):
+            curl.run_curl(auth, ["-k", option, "value", url])
+    assert curl.run_curl(auth, ["--resolve", "value", url]) == 0
 
 
 def test_options_of_its_own_come_before_curls(

@@ -7,6 +7,7 @@ not in ``curl_options`` is refused.
 
 from __future__ import annotations
 
+import os
 import re
 import subprocess
 from collections import deque
@@ -17,7 +18,8 @@ from .._model.hosts import origin_of
 from .advice import Problem, WrongUsage
 from .curl_options import BY_LETTER, FLAGS, WITH_VALUE
 
-_ELSEWHERE = {
+_DISCLOSURE = "curl writes the headers to a file that others may be able to read"
+_WHY_REFUSED = {
     "-L": "curl takes the headers along to wherever a redirect leads",
     "--location": "curl takes the headers along to wherever a redirect leads",
     "--location-trusted": "curl takes the headers along to wherever a redirect leads",
@@ -25,23 +27,27 @@ _ELSEWHERE = {
     "--next": "the headers are for the URLs of one request",
     "-K": "there may be other URLs in the file",
     "--config": "there may be other URLs in the file",
+    "--trace": _DISCLOSURE,
+    "--trace-ascii": _DISCLOSURE,
 }
-_STDIN = r"(?:-|/dev/stdin|/dev/fd/0|/proc/self/fd/0)"
-_READS_STDIN = {
-    "cookie": _STDIN,
-    "data": f"@{_STDIN}",
-    "data-ascii": f"@{_STDIN}",
-    "data-binary": f"@{_STDIN}",
-    "data-urlencode": f"[^=@]*@{_STDIN}",
-    "form": f"[^=]*=[@<](?:.*,)?{_STDIN}(?:[,;].*)?",
-    "header": f"@{_STDIN}",
-    "json": f"@{_STDIN}",
-    "upload-file": rf"\.|{_STDIN}",
-    "url-query": f"[^=@]*@{_STDIN}",
-    "write-out": f"@{_STDIN}",
+_FILES_READ = {
+    "cookie": r"([^=]*)\Z",
+    "data": r"@(.*)",
+    "data-ascii": r"@(.*)",
+    "data-binary": r"@(.*)",
+    "data-urlencode": r"[^=@]*@(.*)",
+    "form": r"[^=]*=[@<](.*)",
+    "header": r"@(.*)",
+    "json": r"@(.*)",
+    "upload-file": r"(.*)",
+    "url-query": r"[^=@]*@(.*)",
+    "write-out": r"@(.*)",
 }
+"""Which part of an option's value names a file that curl reads, or in a form several."""
+
+_STDIN = (("/dev", "stdin"), ("/dev/fd", "0"), ("/proc/self/fd", "0"))
 _OUR_HEADER = r"(?i)\s*(?:authorization|vz-m2m-token|sessiontoken)\s*[:;].*"
-_LEADS_PLAIN_HTTP_ELSEWHERE = ("connect-to", "noproxy", "proxy", "resolve")
+_LEADS_ELSEWHERE = ("connect-to", "noproxy", "proxy", "resolve")
 
 
 class _Argument(NamedTuple):
@@ -67,15 +73,22 @@ def run_curl(auth: Any, arguments: Sequence[str]) -> int:
     urls = [argument.value for argument in found if argument.name == "url"]
     if not urls:
         raise WrongUsage("there is no URL among curl's arguments", "add one: https://...")
-    _check(found, is_plain=any(_is_plain(url) for url in urls))
-    return _run(_command(arguments, urls), _config(_headers(auth, urls)))
+    is_insecure = any(argument.name == "insecure" for argument in found)
+    if is_insecure and not all(_is_loopback(url) for url in urls):
+        raise WrongUsage(
+            "curl's --insecure is refused: anybody on the way could get the headers",
+            "leave it out; --cacert FILE names the CA certificates to trust",
+        )
+    # What nobody's certificate protects is to stay on this machine.
+    is_local = is_insecure or any(_is_plain(url) for url in urls)
+    _check(found, is_local)
+    return _run(_command(arguments, is_local), _config(_headers(auth, urls)))
 
 
-def _command(arguments: Sequence[str], urls: Sequence[str]) -> list[str]:
+def _command(arguments: Sequence[str], is_local: bool) -> list[str]:
     # First of all -q: the user's .curlrc may follow redirects.
     command = ["curl", "-q", "--config", "-", *arguments]
-    # Plain http is loopback, and what goes there is not for a proxy.
-    return [*command, "--noproxy", "*"] if any(_is_plain(url) for url in urls) else command
+    return [*command, "--noproxy", "*"] if is_local else command
 
 
 def _run(command: Sequence[str], config: bytes) -> int:
@@ -129,8 +142,8 @@ def _value(name: str, left: deque[str]) -> str:
 
 
 def _refused(option: str, number: int) -> WrongUsage:
-    if option in _ELSEWHERE:
-        return WrongUsage(f"curl's {option} is refused: {_ELSEWHERE[option]}", "leave it out")
+    if option in _WHY_REFUSED:
+        return WrongUsage(f"curl's {option} is refused: {_WHY_REFUSED[option]}", "leave it out")
     # Not quoted: it may hold a secret.
     return WrongUsage(
         f"argument {number} for curl is an option that is not known here, so curl is not run",
@@ -138,10 +151,9 @@ def _refused(option: str, number: int) -> WrongUsage:
     )
 
 
-def _check(arguments: Iterable[_Argument], is_plain: bool) -> None:
+def _check(arguments: Iterable[_Argument], is_local: bool) -> None:
     for name, value in arguments:
-        pattern = _READS_STDIN.get(name)
-        if pattern is not None and re.fullmatch(pattern, value, re.DOTALL):
+        if _reads_stdin(name, value):
             raise WrongUsage(
                 f"curl's --{name} is to read standard input, on which curl gets the headers",
                 "put it into a file, and name the file",
@@ -150,14 +162,42 @@ def _check(arguments: Iterable[_Argument], is_plain: bool) -> None:
             raise WrongUsage(
                 "curl's --header sets a header that this command is to set", "leave it out"
             )
-        if is_plain and name in _LEADS_PLAIN_HTTP_ELSEWHERE:
+        if is_local and name in _LEADS_ELSEWHERE:
             raise WrongUsage(
-                f"curl's --{name} may lead plain http away from this machine", "leave it out"
+                f"curl's --{name} may lead plain http, or https with --insecure, away from this"
+                " machine",
+                "leave it out",
             )
+
+
+def _reads_stdin(name: str, value: str) -> bool:
+    pattern = _FILES_READ.get(name)
+    match = None if pattern is None else re.match(pattern, value, re.DOTALL)
+    if match is None:
+        return False
+    files = _files(match[1]) if name == "form" else [match[1]]
+    return (name, value) == ("upload-file", ".") or any(map(_is_stdin, files))
+
+
+def _files(text: str) -> list[str]:
+    """The files of a form's field, among what else is said of them."""
+    return [word.strip().strip('"') for word in re.split("[,;]", text)]
+
+
+def _is_stdin(file: str) -> bool:
+    folder, name = os.path.split(file)
+    # The last link is not followed: it leads to whatever standard input is, such as /dev/null.
+    place = (os.path.realpath(folder), name)
+    return file == "-" or place in [(os.path.realpath(there), one) for there, one in _STDIN]
 
 
 def _is_plain(url: str) -> bool:
     return not url.lower().startswith("https:")
+
+
+def _is_loopback(url: str) -> bool:
+    target = origin_of(url)
+    return target is not None and target.is_loopback
 
 
 def _headers(auth: Any, urls: Sequence[str]) -> dict[str, str]:

@@ -2,7 +2,7 @@
 
 An option that is missing here is refused: it might take a value that passes for a URL, bring
 another URL, or lead elsewhere. Those of redirects, of further requests and of configurations must
-not be added.
+not be added, nor those that write the headers to a file.
 """
 
 from __future__ import annotations
@@ -84,8 +84,6 @@ WITH_VALUE = {
     "stderr": "",
     "time-cond": "z",
     "tls-max": "",
-    "trace": "",
-    "trace-ascii": "",
     "upload-file": "T",
     "url": "",
     "url-query": "",
