@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import io
+import json
 import socket
 import ssl
 import sys
@@ -302,6 +303,28 @@ def test_tls_interception(run: Check, monkeypatch: pytest.MonkeyPatch, tmp_path:
     assert "REQUESTS_CA_BUNDLE" in wrong.remedy
 
 
+def test_ca_certificates_that_are_not_there(
+    run: Check,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+    simulator: ThingspaceSimulator,
+) -> None:
+    for name in ("REQUESTS_CA_BUNDLE", "SSL_CERT_FILE"):
+        monkeypatch.setenv(name, "/no/such/file")
+    monkeypatch.setenv("THINGSPACE_BASE_URL", simulator.url.replace("http:", "https:"))
+    wrong = run().wrong
+    assert wrong.step == "tls"
+    assert "CA certificates" in wrong.what
+    assert "REQUESTS_CA_BUNDLE" in wrong.remedy
+    assert main(["check", "--json"]) == 1
+    found = json.loads(capsys.readouterr().out)
+    assert [(finding["verdict"], finding["step"]) for finding in found] == [
+        ("ok", "settings"),
+        ("ok", "route"),
+        ("wrong", "tls"),
+    ]
+
+
 def test_something_that_does_not_speak_tls(
     run: Check, monkeypatch: pytest.MonkeyPatch, simulator: ThingspaceSimulator
 ) -> None:
@@ -347,6 +370,33 @@ def test_a_proxy_setting_that_is_no_url(
     monkeypatch.setenv("HTTPS_PROXY", proxy)
     monkeypatch.setenv("THINGSPACE_BASE_URL", "https://thingspace.example")
     wrong = run().wrong
+    assert wrong.step == "proxy"
+    assert "HTTPS_PROXY" in wrong.what
+
+
+@pytest.mark.parametrize("proxy", ["http://user:{0}/x@127.0.0.1:9", "foo://user:{0}@127.0.0.1:9"])
+def test_a_proxy_setting_that_the_library_cannot_use_has_the_same_remedy_in_each_command(
+    client: clients.Client,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+    proxy: str,
+) -> None:
+    monkeypatch.setenv("HTTPS_PROXY", proxy.format(PROXY_PASSWORD))
+    monkeypatch.setenv("THINGSPACE_BASE_URL", "https://thingspace.example")
+    assert main(["token", "--no-store"]) == 1
+    what, remedy = capsys.readouterr().err.splitlines()
+    assert "HTTPS_PROXY" in what
+    assert PROXY_PASSWORD not in what
+    assert remedy.strip().startswith("correct it: it is like http://host:port")
+
+
+def test_a_proxy_whose_scheme_the_library_does_not_know_is_found(
+    run: Check, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with listening(lambda connection: None) as port:
+        monkeypatch.setenv("HTTPS_PROXY", f"foo://user:{PROXY_PASSWORD}@127.0.0.1:{port}")
+        monkeypatch.setenv("THINGSPACE_BASE_URL", "https://thingspace.example")
+        wrong = run().wrong
     assert wrong.step == "proxy"
     assert "HTTPS_PROXY" in wrong.what
 
@@ -543,6 +593,7 @@ def test_a_wrong_password_costs_one_login(
     wrong = run("--yes").wrong
     assert wrong.step == "session"
     assert "the user name or the password is wrong" in wrong.remedy
+    assert "thingspace-auth clear" not in f"{wrong.what} {wrong.remedy}"
     assert simulator.failed_logins == 1
 
 

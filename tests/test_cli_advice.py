@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import ssl
+
 import pytest
 
 pytest.importorskip("click")
@@ -97,7 +99,10 @@ def test_the_command_that_clears_is_named_if_a_stored_count_allows_no_login(
     [
         ("certificate verify failed: certificate has expired", "tls", "clock"),
         ("[SSL: CERTIFICATE_VERIFY_FAILED]", "tls", "REQUESTS_CA_BUNDLE"),
+        ("[X509: NO_CERTIFICATE_OR_CRL_FOUND]", "tls", "REQUESTS_CA_BUNDLE"),
         ("ProxyError", "proxy", "HTTPS_PROXY"),
+        ("InvalidProxyURL: Please check proxy URL", "proxy", "http://host:port"),
+        ("PermissionError(13, 'Permission denied')", "token", "firewall"),
         ("NameResolutionError: failed to resolve", "route", "THINGSPACE_BASE_URL"),
         ("[Errno -2] Name or service not known", "route", "THINGSPACE_BASE_URL"),
         ("[Errno 11001] getaddrinfo failed", "route", "THINGSPACE_BASE_URL"),
@@ -114,6 +119,30 @@ def test_each_way_to_get_no_answer_has_its_advice(text: str, step: str, told: st
     assert advice.step == step
     assert told in advice.remedy
     assert "(OSError)" in advice.what
+
+
+@pytest.mark.parametrize(
+    ("error", "step", "told"),
+    [
+        (OSError("Could not find a suitable TLS CA certificate bundle"), "tls", "SSL_CERT_FILE"),
+        (ssl.SSLError("[X509] PEM lib (_ssl.c:4149)"), "tls", "SSL_CERT_FILE"),
+        (FileNotFoundError(2, "No such file or directory"), "tls", "SSL_CERT_FILE"),
+        (PermissionError(13, "Permission denied"), "tls", "SSL_CERT_FILE"),
+        (FileNotFoundError(2, "No such file or directory", "other"), "", ""),
+        (OSError(28, "No space left on device"), "", ""),
+        (ValueError("Unknown scheme for proxy URL URL('foo://hush')"), "proxy", "http://host:port"),
+        (ImportError("Using SOCKS proxy, but 'socksio' is not installed"), "proxy", "socksio"),
+    ],
+    ids=repr,
+)
+def test_settings_that_a_library_cannot_use_have_their_advice(
+    error: Exception, step: str, told: str
+) -> None:
+    advice = advice_on(error)
+    assert advice.step == step
+    assert told in advice.remedy
+    assert bool(told) == bool(advice.remedy)
+    assert "hush" not in advice.what
 
 
 @pytest.mark.parametrize(

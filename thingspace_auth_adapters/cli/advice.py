@@ -62,9 +62,23 @@ def advice_on(error: Exception) -> Advice:
     for kind, advise in _ADVISERS:
         if isinstance(error, kind):
             return advise(error)
-    if type(error).__module__.partition(".")[0] in _LIBRARIES:
+    if _is_of_library(error):
         return advice_on_no_answer(error)
     return Advice("", str(error) or type(error).__name__, getattr(error, "remedy", ""))
+
+
+def _is_of_library(error: Exception) -> bool:
+    """Whether an HTTP library raised it, perhaps while it read its settings."""
+    if type(error).__module__.partition(".")[0] in _LIBRARIES:
+        return True
+    # Settings that it cannot use make it raise Python's own errors. Those of other files name them.
+    return getattr(error, "filename", None) is None and any(
+        sign in _named(error) for sign in (*_UNREADABLE_CERTIFICATES, *_UNUSABLE_PROXY)
+    )
+
+
+def _named(error: Exception) -> str:
+    return f"{type(error).__name__} {error}"
 
 
 class _Symptom(NamedTuple):
@@ -85,6 +99,26 @@ class _Symptom(NamedTuple):
     may_have_been_sent: bool = False
 
 
+_UNREADABLE_CERTIFICATES = (
+    "CA certificate bundle",
+    "X509",
+    "PEM lib",
+    "FileNotFoundError [",
+    "PermissionError [",
+    "IsADirectoryError [",
+    "NotADirectoryError [",
+)
+_UNUSABLE_PROXY = (
+    "InvalidURL",
+    "InvalidProxyURL",
+    "InvalidSchema",
+    "Unknown scheme for proxy",
+    "Using SOCKS proxy",
+)
+_CERTIFICATES_REMEDY = (
+    "put the path of the company's CA certificates into REQUESTS_CA_BUNDLE (requests) or"
+    " SSL_CERT_FILE (httpx), or update certifi; do not switch verification off"
+)
 _FIREWALL_REMEDY = "try again; if it stays so, look for a firewall or a proxy on the way"
 
 _SYMPTOMS = (
@@ -99,8 +133,20 @@ _SYMPTOMS = (
         "tls",
         "the server's certificate could not be verified: something on the way opens TLS"
         " connections (a company proxy, a virus scanner), or the CA certificates are too old",
-        "put the path of the company's CA certificates into REQUESTS_CA_BUNDLE (requests) or"
-        " SSL_CERT_FILE (httpx), or update certifi; do not switch verification off",
+        _CERTIFICATES_REMEDY,
+    ),
+    _Symptom(
+        _UNREADABLE_CERTIFICATES,
+        "tls",
+        "the CA certificates that the environment names cannot be read",
+        _CERTIFICATES_REMEDY,
+    ),
+    _Symptom(
+        _UNUSABLE_PROXY,
+        "proxy",
+        "HTTPS_PROXY (or ALL_PROXY) holds no URL that the HTTP library can use",
+        "correct it: it is like http://host:port; socks5:// needs PySocks (requests) or socksio"
+        " (httpx)",
     ),
     _Symptom(
         ("Proxy",),
@@ -152,10 +198,9 @@ _SYMPTOMS = (
 
 def advice_on_no_answer(error: Exception) -> Advice:
     """What the HTTP library's error says of a call that brought no answer."""
-    name = type(error).__name__
-    text = f"{name} {error}"
+    text = _named(error)
     symptom = next(one for one in _SYMPTOMS if any(sign in text for sign in one.signs))
-    what = f"{symptom.what} ({name})"
+    what = f"{symptom.what} ({type(error).__name__})"
     if not str(error).startswith("the login"):
         return Advice(symptom.step, what, symptom.remedy)
     remedy = UNKNOWN_LOGIN_REMEDY if symptom.may_have_been_sent else symptom.remedy

@@ -57,8 +57,13 @@ def findings(auth: Any, objection: Objection) -> Iterator[Finding]:
     """
     route = _route_finding(auth._settings.base_url)
     yield route
-    if route.verdict is not Verdict.WRONG:
+    if route.verdict is Verdict.WRONG:
+        return
+    try:
         yield from _token_findings(auth, objection)
+    # What an HTTP library raises for settings that it cannot use may be anything.
+    except Exception as error:
+        yield _wrong(error, "token")
 
 
 def _wrong(error: Exception, step: str) -> Finding:
