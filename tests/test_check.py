@@ -227,6 +227,20 @@ def test_a_bad_setting_is_named(run: Check, monkeypatch: pytest.MonkeyPatch) -> 
     assert "https" in wrong.what
 
 
+@pytest.mark.parametrize("line", [None, "no assignment"])
+def test_a_bad_env_file_is_told_as_json_too(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path, line: str | None
+) -> None:
+    file = tmp_path / "thingspace.env"
+    if line is not None:
+        file.write_text(line)
+        file.chmod(0o600)
+    assert main(["check", "--json", "--env-file", str(file)]) == 1
+    (finding,) = json.loads(capsys.readouterr().out)
+    assert (finding["verdict"], finding["step"]) == ("wrong", "settings")
+    assert str(file) in finding["what"]
+
+
 def test_a_wrong_secret(run: Check, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("THINGSPACE_OAUTH_OAUTH_CLIENT_SECRET", "wrong")
     wrong = run().wrong

@@ -246,6 +246,31 @@ def test_half_an_account_is_an_error_that_names_the_other_half(
     assert "VZ_M2M_PASSWORD" in line
 
 
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("VZ_M2M_TOKEN_VZ_M2M_TOKEN", "two words"),
+        ("VZ_M2M_USERNAME", "two\nlines"),
+        ("VZ_M2M_PASSWORD", "two\nlines"),
+        ("VZ_M2M_PASSWORD", "no UTF-8: \udcff"),
+    ],
+)
+def test_what_cannot_be_sent_is_named_by_its_variable_and_not_shown(
+    capsys: pytest.CaptureFixture[str],
+    simulator: ThingspaceSimulator,
+    account: None,
+    monkeypatch: pytest.MonkeyPatch,
+    name: str,
+    value: str,
+) -> None:
+    monkeypatch.setattr(os, "environ", {**os.environ, name: value})
+    ran = run(capsys, "headers", "--no-store")
+    assert ran.status == 1
+    assert ran.complaint.startswith(f"thingspace-auth: {name} ")
+    assert not any(word in ran.err for word in ("strip()", "two", "UTF-8:"))
+    assert ran.remedy == "correct the variable"
+
+
 def test_scopes_are_asked_for(
     capsys: pytest.CaptureFixture[str], simulator: ThingspaceSimulator
 ) -> None:
@@ -526,6 +551,23 @@ def test_an_env_file_that_is_not_there_is_an_error_in_one_line(
     assert "none" in line
 
 
+def test_an_env_file_without_a_name_is_not_passed_over(
+    capsys: pytest.CaptureFixture[str], simulator: ThingspaceSimulator
+) -> None:
+    _, err = output_of(capsys, "token", "--no-store", "--env-file", "", status=1)
+    assert "'' cannot be read" in err
+    assert simulator.requests == []
+
+
+@pytest.mark.parametrize("scope", ["", " "])
+def test_an_empty_scope_is_not_taken_for_all_of_them(
+    capsys: pytest.CaptureFixture[str], simulator: ThingspaceSimulator, scope: str
+) -> None:
+    _, err = output_of(capsys, "token", "--no-store", "--scope", scope, status=2)
+    assert "--scope must be a scope" in err
+    assert simulator.requests == []
+
+
 def test_a_clock_skew_that_is_no_number_is_named(
     capsys: pytest.CaptureFixture[str],
     simulator: ThingspaceSimulator,
@@ -622,6 +664,16 @@ def test_a_usage_error_has_status_2_and_does_not_echo_what_was_typed(
 
 
 @pytest.mark.parametrize(
+    "arguments", [["--env-file"], ["--no-such"], ["--json=x"], ["--scope", ""], ["argument"]]
+)
+def test_a_usage_error_points_to_the_help_of_its_command(
+    capsys: pytest.CaptureFixture[str], arguments: list[str]
+) -> None:
+    _, err = output_of(capsys, "token", *arguments, status=2)
+    assert err.splitlines()[1].strip() == "thingspace-auth token --help says what it takes"
+
+
+@pytest.mark.parametrize(
     "command", ["token", "headers", "check", "revoke", "clear", "status", "curl"]
 )
 def test_help_names_the_variables(capsys: pytest.CaptureFixture[str], command: str) -> None:
@@ -678,6 +730,20 @@ def test_a_reader_who_is_gone_sees_no_traceback_of_the_process() -> None:
             command, stdout=pipe, stderr=subprocess.PIPE, check=False, timeout=60
         )
     assert (finished.returncode, finished.stderr) == (1, b"")
+
+
+def test_a_closed_standard_output_is_a_failure_before_anything_is_done(
+    capsys: pytest.CaptureFixture[str],
+    simulator: ThingspaceSimulator,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    with monkeypatch.context() as patch:
+        # What Python makes of >&- in a shell.
+        patch.setattr(sys, "stdout", None)
+        assert main(["revoke"]) == 1
+    told, _ = capsys.readouterr().err.splitlines()
+    assert told == "thingspace-auth: standard output is closed"
+    assert simulator.requests == []
 
 
 def fail_with(error: BaseException) -> Any:

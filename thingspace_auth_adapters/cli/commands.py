@@ -64,8 +64,21 @@ Completion of commands and options, in bash (or zsh, or fish):
 """
 
 
+class _Command(click.Command):
+    """Says of each usage error that it is its own."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        try:
+            return super().parse_args(ctx, args)
+        except click.UsageError as error:
+            error.ctx = ctx
+            raise
+
+
 class _InOrder(click.Group):
     """Lists its commands in the order of their definition."""
+
+    command_class = _Command
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         return list(self.commands)
@@ -73,7 +86,8 @@ class _InOrder(click.Group):
 
 def _scopes(context: click.Context, option: click.Parameter, scopes: Sequence[str]) -> list[str]:
     words = [word for text in scopes for word in text.split()]
-    if not all(re.fullmatch(_SCOPE, word) for word in words):
+    is_empty = not all(text.split() for text in scopes)
+    if is_empty or not all(re.fullmatch(_SCOPE, word) for word in words):
         raise click.BadParameter("must be a scope, for example ts.mec.fullaccess")
     return words
 
@@ -97,7 +111,14 @@ _no_store = click.option(
     is_flag=True,
     help="Neither use nor change the tokens that are kept for the next call.",
 )
-_json = click.option("--json", "as_json", is_flag=True, help="Print JSON, for programs.")
+
+
+_json = click.option(
+    "--json",
+    "as_json",
+    is_flag=True,
+    help="Print JSON, for programs. If the command fails, none is printed.",
+)
 
 
 def _port(context: click.Context, option: click.Parameter, text: str) -> int:
@@ -148,7 +169,7 @@ def demo() -> None:
 @_env_file
 @_scope
 @click.option("--yes", is_flag=True, help="Try the login to the M2M account without asking.")
-@_json
+@click.option("--json", "as_json", is_flag=True, help="Print JSON, for programs.")
 def check(env_file: str | None, scopes: Sequence[str], yes: bool, as_json: bool) -> None:
     """Try the credentials: what is wrong, and what to do.
 
@@ -170,8 +191,8 @@ def check(env_file: str | None, scopes: Sequence[str], yes: bool, as_json: bool)
 def _checked(
     env_file: str | None, scopes: Sequence[str], objection: Callable[[str], str | None]
 ) -> Iterator[Finding]:
-    environment = Environment.beside(env_file)
     try:
+        environment = Environment.beside(env_file)
         auth = authorizer(environment, scopes, None, environment.m2m_credentials())
     except (Problem, TypeError, ValueError) as error:
         remedy = getattr(error, "remedy", "correct it")
@@ -293,9 +314,9 @@ def curl(
     """Run curl with the headers that its URLs need.
 
     The headers appear in no process list. Each URL must be one that may get them. curl's -L,
-    --next and -K are refused, since curl would send the headers elsewhere; so is what reads
-    standard input, and what this command does not know. It does not read ~/.curlrc. If there is no
-    token, curl is not run. The exit status is curl's.
+    --next, -K and -k are refused, since others could get the headers; so is what reads standard
+    input, and what this command does not know. It does not read ~/.curlrc. If there is no token,
+    curl is not run. The exit status is curl's.
 
     Options of this command come before curl's arguments.
     """

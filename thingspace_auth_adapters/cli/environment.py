@@ -12,8 +12,9 @@ from collections.abc import Iterable, Mapping
 from shlex import quote
 from typing import IO
 
+from .._model.checks import identifier
 from .._model.credentials import ThingspaceOauthCredentials
-from .._model.m2m import VzM2mCredentials
+from .._model.m2m import VzM2mCredentials, session_token
 from .advice import Problem
 from .terminal import ask_for_secret, complain, is_interactive
 
@@ -56,7 +57,7 @@ class Environment:
             Problem: the file cannot be read, or holds something else than ``NAME=value`` lines;
                 the message names the line, never its content.
         """
-        return cls({**os.environ, **(read_env_file(path) if path else {})})
+        return cls({**os.environ, **(read_env_file(path) if path is not None else {})})
 
     @property
     def base_url(self) -> str:
@@ -85,16 +86,20 @@ class Environment:
         """The M2M account's, if there are any; a missing password is asked for.
 
         Raises:
-            Problem: one of the user name and the password is missing; the message names it.
+            Problem: one of the user name and the password is missing, or a variable cannot be
+                sent; the message names it.
         """
-        token = self.get(SESSION_TOKEN)
-        if self.get(USERNAME) is None and self.get(PASSWORD) is None:
-            return VzM2mCredentials(None, None, vz_m2m_token=token) if token else None
-        return VzM2mCredentials(
-            self._required(USERNAME),
-            self._secret(PASSWORD, f"Password of the M2M (UWS) user in {USERNAME}"),
-            vz_m2m_token=token,
-        )
+        try:
+            token = session_token(self.get(SESSION_TOKEN), SESSION_TOKEN)
+            if self.get(USERNAME) is None and self.get(PASSWORD) is None:
+                return VzM2mCredentials(None, None, vz_m2m_token=token) if token else None
+            username = identifier(USERNAME, self._required(USERNAME))
+            question = f"Password of the M2M (UWS) user in {USERNAME}"
+            password = identifier(PASSWORD, self._secret(PASSWORD, question))
+        except ValueError as error:
+            # Behind the colon is what a Python program would do.
+            raise Problem(str(error).partition(":")[0], "correct the variable") from None
+        return VzM2mCredentials(username, password, vz_m2m_token=token)
 
     def get(self, name: str) -> str | None:
         """The value of a variable, ``None`` if it is missing or empty."""

@@ -21,6 +21,9 @@ _INTERRUPTED = 130
 def run(arguments: Sequence[str] | None) -> int:
     """Run a command; the result is the exit status."""
     _survive_any_encoding()
+    if not sys.stdout:
+        complain("standard output is closed", "redirect it, to /dev/null for example")
+        return _FAILURE
     try:
         with _warnings_shown():
             return _status_of(arguments)
