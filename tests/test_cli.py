@@ -305,6 +305,77 @@ def test_revoke_without_the_store_leaves_the_store_alone(
 
 
 @needs_store
+def test_revoke_without_the_store_says_how_the_next_command_gets_another_token(
+    capsys: pytest.CaptureFixture[str], simulator: ThingspaceSimulator
+) -> None:
+    assert "--fresh" in output_of(capsys, "revoke", "--no-store")[0]
+    assert "--fresh" not in output_of(capsys, "revoke")[0]
+
+
+@needs_store
+@pytest.mark.parametrize("command", ["token", "headers"])
+def test_fresh_gets_another_token_than_the_rejected_one_that_is_kept(
+    capsys: pytest.CaptureFixture[str], simulator: ThingspaceSimulator, command: str
+) -> None:
+    first, _ = output_of(capsys, command)
+    simulator.revoke()
+    assert output_of(capsys, command)[0] == first
+    second, err = output_of(capsys, command, "--fresh")
+    rejected, other = simulator.issued_tokens
+    assert (second, err) == (first.replace(rejected, other), "")
+    assert output_of(capsys, command)[0] == second
+
+
+@needs_store
+def test_fresh_opens_another_session_than_the_ended_one_that_is_kept(
+    capsys: pytest.CaptureFixture[str], simulator: ThingspaceSimulator, account: None
+) -> None:
+    output_of(capsys, "headers")
+    simulator.end_sessions()
+    fresh, _ = output_of(capsys, "headers", "--fresh")
+    assert fresh.splitlines()[1] == f"VZ-M2M-Token: {simulator.issued_sessions[1]}"
+    assert output_of(capsys, "headers")[0] == fresh
+    assert len(simulator.login_requests) == 2
+
+
+@needs_store
+def test_fresh_does_not_allow_a_login_after_a_refused_one(
+    capsys: pytest.CaptureFixture[str], simulator: ThingspaceSimulator, account: None
+) -> None:
+    simulator.fail("login", 400, body={"errorCode": "REQUEST_FAILED.Login", "errorMessage": "No"})
+    output_of(capsys, "headers", status=1)
+    login_guard.forget_all()
+    output_of(capsys, "headers", "--fresh", status=1)
+    assert len(simulator.login_requests) == 1
+
+
+def test_fresh_without_a_store_gets_what_there_is(
+    capsys: pytest.CaptureFixture[str],
+    simulator: ThingspaceSimulator,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("VZ_M2M_TOKEN_VZ_M2M_TOKEN", "given-session")
+    out, err = output_of(capsys, "headers", "--fresh", "--no-store")
+    assert out.splitlines()[1] == "VZ-M2M-Token: given-session"
+    assert err == ""
+
+
+@needs_store
+@pytest.mark.skipif(os.name != "posix", reason="a path through a file is missing elsewhere")
+def test_fresh_goes_on_without_a_store_that_cannot_be_reached(
+    capsys: pytest.CaptureFixture[str],
+    simulator: ThingspaceSimulator,
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+) -> None:
+    (tmp_path / "file").touch()
+    monkeypatch.setenv("THINGSPACE_AUTH_STORE", str(tmp_path / "file" / "store"))
+    out, err = output_of(capsys, "token", "--fresh")
+    assert out == simulator.issued_tokens[0] + "\n"
+    assert "warning: " in err
+
+
+@needs_store
 def test_revoke_that_fails_forgets_nothing(
     capsys: pytest.CaptureFixture[str], simulator: ThingspaceSimulator
 ) -> None:

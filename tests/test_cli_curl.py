@@ -114,6 +114,23 @@ def test_its_exit_status_is_curls(
 
 
 @needs_curl
+def test_fresh_sends_other_tokens_than_the_rejected_ones_that_are_kept(
+    capfd: pytest.CaptureFixture[str], simulator: ThingspaceSimulator
+) -> None:
+    pytest.importorskip("filelock")
+    url = f"{simulator.url}/api/m2m/v1/devices"
+    statuses = []
+    for arguments in ([], [], ["--fresh"], []):
+        run(capfd, "curl", *arguments, "-sS", url)
+        statuses.append(simulator.api_requests[-1].status)
+        if len(statuses) == 1:
+            simulator.revoke()
+            simulator.end_sessions()
+    assert statuses == [200, 401, 200, 200]
+    assert len(simulator.login_requests) == 2
+
+
+@needs_curl
 def test_a_curlrc_that_follows_redirects_is_not_read(
     capfd: pytest.CaptureFixture[str],
     simulator: ThingspaceSimulator,

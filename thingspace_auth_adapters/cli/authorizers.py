@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 from .._model.credentials import ThingspaceOauthCredentials
 from .._model.m2m import VzM2mCredentials
+from ..stores.token_store import StoreUnavailable
 from .advice import Problem
 from .clients import Client, installed
 from .environment import Environment
@@ -68,6 +70,17 @@ def store_of(environment: Environment) -> FileTokenStore:
     from ..stores import FileTokenStore
 
     return FileTokenStore(environment.store_path)
+
+
+def reject_kept(auth: Any) -> None:
+    """Have the auth object get other tokens than those that it, or its store, has now."""
+    for lifecycle in filter(None, (auth._bearers, auth._sessions)):
+        kept = [lifecycle.current]
+        # Whoever gets the tokens is warned of that.
+        with suppress(StoreUnavailable):
+            kept.append(auth._run_for_user(lifecycle.stored(), "", ""))
+        for token in filter(None, kept):
+            lifecycle.reject(token.header)
 
 
 def forget_stored(auth: Any) -> None:

@@ -20,7 +20,7 @@ from . import demo as demos
 from . import simulate as simulation
 from . import status as statuses
 from .advice import Problem, advice_on_login
-from .authorizers import authorizer, forget_stored, store_if_wanted, store_of
+from .authorizers import authorizer, forget_stored, reject_kept, store_if_wanted, store_of
 from .check import Finding, Verdict, findings
 from .environment import Environment
 from .terminal import ask_for_consent, is_interactive, tell, tell_entry, tell_json
@@ -110,6 +110,11 @@ _no_store = click.option(
     "--no-store",
     is_flag=True,
     help="Neither use nor change the tokens that are kept for the next call.",
+)
+_fresh = click.option(
+    "--fresh",
+    is_flag=True,
+    help="Get other tokens than those that are kept: for when ThingSpace rejects them.",
 )
 
 
@@ -227,8 +232,11 @@ def _ask(username: str) -> str | None:
 @_env_file
 @_scope
 @_no_store
+@_fresh
 @_json
-def token(env_file: str | None, scopes: Sequence[str], no_store: bool, as_json: bool) -> None:
+def token(
+    env_file: str | None, scopes: Sequence[str], no_store: bool, fresh: bool, as_json: bool
+) -> None:
     """Print a valid access token.
 
     And nothing else. It is kept for the next call, so that a loop in a shell asks ThingSpace once
@@ -236,6 +244,8 @@ def token(env_file: str | None, scopes: Sequence[str], no_store: bool, as_json: 
     """
     environment = Environment.beside(env_file)
     auth = authorizer(environment, scopes, store_if_wanted(environment, no_store))
+    if fresh:
+        reject_kept(auth)
     (header,) = auth.headers(environment.base_url).values()
     if not as_json:
         tell(header.partition(" ")[2])
@@ -255,8 +265,11 @@ def token(env_file: str | None, scopes: Sequence[str], no_store: bool, as_json: 
 @_env_file
 @_scope
 @_no_store
+@_fresh
 @_json
-def headers(env_file: str | None, scopes: Sequence[str], no_store: bool, as_json: bool) -> None:
+def headers(
+    env_file: str | None, scopes: Sequence[str], no_store: bool, fresh: bool, as_json: bool
+) -> None:
     """Print the headers of a request, for curl -H @-.
 
     One a line, as in: thingspace-auth headers | curl -H @- URL. Without M2M credentials it is the
@@ -266,6 +279,8 @@ def headers(env_file: str | None, scopes: Sequence[str], no_store: bool, as_json
     environment = Environment.beside(env_file)
     store = store_if_wanted(environment, no_store)
     auth = authorizer(environment, scopes, store, environment.m2m_credentials())
+    if fresh:
+        reject_kept(auth)
     with _login_explained(env_file, store is not None):
         found = auth.headers(environment.base_url)
     if as_json:
@@ -302,6 +317,7 @@ def _clear_command(env_file: str | None) -> str:
 @_env_file
 @_scope
 @_no_store
+@_fresh
 @click.argument("arguments", metavar="CURL-ARGUMENTS...", nargs=-1, type=click.UNPROCESSED)
 @click.pass_context
 def curl(
@@ -309,6 +325,7 @@ def curl(
     env_file: str | None,
     scopes: Sequence[str],
     no_store: bool,
+    fresh: bool,
     arguments: Sequence[str],
 ) -> None:
     """Run curl with the headers that its URLs need.
@@ -318,11 +335,15 @@ def curl(
     input, and what this command does not know. It does not read ~/.curlrc. If there is no token,
     curl is not run. The exit status is curl's.
 
+    Tokens that ThingSpace rejects are not renewed: --fresh gets others.
+
     Options of this command come before curl's arguments.
     """
     environment = Environment.beside(env_file)
     store = store_if_wanted(environment, no_store)
     auth = authorizer(environment, scopes, store, environment.m2m_credentials())
+    if fresh:
+        reject_kept(auth)
     with _login_explained(env_file, store is not None):
         context.exit(curls.run_curl(auth, arguments))
 
@@ -374,7 +395,7 @@ def revoke(env_file: str | None, scopes: Sequence[str], no_store: bool) -> None:
     """Make the current access token worthless.
 
     Revokes it at ThingSpace: every program that uses the same key needs another then. It is also
-    forgotten where it was kept.
+    forgotten where it was kept, but not with --no-store.
     """
     environment = Environment.beside(env_file)
     auth = authorizer(environment, scopes, store_if_wanted(environment, no_store))
@@ -383,6 +404,8 @@ def revoke(env_file: str | None, scopes: Sequence[str], no_store: bool) -> None:
     auth.revoke_token()
     forget_stored(auth)
     tell("the access token was revoked, for every program that uses the same key")
+    if no_store:
+        tell("the store was left as it is: if it has the token, call the next command with --fresh")
 
 
 @thingspace_auth.command()
