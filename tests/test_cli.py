@@ -483,7 +483,7 @@ def test_a_refused_login_is_told_in_one_line_and_how_a_shell_goes_on_in_another(
         assert ran.status == 1
         assert re.fullmatch(
             r"thingspace-auth: the login was refused at 2[-0-9]+ [:0-9]+ UTC \(status \d+\):"
-            r" [^.]*\.[^.]*\.[^.]*\. No login is tried again\.",
+            r" [^.]*\.[^.]*\.[^;]*; no login is tried now",
             ran.complaint,
         )
         assert ran.remedy.endswith(f"run thingspace-auth clear --env-file '{file}'")

@@ -58,12 +58,14 @@ class M2mLoginError(ThingspaceAuthError):
         error_code (str | None): the platform's ``errorCode``.
         error_message (str | None): its ``errorMessage``.
         refused_at (float | None): unix timestamp of the refusal; ``None`` if there was none.
+        summary (str | None): the message without how to go on; ``None`` if it does not say that.
     """
 
     status_code: int | None = None
     error_code: str | None = None
     error_message: str | None = None
     refused_at: float | None = None
+    summary: str | None = None
 
 
 class InsecureStoreError(ThingspaceAuthError):

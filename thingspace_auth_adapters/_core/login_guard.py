@@ -22,11 +22,6 @@ from .single_flight import SingleFlight
 MOST_UNKNOWNS_IN_AN_HOUR = 2
 MOST_UNKNOWNS = 4
 
-NOT_TRIED = " No login is tried "
-"""What follows this in a message holds for as long as the count is kept."""
-REMEMBERED = " This is remembered in "
-"""What follows this in a message tells a script how to go on."""
-
 _HOUR = 3600.0
 
 
@@ -86,15 +81,14 @@ class LoginCount(NamedTuple):
             return None
         when = "again" if math.isinf(until) else f"until {_moment(until)}"
         end = (
-            f".{NOT_TRIED}{when}.{REMEMBERED}{remembered}, and protects the account: {_PROTECTS}."
-            f" {remedy}"
+            f" No login is tried {when}. This is remembered in {remembered}, and protects the"
+            f" account: {_PROTECTS}. {remedy}"
         )
         if self.refusal is not None:
             return _refused(self.refusal, end)
-        return M2mLoginError(
-            f"{self.unknowns} logins in a row had no readable outcome, the last one at"
-            f" {_moment(self.unknown_at)}{end}"
-        )
+        last = _moment(self.unknown_at)
+        summary = f"{self.unknowns} logins in a row had no readable outcome, the last one at {last}"
+        return M2mLoginError(f"{summary}.{end}", summary=summary)
 
     def to_fields(self) -> dict[str, Any]:
         """Ready for ``json.dumps``."""
@@ -152,8 +146,10 @@ def _refused(refusal: Refusal, end: str) -> M2mLoginError:
     texts = (refusal.error_code, (refusal.error_message or "").rstrip("."))
     details = [text for text in texts if text]
     when = f"the login was refused at {_moment(refusal.refused_at)} (status {refusal.status_code})"
+    summary = ": ".join([when, *details])
     return M2mLoginError(
-        f"{': '.join([when, *details])}{end}",
+        f"{summary}.{end}",
+        summary=summary,
         status_code=refusal.status_code,
         error_code=refusal.error_code,
         error_message=refusal.error_message,

@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 from typing import Any, Callable, NamedTuple
 
-from .._core.login_guard import NOT_TRIED, REMEMBERED
 from .._wire.m2m_session import LoginOutcome
 from .._wire.messages import is_transient
 from ..errors import (
@@ -272,8 +271,10 @@ def advice_on_login(error: M2mLoginError, clear: str = "") -> Advice:
         error: why there is no session; its message tells a script how to go on, not a shell.
         clear: the command that allows another login; empty if no store remembers this one.
     """
-    what = str(error).partition(REMEMBERED if clear else NOT_TRIED)[0]
-    return Advice("session", what, _login_remedy(error, clear))
+    what = error.summary or str(error)
+    return Advice(
+        "session", f"{what}; no login is tried now" if clear else what, _login_remedy(error, clear)
+    )
 
 
 def _login_remedy(error: M2mLoginError, clear: str) -> str:
