@@ -28,6 +28,7 @@ from .virtual import (
     LOGIN_PATH,
     SESSION_EXPIRED,
     Answer,
+    Call,
     Platform,
     VirtualClock,
     login_refusal,
@@ -618,6 +619,24 @@ def test_calls_where_both_tokens_were_ended_elsewhere(
     platform.api = [refusal(), session_refusal()]
     assert kind.get(auth, API, platform).status == 200
     assert platform.trail == ["api", "token", "api", "login", "api"]
+
+
+def test_bearer_that_was_forgotten_during_the_login_is_sent_as_it_was(
+    kind: Kind, platform: Platform, auth: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    kind.get(auth, API, platform)
+    handle = platform.handle
+
+    def forget_and_handle(call: Call) -> Answer:
+        if call.path.endswith(LOGIN_PATH):
+            auth.oauth_token = None
+        return handle(call)
+
+    monkeypatch.setattr(platform, "handle", forget_and_handle)
+    platform.api = [session_refusal()]
+    assert kind.get(auth, API, platform).status == 200
+    assert platform.sessions == ["session-1", "session-1", "session-2"]
+    assert platform.bearers == ["token-1"] * 3
 
 
 def test_calls_where_both_tokens_are_known_to_be_over(
