@@ -17,6 +17,12 @@ settings.register_profile("tests", deadline=None, derandomize=bool(os.environ.ge
 settings.load_profile("tests")
 
 
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_auto_num_workers() -> int:
+    """One worker more than there are cores, for some tests wait."""
+    return (os.cpu_count() or 1) + 1
+
+
 @pytest.fixture
 def clock(monkeypatch: pytest.MonkeyPatch) -> VirtualClock:
     """Virtual time for every ThingspaceAuth that the test makes."""
@@ -51,15 +57,19 @@ def platform() -> Platform:
     return Platform()
 
 
-@pytest.fixture(
-    params=kinds.params(kinds.INSTALLED, lambda kind: (kind.is_requests, kind.is_async))
+# On trio only tests of event loops run in each environment.
+EACH_KIND = kinds.params(
+    kinds.INSTALLED, lambda kind: (kind.is_requests, kind.is_async), once="trio"
 )
+
+
+@pytest.fixture(params=EACH_KIND)
 def kind(request: pytest.FixtureRequest) -> Kind:
     """Each client kind that is installed."""
     return request.param  # type: ignore[no-any-return]
 
 
-@pytest.fixture(params=kinds.params(kinds.HTTPX_KINDS, lambda kind: kind.is_async))
+@pytest.fixture(params=kinds.params(kinds.HTTPX_KINDS, lambda kind: kind.is_async, once="trio"))
 def httpx_kind(request: pytest.FixtureRequest) -> Kind:
     return request.param  # type: ignore[no-any-return]
 

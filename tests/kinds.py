@@ -235,13 +235,21 @@ SYNC_KINDS = [kind for kind in INSTALLED if not kind.is_async]
 ADAPTER_KINDS = list({kind.is_requests: kind for kind in reversed(SYNC_KINDS)}.values())
 
 
-def params(kinds: list[Kind], trait: Callable[[Kind], Any]) -> list[Any]:
-    """A fixture's parameters; a kind whose trait an earlier one has is marked as its twin."""
+def params(kinds: list[Kind], trait: Callable[[Kind], Any], once: str | None = None) -> list[Any]:
+    """A fixture's parameters; a kind whose trait an earlier one has is marked as its twin.
+
+    Args:
+        kinds: the parameters.
+        trait: what of a kind decides which lines it runs.
+        once: the event loop that one environment runs.
+    """
     traits = [trait(kind) for kind in kinds]
-    return [
-        pytest.param(kind, id=kind.name, marks=TWIN if traits[number] in traits[:number] else ())
-        for number, kind in enumerate(kinds)
-    ]
+    found = []
+    for number, kind in enumerate(kinds):
+        marks = [TWIN] if traits[number] in traits[:number] else []
+        marks += [pytest.mark.once] if once and kind.backend == once else []
+        found.append(pytest.param(kind, id=kind.name, marks=marks))
+    return found
 
 
 def seen_requests(response: Any) -> Seen:
