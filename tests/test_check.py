@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import importlib
 import io
 import json
 import socket
@@ -319,12 +320,16 @@ def test_tls_interception(run: Check, monkeypatch: pytest.MonkeyPatch, tmp_path:
 
 def test_ca_certificates_that_are_not_there(
     run: Check,
+    client: clients.Client,
     capsys: pytest.CaptureFixture[str],
     monkeypatch: pytest.MonkeyPatch,
     simulator: ThingspaceSimulator,
 ) -> None:
     for name in ("REQUESTS_CA_BUNDLE", "SSL_CERT_FILE"):
         monkeypatch.setenv(name, "/no/such/file")
+    with suppress(OSError):
+        if client.library == "httpx" and importlib.import_module("httpx").create_ssl_context():
+            pytest.skip("this httpx takes no notice of a file that is not there")
     monkeypatch.setenv("THINGSPACE_BASE_URL", simulator.url.replace("http:", "https:"))
     wrong = run().wrong
     assert wrong.step == "tls"
