@@ -537,10 +537,8 @@ class ThingspaceAuth(ABC):
         if rejection.credential is None or rejection.credential not in carried:
             return None
         _, value, lifecycle = carried[rejection.credential]
-        what, certainty = (
-            rejection.credential.value,
-            "certain" if rejection.is_certain else "suspected",
-        )
+        what = rejection.credential.value
+        certainty = "certain" if rejection.is_certain else "suspected"
         event = AuthEvent("rejected", what, status_code=status_code, reason=certainty)
         logger.info("the %s was rejected (%s)", what, certainty, extra={"auth_event": event})
         updates: list[Any] = []
