@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import io
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import NamedTuple
 
@@ -76,6 +78,15 @@ def add_account(simulator: ThingspaceSimulator, monkeypatch: pytest.MonkeyPatch)
     """Put the M2M account's user name and password into the environment."""
     monkeypatch.setenv("VZ_M2M_USERNAME", simulator.username)
     monkeypatch.setenv("VZ_M2M_PASSWORD", PASSWORD)
+
+
+@contextmanager
+def simulated(monkeypatch: pytest.MonkeyPatch) -> Iterator[ThingspaceSimulator]:
+    """A simulated ThingSpace, and key, secret and account for it in the environment."""
+    with ThingspaceSimulator(client_secret=SECRET, password=PASSWORD) as simulator:
+        point_to(simulator, monkeypatch)
+        add_account(simulator, monkeypatch)
+        yield simulator
 
 
 def run(capsys: pytest.CaptureFixture[str], *arguments: str) -> Ran:

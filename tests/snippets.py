@@ -6,6 +6,7 @@ import importlib.util
 import os
 import re
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -57,6 +58,21 @@ def executed(code: str) -> dict[str, Any]:
     names: dict[str, Any] = {"__name__": "documented"}
     exec(compile(code, "docs", "exec"), names)
     return names
+
+
+def at_home_in(directory: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Have the directories of the user be in this one."""
+    for name in ("HOME", "LOCALAPPDATA", "XDG_CACHE_HOME"):
+        monkeypatch.setenv(name, str(directory))
+
+
+@contextmanager
+def simulated(monkeypatch: pytest.MonkeyPatch) -> Iterator[ThingspaceSimulator]:
+    """A simulator to which the environment leads."""
+    with ThingspaceSimulator() as simulator:
+        for name, value in environment_of(simulator).items():
+            monkeypatch.setenv(name, value)
+        yield simulator
 
 
 def environment_of(simulator: ThingspaceSimulator, **changes: str) -> dict[str, str]:

@@ -21,7 +21,7 @@ from thingspace_auth_adapters.cli.advice import WrongUsage
 from thingspace_auth_adapters.cli.curl_options import BY_LETTER, FLAGS, WITH_VALUE
 from thingspace_auth_adapters.simulator import ThingspaceSimulator
 
-from .command_line import PASSWORD, SECRET, Ran, add_account, point_to, run, set_up
+from .command_line import SECRET, Ran, run, set_up, simulated
 
 HOST = "https://thingspace.verizon.com"
 DEVICES = f"{HOST}/api/m2m/v1/devices"
@@ -36,11 +36,8 @@ def _environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
 
 @pytest.fixture
 def simulator(monkeypatch: pytest.MonkeyPatch) -> Iterator[ThingspaceSimulator]:
-    """A simulated ThingSpace, and key, secret and account for it in the environment."""
-    with ThingspaceSimulator(client_secret=SECRET, password=PASSWORD) as simulated:
-        point_to(simulated, monkeypatch)
-        add_account(simulated, monkeypatch)
-        yield simulated
+    with simulated(monkeypatch) as simulator:
+        yield simulator
 
 
 class Curl:

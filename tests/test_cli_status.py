@@ -22,7 +22,7 @@ from thingspace_auth_adapters._core import login_guard
 from thingspace_auth_adapters.cli import status
 from thingspace_auth_adapters.simulator import ThingspaceSimulator
 
-from .command_line import ACCOUNT, PASSWORD, SECRET, add_account, point_to, run, set_up
+from .command_line import ACCOUNT, run, set_up, simulated
 
 
 @pytest.fixture(autouse=True)
@@ -32,11 +32,8 @@ def _environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
 
 @pytest.fixture
 def simulator(monkeypatch: pytest.MonkeyPatch) -> Iterator[ThingspaceSimulator]:
-    """A simulated ThingSpace, and key, secret and account for it in the environment."""
-    with ThingspaceSimulator(client_secret=SECRET, password=PASSWORD) as simulated:
-        point_to(simulated, monkeypatch)
-        add_account(simulated, monkeypatch)
-        yield simulated
+    with simulated(monkeypatch) as simulator:
+        yield simulator
 
 
 def shown(capsys: pytest.CaptureFixture[str]) -> dict[str, str]:

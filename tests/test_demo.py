@@ -23,7 +23,7 @@ from thingspace_auth_adapters.__main__ import main
 from thingspace_auth_adapters.cli import clients, demo, story
 from thingspace_auth_adapters.simulator import ThingspaceSimulator
 
-from .command_line import PASSWORD, PREFIX, SECRET, add_account, point_to, run, set_up
+from .command_line import PREFIX, run, set_up, simulated
 
 LIBRARIES = list({one.library: None for one in clients.CLIENTS if one.is_installed})
 # A screen takes a second or two.
@@ -41,11 +41,8 @@ def _environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
 
 @pytest.fixture
 def simulator(monkeypatch: pytest.MonkeyPatch) -> Iterator[ThingspaceSimulator]:
-    """A simulated ThingSpace, and key, secret and account for it in the environment."""
-    with ThingspaceSimulator(client_secret=SECRET, password=PASSWORD) as simulated:
-        point_to(simulated, monkeypatch)
-        add_account(simulated, monkeypatch)
-        yield simulated
+    with simulated(monkeypatch) as simulator:
+        yield simulator
 
 
 class Screen(NamedTuple):

@@ -19,7 +19,14 @@ from thingspace_auth_adapters._adapters import base
 from thingspace_auth_adapters._model.credentials import FIELDS
 from thingspace_auth_adapters.simulator import ThingspaceSimulator
 
-from .snippets import ROOT, environment_of, executed, python_blocks, skip_without_libraries_of
+from .snippets import (
+    ROOT,
+    at_home_in,
+    executed,
+    python_blocks,
+    simulated,
+    skip_without_libraries_of,
+)
 
 DOCS = ROOT / "docs"
 BLOCKS = [
@@ -45,8 +52,7 @@ status = requests.get(base_url + "/api/m2m/v1/devices", auth=auth, timeout=30).s
 @pytest.fixture(autouse=True)
 def directory_of_its_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    for name in ("HOME", "LOCALAPPDATA", "XDG_CACHE_HOME"):
-        monkeypatch.setenv(name, str(tmp_path))
+    at_home_in(tmp_path, monkeypatch)
 
 
 @pytest.fixture(autouse=True)
@@ -59,11 +65,8 @@ def logging_as_it_was() -> Iterator[None]:
 
 @pytest.fixture
 def simulator(monkeypatch: pytest.MonkeyPatch) -> Iterator[ThingspaceSimulator]:
-    """A simulator to which the environment leads."""
-    with ThingspaceSimulator() as running:
-        for name, value in environment_of(running).items():
-            monkeypatch.setenv(name, value)
-        yield running
+    with simulated(monkeypatch) as simulator:
+        yield simulator
 
 
 def text_of(page: str) -> str:

@@ -17,7 +17,7 @@ import pytest
 
 from thingspace_auth_adapters.simulator import ThingspaceSimulator
 
-from .snippets import ROOT, environment_of, skip_without_libraries_of
+from .snippets import ROOT, at_home_in, environment_of, skip_without_libraries_of
 from .test_pytest_plugin import options_that_load_the_plugin
 
 EXAMPLES = {
@@ -69,8 +69,7 @@ def simulator() -> Iterator[ThingspaceSimulator]:
 
 @pytest.fixture(autouse=True)
 def home_of_its_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in ("HOME", "LOCALAPPDATA", "XDG_CACHE_HOME"):
-        monkeypatch.setenv(name, str(tmp_path))
+    at_home_in(tmp_path, monkeypatch)
 
 
 def example(name: str) -> Path:

@@ -10,7 +10,14 @@ import pytest
 
 from thingspace_auth_adapters.simulator import ThingspaceSimulator
 
-from .snippets import ROOT, environment_of, executed, python_blocks, skip_without_libraries_of
+from .snippets import (
+    ROOT,
+    at_home_in,
+    executed,
+    python_blocks,
+    simulated,
+    skip_without_libraries_of,
+)
 
 README = ROOT / "README.md"
 BLOCKS = python_blocks(README)
@@ -20,17 +27,13 @@ BEFORE_AND_AFTER = [block for block in BLOCKS if "def show_device" in block]
 
 @pytest.fixture(autouse=True)
 def home_of_its_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in ("HOME", "LOCALAPPDATA", "XDG_CACHE_HOME"):
-        monkeypatch.setenv(name, str(tmp_path))
+    at_home_in(tmp_path, monkeypatch)
 
 
 @pytest.fixture
 def simulator(monkeypatch: pytest.MonkeyPatch) -> Iterator[ThingspaceSimulator]:
-    """A simulator to which the environment leads."""
-    with ThingspaceSimulator() as running:
-        for name, value in environment_of(running).items():
-            monkeypatch.setenv(name, value)
-        yield running
+    with simulated(monkeypatch) as simulator:
+        yield simulator
 
 
 def test_it_is_short() -> None:
