@@ -396,10 +396,10 @@ class ThingspaceAuth(ABC):
                 return response
             again = None if body is None else self._again(response, renewed)
             if again is None:
-                what = (
-                    "answer was too long to judge" if body is None else "body cannot be sent again"
-                )
-                _log_repeat(rejection, status_code, obstacle=f"its {what}")
+                obstacle = "its body cannot be sent again"
+                if body is None:
+                    obstacle = "its answer was too long to judge"
+                _log_repeat(rejection, status_code, obstacle)
                 return response
             _log_repeat(rejection, status_code)
             spent.add(rejection.credential)
@@ -732,13 +732,9 @@ def _log_repeat(rejection: Rejection, status_code: int, obstacle: str | None = N
     credential = cast("Credential", rejection.credential).value
     name = "repeated" if obstacle is None else "not_repeated"
     event = AuthEvent(name, credential, status_code=status_code, reason=obstacle)
-    consequence = "" if obstacle is None else f"not repeated, since {obstacle}"
-    logger.info(
-        "the request with the rejected %s is %s",
-        credential,
-        consequence or "repeated",
-        extra={"auth_event": event},
-    )
+    consequence = "repeated" if obstacle is None else f"not repeated, since {obstacle}"
+    message = "the request with the rejected %s is %s"
+    logger.info(message, credential, consequence, extra={"auth_event": event})
 
 
 def _lower(headers: Mapping[str, Any]) -> dict[str, Any]:
