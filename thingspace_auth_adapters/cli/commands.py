@@ -9,7 +9,7 @@ import re
 from collections.abc import Generator, Iterator, Sequence
 from contextlib import contextmanager
 from shlex import quote
-from typing import Callable
+from typing import Any, Callable
 
 import click
 
@@ -276,13 +276,8 @@ def headers(
     access token's alone. Both tokens are kept for the next call. If there is no token, curl sends
     the request without one: 'thingspace-auth curl URL' does not.
     """
-    environment = Environment.beside(env_file)
-    store = store_if_wanted(environment, no_store)
-    auth = authorizer(environment, scopes, store, environment.m2m_credentials())
-    if fresh:
-        reject_kept(auth)
-    with _login_explained(env_file, store is not None):
-        found = auth.headers(environment.base_url)
+    with _both_tokens(env_file, scopes, no_store, fresh) as auth:
+        found = auth.headers(auth._settings.base_url)
     if as_json:
         tell_json(found)
         return
@@ -291,12 +286,19 @@ def headers(
 
 
 @contextmanager
-def _login_explained(env_file: str | None, is_stored: bool) -> Generator[None, None, None]:
-    """Say of a login that failed how to go on in the shell."""
+def _both_tokens(
+    env_file: str | None, scopes: Sequence[str], no_store: bool, fresh: bool
+) -> Generator[Any, None, None]:
+    """An auth object for both tokens; a login that fails says how to go on in the shell."""
+    environment = Environment.beside(env_file)
+    store = store_if_wanted(environment, no_store)
+    auth = authorizer(environment, scopes, store, environment.m2m_credentials())
+    if fresh:
+        reject_kept(auth)
     try:
-        yield
+        yield auth
     except M2mLoginError as error:
-        advice = advice_on_login(error, _clear_command(env_file) if is_stored else "")
+        advice = advice_on_login(error, _clear_command(env_file) if store is not None else "")
         raise Problem(advice.what, advice.remedy) from None
 
 
@@ -339,12 +341,7 @@ def curl(
 
     Options of this command come before curl's arguments.
     """
-    environment = Environment.beside(env_file)
-    store = store_if_wanted(environment, no_store)
-    auth = authorizer(environment, scopes, store, environment.m2m_credentials())
-    if fresh:
-        reject_kept(auth)
-    with _login_explained(env_file, store is not None):
+    with _both_tokens(env_file, scopes, no_store, fresh) as auth:
         context.exit(curls.run_curl(auth, arguments))
 
 
