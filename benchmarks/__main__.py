@@ -16,7 +16,21 @@ from importlib import metadata
 
 import thingspace_auth_adapters
 
-from . import alone, before, both, cold, expiry, imports, memory, setups, stores, threads, whole
+from . import (
+    alone,
+    before,
+    both,
+    cold,
+    crowds,
+    expiry,
+    guard,
+    imports,
+    memory,
+    setups,
+    stores,
+    threads,
+    whole,
+)
 from .simulated import Simulated, simulated
 
 Section = Callable[[Simulated, float], str]
@@ -25,10 +39,12 @@ _SECTIONS: dict[str, Section] = {
     "setups": setups.run,
     "alone": alone.run,
     "both": both.run,
+    "guard": guard.run,
     "threads": threads.run,
     "whole": whole.run,
     "expiry": expiry.run,
     "cold": cold.run,
+    "crowds": crowds.run,
     "imports": imports.run,
     "stores": stores.run,
     "memory": memory.run,
@@ -49,7 +65,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     _show(_facts(options.quick))
     with simulated() as platform_simulated:
         if options.before:
-            _show(before.run(options.before, platform_simulated, scale))
+            for section in before.run(options.before, platform_simulated, scale):
+                _show(section)
         else:
             for name in options.only or _SECTIONS:
                 _show(_SECTIONS[name](platform_simulated, scale))
@@ -66,7 +83,7 @@ def _parser() -> argparse.ArgumentParser:
     chosen.add_argument(
         "--before",
         metavar="DIRECTORY",
-        help="the auth object alone, beside that of an older checkout; needs no peer",
+        help="this package beside an older checkout of it; needs no peer",
     )
     return parser
 

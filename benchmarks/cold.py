@@ -10,7 +10,7 @@ from contextlib import closing, contextmanager
 from types import SimpleNamespace
 from typing import Any, NamedTuple
 
-from thingspace_auth_adapters._core import retry
+from thingspace_auth_adapters._core import endpoint
 
 from .contenders import ALL, ALL_ASYNC, MINIMAL, MINIMAL_ASYNC, AsyncContender, Contender
 from .simulated import Simulated
@@ -212,12 +212,12 @@ def _steady_retries(first_pause: float | None) -> Iterator[None]:
     names: dict[str, Any] = {"random": SimpleNamespace(uniform=lambda low, high: high)}
     if first_pause is not None:
         names["_FIRST_PAUSE_SECONDS"] = first_pause
-    usual = {name: getattr(retry, name) for name in names}
-    vars(retry).update(names)
+    usual = {name: getattr(endpoint, name) for name in names}
+    vars(endpoint).update(names)
     try:
         yield
     finally:
-        vars(retry).update(usual)
+        vars(endpoint).update(usual)
 
 
 def _best(trials: list[Trial]) -> Trial:

@@ -12,6 +12,7 @@ from pathlib import Path
 from statistics import median
 from typing import NamedTuple
 
+from .processes import ROOT
 from .simulated import Simulated
 from .table import NONE, Notes, render, verdict
 
@@ -43,7 +44,7 @@ class Price(NamedTuple):
     modules: int
 
 
-_IMPORTS = (
+IMPORTS = (
     Import("ThingspaceAuth", "requests", "thingspace_auth_adapters.requests", True),
     Import("ThingspaceAuth", "httpx", "thingspace_auth_adapters.httpx", True),
     Import("ThingspaceAuth", "httpx2", "thingspace_auth_adapters.httpx2", True),
@@ -60,18 +61,18 @@ _IMPORTS = (
 
 def run(simulated: Simulated, scale: float) -> str:
     prices = _prices(scale)
-    rows = [_row(one, prices[one], prices) for one in _IMPORTS]
+    rows = [_row(one, prices[one], prices) for one in IMPORTS]
     introduction = (
         "Milliseconds and modules that an import adds if the HTTP library is already imported;"
-        f" fresh interpreters, bytecode compiled, median (ours of {_repeats(_REPEATS, scale)}"
-        f" runs, peers of {_repeats(_PEER_REPEATS, scale)}), in turn."
+        f" fresh interpreters, bytecode compiled, median (ours of {repeats(_REPEATS, scale)}"
+        f" runs, peers of {repeats(_PEER_REPEATS, scale)}), in turn."
     )
     columns = ["contender", "library", "ms", "modules", "ratio of ms to ours", "target"]
     return render("Import", introduction, columns, rows, Notes())
 
 
 def _row(one: Import, price: Price, prices: Mapping[Import, Price]) -> list[str]:
-    ours = next(prices[o] for o in _IMPORTS if o.is_ours and o.library == one.library)
+    ours = next(prices[o] for o in IMPORTS if o.is_ours and o.library == one.library)
     target = (
         f"{verdict(f'≤ {MOST_MS:.0f} ms', price.ms <= MOST_MS)};"
         f" {verdict(f'≤ {MOST_MODULES} modules', price.modules <= MOST_MODULES)}"
@@ -86,38 +87,37 @@ def _row(one: Import, price: Price, prices: Mapping[Import, Price]) -> list[str]
     ]
 
 
-def _repeats(count: int, scale: float) -> int:
+def repeats(count: int, scale: float) -> int:
     return max(1, int(count * scale))
 
 
 def _prices(scale: float) -> dict[Import, Price]:
-    samples: dict[Import, list[Price]] = {one: [] for one in _IMPORTS}
+    samples: dict[Import, list[Price]] = {one: [] for one in IMPORTS}
     with tempfile.TemporaryDirectory() as caches:
         environment = environment_with_bytecode(caches)
-        for one in _IMPORTS:
-            _sample(one, environment)
-        for number in range(_repeats(_REPEATS, scale)):
-            for one in _IMPORTS:
-                if one.is_ours or number < _repeats(_PEER_REPEATS, scale):
-                    samples[one].append(_sample(one, environment))
-    return {one: _median_price(some) for one, some in samples.items()}
+        for one in IMPORTS:
+            sample(one, environment)
+        for number in range(repeats(_REPEATS, scale)):
+            for one in IMPORTS:
+                if one.is_ours or number < repeats(_PEER_REPEATS, scale):
+                    samples[one].append(sample(one, environment))
+    return {one: median_price(some) for one, some in samples.items()}
 
 
-def _median_price(samples: list[Price]) -> Price:
+def median_price(samples: list[Price]) -> Price:
     return Price(median(price.ms for price in samples), max(price.modules for price in samples))
 
 
-def environment_with_bytecode(caches: str) -> dict[str, str]:
+def environment_with_bytecode(caches: str, checkout: Path = ROOT) -> dict[str, str]:
     """An environment for fresh interpreters that find the package, and keep their bytecode."""
-    root = str(Path(__file__).resolve().parent.parent)
-    path = os.pathsep.join(filter(None, [root, os.environ.get("PYTHONPATH", "")]))
+    path = os.pathsep.join(filter(None, [str(checkout), os.environ.get("PYTHONPATH", "")]))
     # Bytecode goes to a place of its own: it gets written even where the packages lie read-only.
     environment = {**os.environ, "PYTHONPATH": path, "PYTHONPYCACHEPREFIX": caches}
     environment.pop("PYTHONDONTWRITEBYTECODE", None)
     return environment
 
 
-def _sample(one: Import, environment: Mapping[str, str]) -> Price:
+def sample(one: Import, environment: Mapping[str, str]) -> Price:
     command = [sys.executable, "-c", _SCRIPT, one.library, one.module]
     output = subprocess.run(command, env=environment, capture_output=True, check=True).stdout
     return Price(*json.loads(output))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import time
 from collections.abc import Callable
+from functools import cached_property
 from typing import Any, NamedTuple
 from urllib.parse import urlsplit
 
@@ -138,9 +139,16 @@ class OnHttpx(Subject):
         super().__init__(auth, url)
         self._library = library
         self._parsed_url = library.URL(url)
-        self._client = client or plain_client(library)
-        if client is None:
-            self._client.auth = auth
+        self._own_client = client
+
+    @cached_property
+    def _client(self) -> Any:
+        """The client that is shared; made when it is needed, since that takes its time."""
+        if self._own_client is not None:
+            return self._own_client
+        client = plain_client(self._library)
+        client.auth = self.auth
+        return client
 
     def request(self) -> Any:
         return self._library.Request("GET", self._parsed_url)
@@ -161,7 +169,8 @@ class OnHttpx(Subject):
         return step
 
     def caller(self) -> Caller:
-        return lambda: int(self._client.get(self.url).status_code)
+        client = self._client
+        return lambda: int(client.get(self.url).status_code)
 
     def close(self) -> None:
         self._client.close()
@@ -222,10 +231,10 @@ def plain_session() -> requests.Session:
     return session
 
 
-def plain_client(library: Any, is_async: bool = False) -> Any:
+def plain_client(library: Any, is_async: bool = False, **options: Any) -> Any:
     """A client that keeps as many connections alive as there are callers."""
     client_type = library.AsyncClient if is_async else library.Client
-    return client_type(**pool_options(library))
+    return client_type(**pool_options(library), **options)
 
 
 def pool_options(library: Any) -> dict[str, Any]:

@@ -11,7 +11,7 @@ from .subjects import Step, by_hand_on_requests, now
 from .table import NONE, Notes, render, verdict
 
 TARGET = 0.1
-_THREADS = 16
+THREADS = 16
 _CALLS = 1500
 _ROUNDS = 5
 _BY_HAND = "header set by hand"
@@ -24,9 +24,9 @@ def run(simulated: Simulated, scale: float) -> str:
     subjects = [contender.prepare(endpoint) for contender in contenders]
     for subject in subjects:
         subject.caller()()
-    crews = [[by_hand_on_requests(endpoint) for _ in range(_THREADS)]]
-    crews += [[subject.step() for _ in range(_THREADS)] for subject in subjects]
-    best = _best_of_rounds(crews, max(2, round(_ROUNDS * scale)), max(100, round(_CALLS * scale)))
+    crews = [[by_hand_on_requests(endpoint) for _ in range(THREADS)]]
+    crews += [[subject.step() for _ in range(THREADS)] for subject in subjects]
+    best = best_rates(crews, *effort(scale))
     notes = Notes()
     rows = [[_BY_HAND, f"{best[0]:,.0f}", "1.00", NONE]]
     rated = zip(contenders, best[1:], strict=True)
@@ -43,7 +43,13 @@ def run(simulated: Simulated, scale: float) -> str:
     return render("Sixteen threads on one object", introduction, columns, rows, notes)
 
 
-def _best_of_rounds(crews: Sequence[Sequence[Step]], rounds: int, calls: int) -> list[float]:
+def effort(scale: float) -> tuple[int, int]:
+    """How many rounds, of how many calls of each thread."""
+    return max(2, round(_ROUNDS * scale)), max(100, round(_CALLS * scale))
+
+
+def best_rates(crews: Sequence[Sequence[Step]], rounds: int, calls: int) -> list[float]:
+    """The calls a second that each crew makes at best."""
     best = [0.0] * len(crews)
     for _ in range(rounds):
         for number, crew in enumerate(crews):

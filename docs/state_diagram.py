@@ -10,18 +10,19 @@ from __future__ import annotations
 import logging
 import math
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from pathlib import Path
-from typing import Any, Callable, NamedTuple
+from typing import Callable, NamedTuple
 
 from thingspace_auth_adapters import ThingspaceOauthCredentials
+from thingspace_auth_adapters._core.access_tokens import AccessTokens
 from thingspace_auth_adapters._core.cached_token import Status, status
-from thingspace_auth_adapters._core.effects import Clock, Pause, Send, Steps
+from thingspace_auth_adapters._core.clock import Clock
 from thingspace_auth_adapters._core.lifecycle import Lifecycle
-from thingspace_auth_adapters._core.single_flight import Failed
-from thingspace_auth_adapters._core.sources import AccessTokens
+from thingspace_auth_adapters._core.refresh import Caller, Failed
 from thingspace_auth_adapters._model.settings import Settings
 from thingspace_auth_adapters._model.tokens import OauthToken
-from thingspace_auth_adapters._wire.messages import HttpAnswer
+from thingspace_auth_adapters._wire.messages import HttpAnswer, HttpRequest, Refused
 
 TARGET = Path(__file__).with_name("state-diagram.md")
 LIFETIME, SKEW = 3600, 60
@@ -38,6 +39,9 @@ class SimulatedClock(Clock):
     def monotonic(self) -> float:
         return self.now
 
+    def sleep(self, seconds: float) -> None:
+        self.now += seconds
+
 
 class Scene:
     """A lifecycle, its clock and its token endpoint.
@@ -51,8 +55,8 @@ class Scene:
         self.answers = (200, LIFETIME)
         credentials = ThingspaceOauthCredentials("key", "secret", oauth_clock_skew=SKEW)
         settings = Settings(credentials, "https://thingspace.verizon.com", None, 30.0)
-        self.source = AccessTokens(settings, self, self.clock)
-        self.lifecycle: Lifecycle[OauthToken] = Lifecycle(self.source, self, self.clock)
+        self.source = AccessTokens(settings, self, self, self.clock)
+        self.lifecycle: Lifecycle[OauthToken] = Lifecycle(self.source, self, self.clock, None)
         self._issued = 0
 
     @property
@@ -66,30 +70,25 @@ class Scene:
 
     def request(self) -> None:
         """A request needs a token."""
-        self._take(self.lifecycle.acquire([]))
+        with suppress(Failed):
+            self.lifecycle.acquire(Caller(math.inf))
 
     def repeat(self) -> None:
         """The platform rejected the token of a request."""
-        self._take(self.lifecycle.replace(self.header, []))
+        if self.lifecycle.reject(self.header):
+            self.request()
 
-    def _take(self, steps: Steps[Any]) -> None:
-        reply = None
-        try:
-            while True:
-                effect = steps.send(reply)
-                reply = self._answer() if isinstance(effect, Send) else None
-                if isinstance(effect, Pause):
-                    self.clock.now += effect.seconds
-        except (StopIteration, Failed):
-            pass
-
-    def _answer(self) -> HttpAnswer:
+    def send(self, request: HttpRequest, timeout: float, ends_at: float) -> HttpAnswer:
+        """The token endpoint, as a transport."""
         self._issued += 1
         status_code, seconds_left = self.answers
         answer = HttpAnswer(status_code, {})
         token = f'"access_token": "token-{self._issued}", "expires_in": {seconds_left}'
         answer.body += f"{{{token}}}".encode()
         return answer
+
+    def overdue(self, request: HttpRequest) -> Refused:
+        return Refused(TimeoutError())
 
 
 # What happens.

@@ -2,7 +2,7 @@
 
     fastapi run --workers 4 examples/fastapi_app.py
 
-The auth object calls the store in a worker thread: the event loop goes on.
+The auth object calls the store in a thread of its own: the event loop goes on.
 """
 
 # mypy: disable-error-code="import-not-found, untyped-decorator"

@@ -16,10 +16,9 @@ from contextlib import closing, contextmanager, suppress
 import requests
 
 from thingspace_auth_adapters.requests import ThingspaceAuth
-from thingspace_auth_adapters.stores import StoreUnavailable, TokenStore
+from thingspace_auth_adapters.stores import StoreBusy, StoreUnavailable, TokenStore
 
 BASE_URL = os.environ.get("THINGSPACE_BASE_URL", "https://thingspace.verizon.com")
-LOCK_PATIENCE_SECONDS = 75.0
 CREATING = threading.Lock()
 
 
@@ -38,10 +37,12 @@ class SqliteTokenStore(TokenStore):
         self._execute("DELETE FROM entries WHERE name = ?", name)
 
     @contextmanager
-    def locked(self, name: str) -> Generator[None, None, None]:
-        with closing(connection(f"{self.path}.{name}.lock")) as lock:
-            with unavailability():
+    def locked(self, name: str, patience: float) -> Generator[None, None, None]:
+        with closing(connection(f"{self.path}.{name}.lock", patience)) as lock:
+            try:
                 lock.execute("BEGIN IMMEDIATE")
+            except sqlite3.OperationalError as error:
+                raise StoreBusy(f"the SQLite store is locked ({error})") from None
             yield
 
     def _execute(self, statement: str, *values: str | bytes) -> tuple[bytes] | None:
@@ -51,14 +52,14 @@ class SqliteTokenStore(TokenStore):
             return row
 
 
-def connection(path: str) -> sqlite3.Connection:
+def connection(path: str, patience: float = 5.0) -> sqlite3.Connection:
     with unavailability():
         # SQLite would let others read the file. To close it while SQLite has it open would drop
         # the process's locks on it, so each thread waits here until it is made.
         with CREATING, suppress(FileExistsError):
             os.close(os.open(path, os.O_CREAT | os.O_EXCL, 0o600))
         return sqlite3.connect(
-            path, timeout=LOCK_PATIENCE_SECONDS, isolation_level=None, check_same_thread=False
+            path, timeout=patience, isolation_level=None, check_same_thread=False
         )
 
 

@@ -6,8 +6,8 @@ from collections.abc import Iterator
 import pytest
 from hypothesis import settings
 
-from thingspace_auth_adapters._adapters import base
-from thingspace_auth_adapters._core import lifecycle, login_guard, retry, sessions
+from thingspace_auth_adapters._adapters import auth
+from thingspace_auth_adapters._core import endpoint, login_guard, tokens
 
 from . import kinds, real
 from .kinds import Kind
@@ -27,7 +27,7 @@ def pytest_xdist_auto_num_workers() -> int:
 def clock(monkeypatch: pytest.MonkeyPatch) -> VirtualClock:
     """Virtual time for every ThingspaceAuth that the test makes."""
     virtual = VirtualClock()
-    monkeypatch.setattr(base, "Clock", lambda: virtual)
+    monkeypatch.setattr(auth, "Clock", lambda: virtual)
     return virtual
 
 
@@ -40,16 +40,15 @@ def _login_counts() -> Iterator[None]:
 
 
 @pytest.fixture(autouse=True)
-def _counted_waits(monkeypatch: pytest.MonkeyPatch) -> None:
+def _counted_waiters(monkeypatch: pytest.MonkeyPatch) -> None:
     """Lets tests see who waits."""
-    monkeypatch.setattr(lifecycle, "Wait", real.CountedWait)
-    monkeypatch.setattr(sessions, "Wait", real.CountedWait)
+    monkeypatch.setattr(tokens, "Lifecycle", real.CountingLifecycle)
 
 
 @pytest.fixture
 def short_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
     """For tests in real time: the next attempt follows a failed one at once."""
-    monkeypatch.setattr(retry, "_FIRST_PAUSE_SECONDS", 0.01)
+    monkeypatch.setattr(endpoint, "_FIRST_PAUSE_SECONDS", 0.01)
 
 
 @pytest.fixture

@@ -8,8 +8,10 @@ from collections.abc import Iterable
 from typing import Any, Callable
 from weakref import WeakKeyDictionary
 
-from thingspace_auth_adapters._core.effects import Clock, Wait
+from thingspace_auth_adapters._core.lifecycle import Lifecycle
 from thingspace_auth_adapters.simulator import ThingspaceSimulator
+
+from .optional import anyio
 
 PATIENCE = 30.0
 
@@ -27,24 +29,25 @@ async def aeventually(condition: Callable[[], object]) -> None:
     deadline = time.monotonic() + PATIENCE
     while not condition():
         assert time.monotonic() < deadline, "it never came to that"
-        await Clock().asleep(0.002)
+        await anyio.sleep(0.002)
 
 
 _waiting: WeakKeyDictionary[Any, int] = WeakKeyDictionary()
 """How many callers began to wait for each refresh."""
 
 
-class CountedWait(Wait):
-    """A ``Wait`` that the tests can see; conftest puts it in the original's place."""
+class CountingLifecycle(Lifecycle[Any]):
+    """A lifecycle whose waiters the tests can count; conftest puts it in the original's place."""
 
-    def perform(self, io: Any) -> Any:
-        _waiting[self.refresh] = _waiting.get(self.refresh, 0) + 1
-        return super().perform(io)
+    def waits_until(self, refresh: Any, caller: Any) -> float:
+        if refresh.caller is not caller:
+            _waiting[refresh] = _waiting.get(refresh, 0) + 1
+        return super().waits_until(refresh, caller)
 
 
 def waiters(auth: Any) -> int:
     """How many callers wait for the refresh of the access token under way."""
-    refresh = auth._bearers._flight._refresh
+    refresh = auth._tokens.bearers._flight.under_way
     return 0 if refresh is None else _waiting.get(refresh, 0)
 
 

@@ -22,8 +22,8 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from tests.kinds import INSTALLED
 from thingspace_auth_adapters import VzM2mCredentials
-from thingspace_auth_adapters._adapters import base
-from thingspace_auth_adapters._core.effects import Clock
+from thingspace_auth_adapters._adapters import auth as auth_module
+from thingspace_auth_adapters._core.clock import Clock
 
 STORES = "thingspace_auth_adapters.stores."
 PATH = "/api/m2m/v1/devices"
@@ -67,7 +67,7 @@ def shorten_locks(seconds: float) -> None:
 
 def work(task: dict[str, Any], lines: Any) -> None:
     clock = AheadClock()
-    vars(base)["Clock"] = lambda: clock
+    vars(auth_module)["Clock"] = lambda: clock
     m2m, store = VzM2mCredentials(*task["m2m"]), store_of(task["store"])
     auth = KIND.auth(**task["options"], m2m=m2m, store=store)
     if task["dies_in_write"]:

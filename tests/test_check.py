@@ -552,7 +552,7 @@ def findings_after(
         auth = client.auth(
             oauth_client_id="k", oauth_client_secret=SECRET, base_url=base_url, m2m=m2m
         )
-        auth._io.send = send
+        auth._transport.send = send
         found = list(check.findings(auth, lambda username: None))
     assert left == []
     return found

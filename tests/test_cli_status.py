@@ -184,7 +184,7 @@ def count_entry() -> Any:
 
     environment = Environment.beside(None)
     auth = authorizer(environment, (), store_of(environment), environment.m2m_credentials())
-    return auth._sessions.source._count_entry
+    return auth._tokens.session_source._count_entry
 
 
 def test_an_access_token_that_does_not_say_when_it_expires(

@@ -410,7 +410,7 @@ NOT_CARRYING = [
     "https://thingspace.verizon.com.evil.example/",
     "https://evilthingspace.verizon.com/",
     "https://verizon.com/",
-    "https://x.5gedge.verizon.com/",
+    "https://x.y5gedge.verizon.com/",
     "https://thingspace.verizon.com@evil.example/",
     "http://evil.example/thingspace.verizon.com/",
     "http://localhost:9/",

@@ -585,7 +585,7 @@ def test_late_rejection_of_an_older_session_causes_no_login(
     def renew_meanwhile(call: Any, answer: Any = platform.handle) -> Answer:
         if call.url == API and not platform.api_calls:
             platform.calls.append(call)
-            auth._sessions.assign(CachedToken("newer", "newer"))
+            auth._tokens.sessions.assign(CachedToken("newer", "newer"))
             return session_refusal()
         return answer(call)  # type: ignore[no-any-return]
 
@@ -800,9 +800,9 @@ def test_pickles_begin_with_the_same_session(kind: Kind, platform: Platform) -> 
 def test_unpickled_session_is_idle_by_the_wall_clock(kind: Kind, clock: VirtualClock) -> None:
     pickled = pickle.dumps(kind.auth(m2m=credentials(vz_m2m_token="given")))
     clock.wall += 1199
-    assert status(pickle.loads(pickled)._sessions.current, clock.wall) is Status.FRESH
+    assert status(pickle.loads(pickled)._tokens.sessions.current, clock.wall) is Status.FRESH
     clock.wall += 1
-    assert status(pickle.loads(pickled)._sessions.current, clock.wall) is Status.EXPIRED
+    assert status(pickle.loads(pickled)._tokens.sessions.current, clock.wall) is Status.EXPIRED
 
 
 def test_copy_of_what_was_rejected_uses_it_no_more(

@@ -220,7 +220,7 @@ def test_from_environment_reads_account_and_base_url_where_they_are(
     with pytest.raises(ValueError, match="VZ_M2M_PASSWORD"):
         from_environment(kind, platform)
     environment.setenv("VZ_M2M_PASSWORD", "the-password")
-    kind.get(from_environment(kind, platform), API, platform)
+    kind.get(from_environment(kind, platform), "https://staging.thingspace.verizon.com/x", platform)
     (login,) = platform.login_calls
     assert json.loads(login.body) == {"username": "the-user", "password": "the-password"}
     for call in (login, platform.token_calls[0]):

@@ -15,7 +15,7 @@ import pytest
 
 import thingspace_auth_adapters
 from thingspace_auth_adapters import AuthEvent, OauthScopeThingspaceOauthEnum, VzM2mCredentials
-from thingspace_auth_adapters._adapters import base
+from thingspace_auth_adapters._adapters import auth as auth_module
 from thingspace_auth_adapters._model.credentials import FIELDS
 from thingspace_auth_adapters.simulator import ThingspaceSimulator
 
@@ -227,7 +227,7 @@ def test_table_of_the_account_has_its_fields() -> None:
 
 
 def test_table_of_options_has_every_option() -> None:
-    parameters = {*inspect.signature(base.ThingspaceAuth.__init__).parameters}
+    parameters = {*inspect.signature(auth_module.ThingspaceAuth.__init__).parameters}
     options = parameters - {"self", "thingspace_oauth_credentials", "fields"}
     assert {*first_cells("options.md", "Options")} == {*options, "session", "client_options"}
 
@@ -239,7 +239,7 @@ def test_table_of_options_has_every_option() -> None:
 def test_signature_in_the_reference_is_that_of_the_constructor(library: str, its_own: str) -> None:
     pattern = rf"{library}\.ThingspaceAuth\(thingspace_oauth_credentials, \*, (.*)\)$"
     (shown,) = re.findall(pattern, text_of("reference.md"), re.M)
-    parameters = inspect.signature(base.ThingspaceAuth.__init__).parameters.values()
+    parameters = inspect.signature(auth_module.ThingspaceAuth.__init__).parameters.values()
     defaults = {
         one.name: repr(one.default).replace("'", '"')
         for one in parameters

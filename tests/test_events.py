@@ -280,7 +280,7 @@ class SharedStore(TokenStore):
     def delete(self, name: str) -> None:
         self.entries.pop(name, None)
 
-    def locked(self, name: str) -> Any:
+    def locked(self, name: str, patience: float) -> Any:
         if self.is_down:
             raise StoreUnavailable("the disk is full")
         return _NoLock()

@@ -18,6 +18,8 @@ from thingspace_auth_adapters.errors import InsecureStoreError
 from thingspace_auth_adapters.stores import FileTokenStore, StoreUnavailable
 from thingspace_auth_adapters.stores import file as file_module
 
+from .real import PATIENCE
+
 pytest.importorskip("filelock")
 pytest.importorskip("platformdirs")
 
@@ -58,7 +60,7 @@ def mode(path: Path) -> int:
 
 
 def lock_and_release(store: FileTokenStore) -> None:
-    with store.locked(NAME):
+    with store.locked(NAME, PATIENCE):
         pass
 
 
@@ -437,7 +439,7 @@ def test_lock_is_hard_whether_or_not_filelock_has_a_choice(
     monkeypatch.setattr(filelock, "FileLock", LockWithChoice if has_choice else Lock)
     lock_and_release(store)
     choice = {"fallback_to_soft": False} if has_choice else {}
-    assert given == [{"mode": 0o600, "thread_local": False, **choice}, {"timeout": 75.0}]
+    assert given == [{"mode": 0o600, "thread_local": False, **choice}, {"timeout": PATIENCE}]
 
 
 def test_without_posix_permissions_it_still_stores(

@@ -15,6 +15,7 @@ from thingspace_auth_adapters import (
     OauthToken,
     VzM2mCredentials,
 )
+from thingspace_auth_adapters._adapters import life
 
 from .kinds import PASSWORD, Kind
 from .virtual import (
@@ -200,7 +201,7 @@ def test_without_m2m_there_is_only_a_bearer(kind: Kind, auth: Any, url: str) -> 
         "https://thingspace.verizon.com@evil.example/",
         "https://evil.example\\@thingspace.verizon.com/",
         "https://thingspace.verizon.com:8443/",
-        "https://x.5gedge.verizon.com/",
+        "https://x.y5gedge.verizon.com/",
         "https://127.0.0.1/",
     ],
 )
@@ -560,11 +561,15 @@ def test_credential_that_is_left_out_is_not_renewed(
 
 
 def test_hosts_are_remembered_but_not_without_end(
-    sync_kind: Kind, platform: Platform, caplog: pytest.LogCaptureFixture
+    sync_kind: Kind,
+    platform: Platform,
+    caplog: pytest.LogCaptureFixture,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     caplog.set_level("INFO", "thingspace_auth_adapters")
     auth = sync_kind.auth(platform)
+    monkeypatch.setattr(life, "_MOST_TARGETS", 256)
     for number in (*range(300), 0):
         assert auth.headers(f"https://host{number}.example/") == {}
-    assert len(auth._targets) <= 256
+    assert len(auth._life._targets) <= 256
     assert caplog.text.count("host0.example is not an allowed host") == 1

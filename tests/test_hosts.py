@@ -195,21 +195,25 @@ def test_origin_from_parts() -> None:
     assert origin("ftp", "a.example", 21) is None
 
 
+PLATFORM = (
+    "thingspace.verizon.com",
+    "*.thingspace.verizon.com",
+    "5gedge.verizon.com",
+    "*.5gedge.verizon.com",
+)
+
+
 @pytest.mark.parametrize(
     ("base_url", "entries"),
     [
-        (
-            "https://thingspace.verizon.com",
-            ("thingspace.verizon.com", "*.thingspace.verizon.com", "5gedge.verizon.com"),
-        ),
-        (
-            "https://staging.thingspace.verizon.com/",
-            ("thingspace.verizon.com", "*.thingspace.verizon.com", "5gedge.verizon.com"),
-        ),
+        ("https://thingspace.verizon.com", PLATFORM),
+        ("https://5gedge.verizon.com/", PLATFORM),
+        ("https://staging.thingspace.verizon.com/", ("staging.thingspace.verizon.com:443",)),
         ("https://thingspace.verizon.com:8443", ("thingspace.verizon.com:8443",)),
         ("https://proxy.example", ("proxy.example:443",)),
-        ("http://127.0.0.1:8000", ("127.0.0.1:8000",)),
-        ("http://[::1]:8000", ("[::1]:8000",)),
+        ("http://127.0.0.1:80", ("127.0.0.1:80", "localhost:80", "[::1]:80")),
+        ("http://[::1]:8000", ("[::1]:8000", "localhost:8000", "127.0.0.1:8000")),
+        ("http://127.0.0.9:80", ("127.0.0.9:80", "localhost:80", "127.0.0.1:80", "[::1]:80")),
     ],
 )
 def test_default_hosts_go_with_the_base_url(base_url: str, entries: tuple[str, ...]) -> None:

@@ -58,17 +58,21 @@ def test_timeout_of_the_object_is_that_of_every_phase(httpx_kind: Kind, platform
     assert seen == [dict.fromkeys(("connect", "read", "write", "pool"), 12)] * 2
 
 
-def test_option_may_be_a_function_of_is_async(httpx_kind: Kind, platform: Platform) -> None:
-    asked: list[bool] = []
+@pytest.mark.parametrize("option", ["transport", "mounts"])
+def test_transport_that_only_an_asynchronous_client_could_use_is_a_type_error(
+    httpx_kind: Kind, option: str
+) -> None:
+    """Nothing is to be found out by the first request."""
+    library = httpx_kind.library
 
-    def transport(is_async: bool) -> Any:
-        asked.append(is_async)
-        return httpx_kind.transport(platform)
+    async def handler(request: Any) -> Any:
+        raise AssertionError
 
-    auth = httpx_kind.auth(client_options={"transport": transport, "trust_env": False})
-    httpx_kind.get(auth, API, platform)
-    assert asked == [httpx_kind.is_async]
-    assert platform.bearers == ["token-1"]
+    for transport in (library.AsyncHTTPTransport(), library.MockTransport(handler)):
+        given = transport if option == "transport" else {"all://": transport}
+        with pytest.raises(TypeError, match=r"client_options: .* is asynchronous") as caught:
+            httpx_kind.auth(client_options={option: given})
+        assert f"{httpx_kind.library_name}.HTTPTransport" in str(caught.value)
 
 
 def test_mounts_apply(httpx_kind: Kind, platform: Platform) -> None:

@@ -60,7 +60,7 @@ def test_top_level_imports_no_http_library() -> None:
 
 @pytest.mark.once
 def test_core_is_sans_io() -> None:
-    modules = [name for name in modules_in(*SANS_IO) if not name.endswith(".async_driver")]
+    modules = [name for name in modules_in(*SANS_IO) if not name.endswith(".workers")]
     assert len(modules) > 15
     loaded = modules_after(f"import {', '.join(modules)}")
     assert loaded.isdisjoint({*LIBRARIES, "socket", "_socket", "ssl", "asyncio", "select"})

@@ -1,9 +1,13 @@
-"""The lifecycle, step by step, in orders of events that only a race brings about."""
+"""The lifecycle, in orders of events that only a race brings about.
+
+Callers are greenlets that stop where they would block, so that each test says what comes when.
+"""
 
 from __future__ import annotations
 
 import logging
-from typing import Any
+from collections.abc import Iterator
+from typing import Any, Callable
 
 import pytest
 
@@ -13,222 +17,309 @@ from thingspace_auth_adapters import (
     ReentrantRequestError,
     ThingspaceOauthCredentials,
 )
+from thingspace_auth_adapters._core import refresh
+from thingspace_auth_adapters._core.access_tokens import AccessTokens
 from thingspace_auth_adapters._core.cached_token import Status, status
-from thingspace_auth_adapters._core.effects import Call, CallbackRaised, Pause, Send, Wait
-from thingspace_auth_adapters._core.lifecycle import Lifecycle
-from thingspace_auth_adapters._core.single_flight import ABANDONED, Failed, SingleFlight
-from thingspace_auth_adapters._core.sources import AccessTokens
+from thingspace_auth_adapters._core.refresh import Failed, SingleFlight
 from thingspace_auth_adapters._model.settings import Settings
-from thingspace_auth_adapters._wire.messages import Refused
 
 from .kinds import IDENTITY
-from .steps import answered, end, token
-from .virtual import BASE, VirtualClock
+from .scheduler import (
+    LONGEST_WAIT,
+    TIMEOUT,
+    Call,
+    Caller,
+    Scheduler,
+    Sleep,
+    Wait,
+    replaced,
+    watched,
+)
+from .steps import INTERRUPTS, Interrupt, answered, token
+from .virtual import BASE
 
 SKEW = 10
 
 
+class Stage(Scheduler):
+    """A lifecycle of access tokens whose owner is the stage, and callers that take their turns."""
+
+    def __init__(self, **fields: Any) -> None:
+        super().__init__()
+        credentials = ThingspaceOauthCredentials(**IDENTITY, oauth_clock_skew=SKEW, **fields)
+        configured = Settings(credentials, BASE, None, TIMEOUT)
+        source = AccessTokens(configured, self, self.transport, self.clock)
+        self.told: list[str] = []
+        self.lifecycle: Any = watched(self)(source, self, self.clock, self.tell)
+
+    def tell(self, updates: list[Any], loop: object) -> None:
+        self.told += [one.access_token for one in updates]
+
+    def judge(self, caller: Caller) -> None:
+        """Each test judges for itself."""
+
+    def patience(self) -> refresh.Caller:
+        return refresh.Caller(self.clock.monotonic() + LONGEST_WAIT)
+
+    def begin(self, work: Callable[[], Any]) -> Caller:
+        caller = Caller(work)
+        self.start(caller)
+        return caller
+
+    def acquire(self) -> Caller:
+        """Somebody needs a token."""
+        return self.begin(lambda: self.lifecycle.acquire(self.patience()))
+
+    def replace(self, header: str) -> Caller:
+        """The platform rejected somebody's."""
+        return self.begin(lambda: replaced(self.lifecycle, header, self.patience()))
+
+    def acquired(self, name: str, seconds: int = 100) -> None:
+        """A token was just fetched."""
+        caller = self.acquire()
+        self.deliver(token(name, seconds))
+        assert header(caller) == f"Bearer {name}"
+
+    def assign(self, name: str) -> None:
+        self.lifecycle.assign(self.lifecycle.source.cached(OauthToken(name)))
+
+
+def header(caller: Caller) -> str | None:
+    """That of the token that a caller got."""
+    assert caller.is_done
+    if caller.error is not None:
+        raise caller.error
+    return None if caller.result is None else str(caller.result.header)
+
+
+def failure(caller: Caller) -> Exception:
+    """With which error a caller failed."""
+    assert isinstance(caller.error, Failed)
+    return caller.error.error
+
+
 @pytest.fixture
-def clock(monkeypatch: pytest.MonkeyPatch) -> VirtualClock:
+def make(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., Stage]]:
     monkeypatch.setattr("random.uniform", lambda low, high: high)
-    return VirtualClock()
+    made: list[Stage] = []
 
+    def make(**fields: Any) -> Stage:
+        made.append(Stage(**fields))
+        return made[-1]
 
-def made(clock: VirtualClock, **fields: Any) -> Any:
-    """A lifecycle of access tokens whose owner is itself."""
-    credentials = ThingspaceOauthCredentials(**IDENTITY, oauth_clock_skew=SKEW, **fields)
-    source = AccessTokens(Settings(credentials, BASE, None, 30.0), "owner", clock)
-    return Lifecycle(source, "owner", clock)
+    yield make
+    for one in made:
+        one.teardown()
 
 
 @pytest.fixture
-def lifecycle(clock: VirtualClock) -> Any:
-    return made(clock)
-
-
-def acquire(lifecycle: Any) -> Any:
-    return lifecycle.acquire([])
-
-
-def acquired(lifecycle: Any, name: str, seconds: int = 100) -> Any:
-    """A token that was just fetched."""
-    steps = acquire(lifecycle)
-    next(steps)
-    return end(steps, token(name, seconds))
-
-
-def assign(lifecycle: Any, name: str) -> None:
-    lifecycle.assign(lifecycle.source.cached(OauthToken(name)))
-
-
-def failure(steps: Any, value: Any = None) -> Exception:
-    """The error with which the steps end when they are sent ``value``."""
-    with pytest.raises(Failed) as caught:
-        steps.send(value)
-    return caught.value.error
+def stage(make: Callable[..., Stage]) -> Stage:
+    return make()
 
 
 # What comes in between.
 
 
 def test_token_rejected_while_its_repetition_was_under_way_is_asked_for_again(
-    lifecycle: Any, clock: VirtualClock
+    stage: Stage,
 ) -> None:
     """The answer may be older than the rejection, so that it says nothing about it."""
-    acquired(lifecycle, "a")
-    clock.advance(90)
-    refresh = acquire(lifecycle)
-    assert isinstance(next(refresh), Send)
-    rejection = lifecycle.replace("Bearer a", [])
-    assert isinstance(next(rejection), Wait)
-    assert isinstance(refresh.send(token("a", 10)), Send)
-    assert end(refresh, token("b")).header == "Bearer b"
-    assert end(rejection).header == "Bearer b"
+    stage.acquired("a")
+    stage.let_time_pass(90)
+    renewal = stage.acquire()
+    rejection = stage.replace("Bearer a")
+    assert isinstance(rejection.at, Wait)
+    stage.deliver(token("a", 10))
+    assert stage.calling()
+    stage.deliver(token("b"))
+    assert header(renewal) == header(rejection) == "Bearer b"
 
 
-def test_assignment_while_a_fetch_is_under_way_stands(lifecycle: Any) -> None:
-    steps = acquire(lifecycle)
-    next(steps)
-    assign(lifecycle, "assigned")
-    assert end(steps, token("fetched")).header == "Bearer assigned"
-    assert lifecycle.current.header == "Bearer assigned"
+def test_rejection_takes_no_failure_of_a_renewal_ahead_of_expiry_and_has_all_attempts(
+    stage: Stage,
+) -> None:
+    stage.acquired("a")
+    stage.let_time_pass(90)
+    renewal = stage.acquire()
+    rejection = stage.replace("Bearer a")
+    assert isinstance(rejection.at, Wait)
+    stage.deliver(answered(503))
+    for _ in range(3):
+        assert len(stage.calling()) == 1
+        stage.deliver(answered(503))
+        stage.let_time_pass(5)
+    stage.deliver(token("b"))
+    assert header(renewal) == header(rejection) == "Bearer b"
 
 
-def test_revocation_while_a_fetch_is_under_way_stands(lifecycle: Any, clock: VirtualClock) -> None:
-    acquired(lifecycle, "a")
-    clock.advance(90)
-    refresh = acquire(lifecycle)
-    next(refresh)
-    lifecycle.revoked("Bearer a")
-    assert isinstance(refresh.send(token("a", 10)), Send)
-    assert end(refresh, token("b")).header == "Bearer b"
+def test_assignment_while_a_fetch_is_under_way_stands(stage: Stage) -> None:
+    caller = stage.acquire()
+    stage.assign("assigned")
+    stage.deliver(token("fetched"))
+    assert header(caller) == "Bearer assigned"
+    assert stage.lifecycle.current.header == "Bearer assigned"
+    assert stage.told == []
 
 
-def test_revocation_of_a_token_that_is_no_longer_in_use_changes_nothing(lifecycle: Any) -> None:
-    acquired(lifecycle, "a")
-    lifecycle.revoked("Bearer old")
-    assert end(acquire(lifecycle)).header == "Bearer a"
+def test_revocation_while_a_fetch_is_under_way_stands(stage: Stage) -> None:
+    stage.acquired("a")
+    stage.let_time_pass(90)
+    caller = stage.acquire()
+    stage.lifecycle.revoked("Bearer a")
+    stage.deliver(token("a", 10))
+    stage.deliver(token("b"))
+    assert header(caller) == "Bearer b"
 
 
-def test_token_that_was_installed_between_look_and_start_is_used(lifecycle: Any) -> None:
+def test_revocation_of_a_token_that_is_no_longer_in_use_changes_nothing(stage: Stage) -> None:
+    stage.acquired("a")
+    stage.lifecycle.revoked("Bearer old")
+    assert header(stage.acquire()) == "Bearer a"
+
+
+def test_token_that_was_installed_between_look_and_start_is_used(stage: Stage) -> None:
     class Late(SingleFlight):
-        def join_or_start(self, mine: Any) -> Any:
-            lifecycle._flight = before
-            acquired(lifecycle, "just-installed")
-            return before.join_or_start(mine)
+        @property
+        def lock(self) -> Any:
+            stage.lifecycle._flight = before
+            stage.assign("just-installed")
+            return before.lock
 
-    before, lifecycle._flight = lifecycle._flight, Late()
-    assert end(acquire(lifecycle)).header == "Bearer just-installed"
+    before, stage.lifecycle._flight = stage.lifecycle._flight, Late()
+    assert header(stage.acquire()) == "Bearer just-installed"
+    assert stage.acquisitions == 0
 
 
 def test_refresh_that_is_given_up_and_yet_brings_a_token_replaces_no_newer_one(
-    lifecycle: Any, clock: VirtualClock
+    stage: Stage,
 ) -> None:
-    late, waiting = acquire(lifecycle), acquire(lifecycle)
-    next(late)
-    overdue = next(waiting).refresh
-    assert overdue.ends_at == clock.steady + 90
-    clock.advance(90)
-    overdue.settle(ABANDONED)
-    assert isinstance(waiting.send(None), Send)
-    assert end(waiting, token("b")).header == "Bearer b"
-    assert end(late, token("a")).header == "Bearer b"
-    assert lifecycle.current.header == "Bearer b"
+    late, waiting = stage.acquire(), stage.acquire()
+    # As if the library read on and on.
+    late.at = Call(stage.next_call(), float("inf"))
+    stage.let_time_pass(3 * TIMEOUT + TIMEOUT)
+    assert isinstance(waiting.at, Call)
+    stage.resume(waiting, token("b"))
+    assert header(waiting) == "Bearer b"
+    stage.resume(late, token("a"))
+    assert header(late) == "Bearer b"
+    assert stage.lifecycle.current.header == "Bearer b"
+
+
+def test_leader_goes_by_its_own_result_although_it_was_given_up(stage: Stage) -> None:
+    late, waiting = stage.acquire(), stage.acquire()
+    late.at = Call(stage.next_call(), float("inf"))
+    stage.let_time_pass(4 * TIMEOUT)
+    stage.resume(late, token("a"))
+    assert header(late) == "Bearer a"
+    stage.resume(waiting, token("b"))
+    assert header(waiting) == "Bearer a"
+
+
+def test_leaders_end_comes_before_that_of_those_who_wait(stage: Stage) -> None:
+    """Though all began at the same moment, and the answer dripped to the last."""
+    leader, waiting = stage.acquire(), stage.acquire()
+    stage.let_time_pass(3 * TIMEOUT, is_last_first=True)
+    assert leader.is_done
+    assert waiting.is_done
+    assert str(failure(leader)) == str(failure(waiting)) == "too late"
+    assert stage.acquisitions == 1
 
 
 # Whoever takes over.
 
 
-@pytest.mark.parametrize("error", [KeyboardInterrupt(), LookupError(), GeneratorExit()])
+@pytest.mark.parametrize("kind", INTERRUPTS)
 def test_what_ends_the_leader_is_its_own_and_a_waiter_takes_over(
-    lifecycle: Any, error: BaseException
+    stage: Stage, kind: type[BaseException]
 ) -> None:
-    leader, waiting = acquire(lifecycle), acquire(lifecycle)
-    next(leader)
-    refresh = next(waiting).refresh
-    with pytest.raises(type(error)) as caught:
-        leader.throw(error)
-    assert caught.value is error
-    assert refresh.outcome is ABANDONED
-    assert isinstance(waiting.send(None), Send)
-    assert end(waiting, token("a")).header == "Bearer a"
+    leader, waiting, others = stage.acquire(), stage.acquire(), stage.acquire()
+    error = kind()
+    stage.throw(leader, error)
+    assert leader.error is error
+    stage.settle_down()
+    assert isinstance(waiting.at, Call)
+    assert isinstance(others.at, Wait)
+    stage.deliver(token("a"))
+    assert header(waiting) == header(others) == "Bearer a"
 
 
+@pytest.mark.parametrize("kind", INTERRUPTS)
 def test_it_is_the_leaders_own_ahead_of_expiry_and_after_a_rejection_too(
-    lifecycle: Any, clock: VirtualClock, caplog: pytest.LogCaptureFixture
+    stage: Stage, kind: type[BaseException], caplog: pytest.LogCaptureFixture
 ) -> None:
-    acquired(lifecycle, "a")
-    clock.advance(90)
-    for steps in (acquire(lifecycle), lifecycle.replace("Bearer a", [])):
-        next(steps)
-        error = LookupError()
-        with pytest.raises(LookupError) as caught:
-            steps.throw(error)
-        assert caught.value is error
+    stage.acquired("a")
+    stage.let_time_pass(90)
+    for begin in (stage.acquire, lambda: stage.replace("Bearer a")):
+        caller, error = begin(), kind()
+        stage.throw(caller, error)
+        assert caller.error is error
     assert caplog.records == []
 
 
-def test_new_leader_has_the_attempts_and_the_deadline_that_are_left(
-    lifecycle: Any, clock: VirtualClock
-) -> None:
-    first, second = acquire(lifecycle), acquire(lifecycle)
-    ends_at = next(first).ends_at
-    next(second)
+def test_new_leader_has_all_attempts_and_a_deadline_of_its_own(stage: Stage) -> None:
+    first, second = stage.acquire(), stage.acquire()
     for _ in range(2):
-        assert isinstance(first.send(answered(503)), Pause)
-        clock.advance(5)
-        assert isinstance(first.send(None), Send)
-    first.close()
-    assert second.send(None).ends_at == ends_at
-    assert isinstance(second.send(answered(503)), Pause)
-    clock.advance(5)
-    assert second.send(None).ends_at == ends_at
-    assert isinstance(failure(second, answered(503)), OauthProviderError)
+        stage.deliver(answered(503))
+        stage.let_time_pass(5)
+    stage.throw(first, Interrupt())
+    stage.settle_down()
+    assert isinstance(second.at, Call)
+    assert second.at.until == stage.clock.steady + 3 * TIMEOUT
+    for _ in range(3):
+        stage.deliver(answered(503))
+        stage.let_time_pass(5)
+    stage.deliver(answered(503))
+    assert isinstance(failure(second), OauthProviderError)
 
 
-def test_new_leader_honours_the_pause_that_the_server_asked_for(
-    lifecycle: Any, clock: VirtualClock
-) -> None:
-    first, second = acquire(lifecycle), acquire(lifecycle)
-    next(first)
-    next(second)
-    assert first.send(answered(429, b"", {"retry-after": "9"})) == Pause(9.0)
-    clock.advance(2)
-    first.close()
-    assert second.send(None) == Pause(7.0)
+def test_nobody_waits_for_more_than_two_refreshes_in_a_row(stage: Stage) -> None:
+    """With no outcome of the second, the error is the library's timeout, and names the call."""
+    leaders = [stage.acquire(), stage.acquire()]
+    waiting = stage.acquire()
+    for leader in leaders:
+        stage.throw(leader, Interrupt())
+        stage.settle_down()
+    assert isinstance(failure(waiting), TimeoutError)
+    assert str(failure(waiting)) == "no answer came in time"
+    assert stage.acquisitions == 2
 
 
-def test_cancelled_leaders_use_up_no_attempts(lifecycle: Any) -> None:
-    leader = acquire(lifecycle)
-    next(leader)
-    for _ in range(9):
-        waiting = acquire(lifecycle)
-        next(waiting)
-        leader.close()
-        leader = waiting
-        assert isinstance(leader.send(None), Send)
-    assert end(leader, token("a")).header == "Bearer a"
+def test_who_has_waited_for_two_goes_on_with_a_token_that_came_meanwhile(stage: Stage) -> None:
+    """And does not lead a third refresh because that one is stale."""
+    leader, waiting = stage.acquire(), stage.acquire()
+    stage.throw(leader, Interrupt())
+    stage.settle_down()
+    expiry = stage.clock.wall + SKEW / 2
+    stage.lifecycle.assign(stage.lifecycle.source.cached(OauthToken("stale", expiry=expiry)))
+    stage.deliver(token("outdated"))
+    assert header(waiting) == "Bearer stale"
 
 
-def test_newcomer_after_an_abandoned_refresh_begins_afresh(
-    lifecycle: Any, clock: VirtualClock
-) -> None:
-    first = acquire(lifecycle)
-    next(first)
-    clock.advance(59)
-    first.close()
-    clock.advance(100)
-    second = acquire(lifecycle)
-    next(second)
-    assert isinstance(second.send(answered(503)), Pause)
+def test_nobody_waits_for_longer_than_eight_timeouts(stage: Stage) -> None:
+    leaders = [stage.acquire(), stage.acquire()]
+    waiting, begun_at = stage.acquire(), stage.clock.steady
+    for leader in leaders:
+        # As if the library read on and on.
+        assert isinstance(leader.at, Call)
+        leader.at = Call(leader.at.request, float("inf"))
+        stage.let_time_pass(4 * TIMEOUT)
+    assert stage.clock.steady == begun_at + LONGEST_WAIT
+    assert isinstance(failure(waiting), TimeoutError)
 
 
-def test_failure_is_shared_and_each_has_an_exception_of_its_own(lifecycle: Any) -> None:
-    leader, waiting = acquire(lifecycle), acquire(lifecycle)
-    next(leader)
-    next(waiting)
-    first = failure(leader, answered(401, {"error": "invalid_client"}))
-    second = failure(waiting)
+def test_newcomer_after_an_abandoned_refresh_begins_afresh(stage: Stage) -> None:
+    first = stage.acquire()
+    stage.let_time_pass(59)
+    stage.throw(first, Interrupt())
+    second = stage.acquire()
+    stage.deliver(answered(503))
+    assert isinstance(second.at, Sleep)
+
+
+def test_failure_is_shared_and_each_has_an_exception_of_its_own(stage: Stage) -> None:
+    leader, waiting = stage.acquire(), stage.acquire()
+    stage.deliver(answered(401, {"error": "invalid_client"}))
+    first, second = failure(leader), failure(waiting)
     assert first is not second
     assert str(first) == str(second)
     assert vars(first) == vars(second)
@@ -237,237 +328,243 @@ def test_failure_is_shared_and_each_has_an_exception_of_its_own(lifecycle: Any) 
 # Ahead of expiry.
 
 
-def test_others_go_on_with_a_stale_token_that_one_refreshes(
-    lifecycle: Any, clock: VirtualClock
-) -> None:
-    acquired(lifecycle, "a")
-    clock.advance(90)
-    refresh = acquire(lifecycle)
-    next(refresh)
-    assert end(acquire(lifecycle)).header == "Bearer a"
-    assert end(refresh, token("b")).header == "Bearer b"
+def test_others_go_on_with_a_stale_token_that_one_refreshes(stage: Stage) -> None:
+    stage.acquired("a")
+    stage.let_time_pass(90)
+    renewal = stage.acquire()
+    assert header(stage.acquire()) == "Bearer a"
+    stage.deliver(token("b"))
+    assert header(renewal) == "Bearer b"
 
 
 def test_failed_refresh_is_one_attempt_one_warning_and_a_pause(
-    lifecycle: Any, clock: VirtualClock, caplog: pytest.LogCaptureFixture
+    stage: Stage, caplog: pytest.LogCaptureFixture
 ) -> None:
-    acquired(lifecycle, "a")
-    clock.advance(90)
+    stage.acquired("a")
+    stage.let_time_pass(90)
     with caplog.at_level(logging.WARNING, "thingspace_auth_adapters"):
-        refresh = acquire(lifecycle)
-        next(refresh)
-        assert end(refresh, answered(503)).header == "Bearer a"
+        renewal = stage.acquire()
+        stage.deliver(answered(503))
+    assert header(renewal) == "Bearer a"
     assert len(caplog.records) == 1
-    clock.advance(9.9)
-    assert end(acquire(lifecycle)).header == "Bearer a"
-    clock.advance(0.1)
-    assert isinstance(next(acquire(lifecycle)), Send)
+    stage.let_time_pass(9.5)
+    assert header(stage.acquire()) == "Bearer a"
+    stage.let_time_pass(0.5)
+    assert not stage.acquire().is_done
 
 
-def test_pause_after_a_failed_refresh_does_not_go_beyond_the_tokens_end(
-    lifecycle: Any, clock: VirtualClock
-) -> None:
-    acquired(lifecycle, "a")
-    clock.advance(95)
-    refresh = acquire(lifecycle)
-    next(refresh)
-    assert end(refresh, answered(503)).header == "Bearer a"
-    clock.advance(5)
-    assert isinstance(next(acquire(lifecycle)), Send)
+def test_pause_after_a_failed_refresh_does_not_go_beyond_the_tokens_end(stage: Stage) -> None:
+    stage.acquired("a")
+    stage.let_time_pass(95)
+    renewal = stage.acquire()
+    stage.deliver(answered(503))
+    assert header(renewal) == "Bearer a"
+    stage.let_time_pass(5)
+    assert not stage.acquire().is_done
 
 
-def test_those_who_wait_for_a_refresh_whose_token_ran_out_try_in_earnest(
-    lifecycle: Any, clock: VirtualClock
-) -> None:
-    acquired(lifecycle, "a")
-    clock.advance(90)
-    refresh = acquire(lifecycle)
-    next(refresh)
-    clock.advance(10)
-    late = acquire(lifecycle)
-    assert isinstance(next(late), Wait)
-    # The refresher's single attempt fails, and its token has run out meanwhile: it leads again.
-    assert isinstance(refresh.send(answered(503)), Send)
-    assert isinstance(late.send(None), Wait)
-    assert isinstance(refresh.send(answered(503)), Pause)
+def test_those_who_wait_for_a_refresh_whose_token_ran_out_try_in_earnest(stage: Stage) -> None:
+    stage.acquired("a")
+    stage.let_time_pass(90)
+    renewal = stage.acquire()
+    stage.let_time_pass(10)
+    late = stage.acquire()
+    assert isinstance(late.at, Wait)
+    # The single attempt fails, and the token has run out meanwhile: one leads again, in earnest.
+    stage.deliver(answered(503))
+    stage.deliver(answered(503))
+    assert sorted(type(one.at).__name__ for one in (renewal, late)) == ["Sleep", "Wait"]
 
 
 def test_whoever_takes_over_from_a_refresher_whose_token_ran_out_has_all_attempts(
-    lifecycle: Any, clock: VirtualClock
+    stage: Stage,
 ) -> None:
-    acquired(lifecycle, "a")
-    clock.advance(90)
-    refresh = acquire(lifecycle)
-    next(refresh)
-    clock.advance(10)
-    late = acquire(lifecycle)
-    assert isinstance(next(late), Wait)
-    refresh.close()
-    assert isinstance(late.send(None), Send)
-    assert isinstance(late.send(answered(503)), Pause)
+    stage.acquired("a")
+    stage.let_time_pass(90)
+    renewal = stage.acquire()
+    stage.let_time_pass(10)
+    late = stage.acquire()
+    stage.throw(renewal, Interrupt())
+    stage.settle_down()
+    stage.deliver(answered(503))
+    assert isinstance(late.at, Sleep)
 
 
-def test_token_that_arrives_stale_is_used_to_its_end(lifecycle: Any, clock: VirtualClock) -> None:
-    acquired(lifecycle, "a", SKEW)
-    clock.advance(SKEW - 1)
-    assert end(acquire(lifecycle)).header == "Bearer a"
-    clock.advance(1)
-    assert isinstance(next(acquire(lifecycle)), Send)
+def test_token_that_arrives_stale_is_used_to_its_end(stage: Stage) -> None:
+    stage.acquired("a", SKEW)
+    stage.let_time_pass(SKEW - 1)
+    assert header(stage.acquire()) == "Bearer a"
+    stage.let_time_pass(1)
+    assert not stage.acquire().is_done
 
 
 # Rejections.
 
 
-def test_same_token_again_is_not_asked_for_again_for_a_while(
-    lifecycle: Any, clock: VirtualClock
-) -> None:
-    acquired(lifecycle, "a")
-    steps = lifecycle.replace("Bearer a", [])
-    next(steps)
-    assert end(steps, token("a")) is None
-    clock.advance(29.9)
-    assert end(lifecycle.replace("Bearer a", [])) is None
-    clock.advance(0.1)
-    assert isinstance(next(lifecycle.replace("Bearer a", [])), Send)
+def test_same_token_again_is_not_asked_for_again_for_a_while(stage: Stage) -> None:
+    stage.acquired("a")
+    rejection = stage.replace("Bearer a")
+    stage.deliver(token("a"))
+    assert header(rejection) is None
+    stage.let_time_pass(29.5)
+    assert header(stage.replace("Bearer a")) is None
+    stage.let_time_pass(0.5)
+    assert not stage.replace("Bearer a").is_done
 
 
-def test_late_rejection_of_an_older_token_discards_no_newer_one(lifecycle: Any) -> None:
-    acquired(lifecycle, "a")
-    steps = lifecycle.replace("Bearer a", [])
-    next(steps)
-    end(steps, token("b"))
-    assert end(lifecycle.replace("Bearer a", [])).header == "Bearer b"
-    assert lifecycle.current.header == "Bearer b"
+def test_late_rejection_of_an_older_token_discards_no_newer_one(stage: Stage) -> None:
+    stage.acquired("a")
+    stage.replace("Bearer a")
+    stage.deliver(token("b"))
+    assert header(stage.replace("Bearer a")) == "Bearer b"
+    assert stage.lifecycle.current.header == "Bearer b"
 
 
-def test_failure_to_replace_is_only_logged(
-    lifecycle: Any, caplog: pytest.LogCaptureFixture
-) -> None:
-    acquired(lifecycle, "a")
-    steps = lifecycle.replace("Bearer a", [])
-    next(steps)
-    with caplog.at_level(logging.WARNING, "thingspace_auth_adapters"):
-        assert end(steps, Refused(ConnectionError("the-secret"))) is None
-    (record,) = caplog.records
-    assert "the-secret" not in record.getMessage()
-
-
-def test_only_so_many_rejections_are_remembered(lifecycle: Any) -> None:
+def test_only_so_many_rejections_are_remembered(stage: Stage) -> None:
     for number in range(100):
-        lifecycle.revoked(f"Bearer token-{number}")
-    assert len(lifecycle._rejected) < 10
-    assert "Bearer token-99" in lifecycle._rejected
+        stage.lifecycle.revoked(f"Bearer token-{number}")
+    assert len(stage.lifecycle._rejected) < 10
+    assert "Bearer token-99" in stage.lifecycle._rejected
 
 
-def test_assigned_token_counts_as_rejected_no_longer(lifecycle: Any) -> None:
-    acquired(lifecycle, "a")
-    lifecycle.reject("Bearer a")
-    assign(lifecycle, "a")
-    assert end(acquire(lifecycle)).header == "Bearer a"
+def test_assigned_token_counts_as_rejected_no_longer(stage: Stage) -> None:
+    stage.acquired("a")
+    stage.lifecycle.reject("Bearer a")
+    stage.assign("a")
+    assert header(stage.acquire()) == "Bearer a"
 
 
-def test_eight_tokens_before_the_current_one_are_held(lifecycle: Any) -> None:
+def test_eight_tokens_before_the_current_one_are_held(stage: Stage) -> None:
     for number in range(100):
-        assign(lifecycle, f"token-{number}")
-    assert lifecycle.held == tuple(f"Bearer token-{number}" for number in range(91, 100))
+        stage.assign(f"token-{number}")
+    assert stage.lifecycle.held == tuple(f"Bearer token-{number}" for number in range(91, 100))
 
 
-def test_only_the_caller_whose_refresh_changed_the_token_is_told(
-    lifecycle: Any, clock: VirtualClock
+def test_token_that_is_assigned_again_has_eight_before_it(stage: Stage) -> None:
+    for name in ("again", *"abcdefgh", "again"):
+        stage.assign(name)
+    assert set(stage.lifecycle.held) == {f"Bearer {name}" for name in ("again", *"abcdefgh")}
+    assert stage.lifecycle.held[-1] == "Bearer again"
+
+
+def test_each_change_of_the_token_is_told_once_and_after_those_who_wait_were_served(
+    make: Callable[..., Stage],
 ) -> None:
-    leaders: list[Any] = []
-    others: list[Any] = []
-    leader, waiting = lifecycle.acquire(leaders), lifecycle.acquire(others)
-    next(leader)
-    next(waiting)
-    end(leader, token("a"))
-    end(waiting)
-    assert ([one.access_token for one in leaders], others) == (["a"], [])
-    clock.advance(90)
-    refresh = lifecycle.acquire(leaders)
-    next(refresh)
-    end(refresh, token("a", 10))
-    assert len(leaders) == 1
+    stage, at_that_time = make(), []
+    leader, waiting = stage.acquire(), stage.acquire()
+    assert isinstance(waiting.at, Wait)
+    future, tell = waiting.at.future, stage.lifecycle._tell
+
+    def told(*args: Any) -> None:
+        at_that_time.append(future.done())
+        tell(*args)
+
+    stage.lifecycle._tell = told
+    stage.deliver(token("a"))
+    assert header(leader) == header(waiting) == "Bearer a"
+    assert (stage.told, at_that_time) == (["a"], [True])
+    stage.let_time_pass(90)
+    stage.acquire()
+    stage.deliver(token("a", 10))
+    assert stage.told == ["a"]
+
+
+def test_log_handler_may_use_the_object(
+    stage: Stage, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    caplog.set_level(logging.INFO, "thingspace_auth_adapters")
+    monkeypatch.setattr(
+        caplog.handler, "emit", lambda record: stage.lifecycle.reject("Bearer other")
+    )
+    stage.acquired("a")
 
 
 # Providers.
 
 
-def provider(last: Any, owner: Any) -> Any:
-    raise AssertionError("the test takes its place")
+def test_provider_may_take_its_time_but_not_for_ever(make: Callable[..., Stage]) -> None:
+    def provider(last: Any, owner: Any) -> Any:
+        scene.stop(Sleep(scene.clock.steady + seconds))
+
+    scene = make(oauth_token_provider=provider)
+    seconds = 59.0
+    leader, waiting = scene.acquire(), scene.acquire()
+    scene.let_time_pass(59)
+    assert isinstance(leader.at, Call)
+    scene.deliver(token("a"))
+    assert header(waiting) == "Bearer a"
+    scene.lifecycle.assign(None)
+    seconds = 1000.0
+    scene.acquire()
+    waiting = scene.acquire()
+    scene.let_time_pass(4 * TIMEOUT)
+    # It is asked again on behalf of one who waited.
+    assert isinstance(waiting.at, Sleep)
 
 
-def test_provider_may_take_its_time(clock: VirtualClock) -> None:
-    lifecycle = made(clock, oauth_token_provider=provider)
-    leader, waiting = acquire(lifecycle), acquire(lifecycle)
-    call = next(leader)
-    assert (call.function, call.args) == (provider, (None, "owner"))
-    refresh = next(waiting).refresh
-    # But not for ever: its event loop may have been stopped.
-    assert refresh.ends_at == clock.steady + 600
-    clock.advance(500)
-    assert isinstance(leader.send(None), Send)
-    assert refresh.ends_at == clock.steady + 90
-
-
-def test_log_handler_may_use_the_object(
-    lifecycle: Any, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+def test_request_of_the_provider_that_needs_its_token_is_an_error(
+    make: Callable[..., Stage],
 ) -> None:
-    caplog.set_level(logging.INFO, "thingspace_auth_adapters")
-    monkeypatch.setattr(caplog.handler, "emit", lambda record: lifecycle.reject("Bearer other"))
-    assert acquired(lifecycle, "a").header == "Bearer a"
-
-
-def test_token_that_is_assigned_again_has_eight_before_it(lifecycle: Any) -> None:
-    for name in ("again", *"abcdefgh", "again"):
-        assign(lifecycle, name)
-    assert set(lifecycle.held) == {f"Bearer {name}" for name in ("again", *"abcdefgh")}
-    assert lifecycle.held[-1] == "Bearer again"
-
-
-def test_request_of_the_provider_that_needs_its_token_is_an_error(clock: VirtualClock) -> None:
-    from thingspace_auth_adapters._core.effects import calling_back
-
-    lifecycle = made(clock, oauth_token_provider=provider)
-    leader = acquire(lifecycle)
-    call = next(leader)
-    assert isinstance(call, Call)
-    with calling_back(call.refresh):
+    def provider(last: Any, owner: Any) -> Any:
         with pytest.raises(ReentrantRequestError, match="oauth_token_provider"):
-            next(acquire(lifecycle))
-    assert end(leader, {"access_token": "provided"}).header == "Bearer provided"
+            scene.lifecycle.acquire(scene.patience())
+        return {"access_token": "provided"}
+
+    scene = make(oauth_token_provider=provider)
+    assert header(scene.acquire()) == "Bearer provided"
 
 
-def test_error_of_the_provider_is_shared_and_not_tried_again(clock: VirtualClock) -> None:
-    lifecycle = made(clock, oauth_token_provider=provider)
-    leader, waiting = acquire(lifecycle), acquire(lifecycle)
-    next(leader)
-    next(waiting)
+def test_error_of_the_provider_is_shared_and_not_tried_again(make: Callable[..., Stage]) -> None:
     error = LookupError("row", 7)
-    with pytest.raises(Failed) as caught:
-        leader.throw(CallbackRaised(error))
-    assert caught.value.error is error
+
+    def provider(last: Any, owner: Any) -> Any:
+        scene.clock.sleep(1)
+        raise error
+
+    scene = make(oauth_token_provider=provider)
+    leader, waiting = scene.acquire(), scene.acquire()
+    scene.let_time_pass(1)
+    assert failure(leader) is error
+    assert failure(waiting) is not error
     assert failure(waiting).args == ("row", 7)
 
 
+def test_what_interrupts_a_leader_in_its_provider_is_not_shared(
+    make: Callable[..., Stage],
+) -> None:
+    """If it is no plain exception, which cannot be told from one of the provider's own."""
+
+    def provider(last: Any, owner: Any) -> Any:
+        scene.clock.sleep(1)
+        return {"access_token": "provided"}
+
+    scene = make(oauth_token_provider=provider)
+    leader, waiting = scene.acquire(), scene.acquire()
+    scene.throw(leader, Interrupt())
+    scene.settle_down()
+    scene.let_time_pass(1)
+    assert header(waiting) == "Bearer provided"
+
+
 @pytest.mark.parametrize("value", ["a-string", 7, {"access_token": "a\nb"}, object()])
-def test_what_is_no_token_is_the_providers_error(clock: VirtualClock, value: Any) -> None:
-    lifecycle = made(clock, oauth_token_provider=provider)
-    leader = acquire(lifecycle)
-    next(leader)
-    error = failure(leader, value)
+def test_what_is_no_token_is_the_providers_error(make: Callable[..., Stage], value: Any) -> None:
+    error = failure(make(oauth_token_provider=lambda last, owner: value).acquire())
     assert isinstance(error, (TypeError, ValueError))
     assert "what oauth_token_provider returned" in str(error)
     assert "a-string" not in str(error)
 
 
-def test_provider_that_repeats_a_rejected_token_is_not_heeded(clock: VirtualClock) -> None:
-    lifecycle = made(clock, oauth_token_provider=provider)
-    leader = acquire(lifecycle)
-    next(leader)
-    end(leader, {"access_token": "row"})
-    steps = lifecycle.replace("Bearer row", [])
-    assert isinstance(next(steps), Call)
-    assert isinstance(steps.send({"access_token": "row"}), Send)
-    assert end(steps, token("fetched")).header == "Bearer fetched"
-    assert status(lifecycle.current, clock.wall) is Status.FRESH
+def test_provider_that_repeats_a_rejected_token_is_not_heeded(make: Callable[..., Stage]) -> None:
+    asked: list[Any] = []
+
+    def provider(last: Any, owner: Any) -> Any:
+        asked.append((None if last is None else last.access_token, owner))
+        return {"access_token": "row"}
+
+    scene = make(oauth_token_provider=provider)
+    assert header(scene.acquire()) == "Bearer row"
+    rejection = scene.replace("Bearer row")
+    scene.deliver(token("fetched"))
+    assert header(rejection) == "Bearer fetched"
+    assert asked == [(None, scene), ("row", scene)]
+    assert status(scene.lifecycle.current, scene.clock.wall) is Status.FRESH

@@ -8,13 +8,13 @@ from typing import Any
 import pytest
 
 from thingspace_auth_adapters import M2mLoginError, VzM2mCredentials
-from thingspace_auth_adapters._core.effects import Send
 from thingspace_auth_adapters._core.login_guard import (
     MOST_UNKNOWNS,
     LoginCount,
     account,
     forget_all,
 )
+from thingspace_auth_adapters._wire.messages import HttpRequest
 
 from .kinds import INSTALLED
 from .virtual import BASE, START, Platform
@@ -169,11 +169,26 @@ def test_clock_that_was_far_ahead_blocks_no_longer_than_an_hour() -> None:
     assert count.objection(START - 3601, "here", "") is None
 
 
-def test_login_whose_event_loop_ended_is_of_unknown_outcome(platform: Platform) -> None:
+class Interrupt(KeyboardInterrupt):
+    pass
+
+
+@pytest.mark.parametrize(("is_sent", "unknowns"), [(True, 1), (False, 0)])
+def test_login_that_was_interrupted_is_of_unknown_outcome_if_it_was_sent(
+    is_sent: bool, unknowns: int, platform: Platform
+) -> None:
     kind = next(one for one in INSTALLED if not one.is_async)
     token = {"access_token": "given"}
     auth = kind.auth(platform, oauth_token=token, m2m=VzM2mCredentials("user", "password"))
-    steps = next(auth._sessions.acquire([])).steps
-    assert isinstance(next(steps), Send)
-    steps.close()
-    assert auth._sessions.source._account.count.unknowns == 1
+    known, counts = account(BASE, "user", "password"), []
+
+    def send(request: HttpRequest, timeout: float, ends_at: float) -> None:
+        counts.append(known.count.unknowns)
+        if is_sent and request.once is not None:
+            request.once.take(request.body)
+        raise Interrupt
+
+    auth._transport.send = send
+    with pytest.raises(Interrupt):
+        auth.fetch_vz_m2m_token()
+    assert (counts, known.count.unknowns) == ([1], unknowns)

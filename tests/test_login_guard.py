@@ -91,10 +91,12 @@ def through(kind: Kind, policy: Policy, platform: Platform | None = None) -> dic
     if kind.is_requests:
         return {"session": session_through(kind, policy, platform)}
 
-    def transport(is_async: bool) -> Any:
-        return transport_through(kind, policy, inner_transport(kind, platform, is_async))
-
-    return {"client_options": {"transport": transport}}
+    # Without connections that are kept: nobody closes a transport of the user's.
+    limits = kind.library.Limits(max_keepalive_connections=0)
+    inner = kind.library.HTTPTransport(verify=False, limits=limits)
+    if platform is not None:
+        inner = kind.transport(platform)
+    return {"client_options": {"transport": transport_through(kind, policy, inner)}}
 
 
 def session_through(kind: Kind, policy: Policy, platform: Platform | None) -> Any:
@@ -120,33 +122,17 @@ def session_through(kind: Kind, policy: Policy, platform: Platform | None) -> An
     return session
 
 
-def inner_transport(kind: Kind, platform: Platform | None, is_async: bool) -> Any:
-    if platform is not None:
-        return kind.transport(platform)
-    name = "AsyncHTTPTransport" if is_async else "HTTPTransport"
-    return getattr(kind.library, name)(verify=False)
-
-
 def transport_through(kind: Kind, policy: Policy, inner: Any) -> Any:
     library = kind.library
 
-    class Through(library.BaseTransport, library.AsyncBaseTransport):  # type: ignore[name-defined,misc]
+    class Through(library.BaseTransport):  # type: ignore[name-defined,misc]
         def handle_request(self, request: Any) -> Any:
             if not str(request.url).endswith(LOGIN_PATH):
                 return inner.handle_request(request)
             return drive(policy(kind, request), lambda: inner.handle_request(request))
 
-        async def handle_async_request(self, request: Any) -> Any:
-            if not str(request.url).endswith(LOGIN_PATH):
-                return await inner.handle_async_request(request)
-            steps = policy(kind, request)
-            return await adrive(steps, lambda: inner.handle_async_request(request))
-
         def close(self) -> None:
             inner.close()
-
-        async def aclose(self) -> None:
-            await inner.aclose()
 
     return Through()
 
@@ -162,21 +148,6 @@ def drive(steps: Generator[None, Any, Any], send: Callable[[], Any]) -> Any:
             else:
                 steps.send(response)
                 response.close()
-    except StopIteration as end:
-        return end.value
-
-
-async def adrive(steps: Generator[None, Any, Any], send: Callable[[], Any]) -> Any:
-    try:
-        next(steps)
-        while True:
-            try:
-                response = await send()
-            except Exception as error:
-                steps.throw(error)
-            else:
-                steps.send(response)
-                await response.aclose()
     except StopIteration as end:
         return end.value
 
@@ -458,7 +429,10 @@ def test_copies_and_new_objects_share_the_count(kind: Kind, platform: Platform, 
     [
         {"m2m": credentials(password="another password")},
         {"m2m": credentials(username="another user")},
-        {"base_url": "https://staging.thingspace.verizon.com"},
+        {
+            "base_url": "https://staging.thingspace.verizon.com",
+            "allowed_hosts": ["thingspace.verizon.com"],
+        },
     ],
     ids=["password", "user name", "base URL"],
 )
@@ -585,7 +559,7 @@ def memory_store() -> Any:
             self.entries.pop(name, None)
 
         @contextlib.contextmanager
-        def locked(self, name: str) -> Iterator[None]:
+        def locked(self, name: str, patience: float) -> Iterator[None]:
             self._check()
             with self._locks.setdefault(name, threading.Lock()):
                 yield

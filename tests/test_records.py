@@ -44,7 +44,7 @@ class Memory(TokenStore):
         self.entries.pop(name, None)
 
     @contextmanager
-    def locked(self, name: str) -> Iterator[None]:
+    def locked(self, name: str, patience: float) -> Iterator[None]:
         self.check()
         with self.lock:
             yield
@@ -190,18 +190,18 @@ def test_store_out_of_reach_is_told_or_only_logged(
 
 
 def test_lock_is_that_of_the_store(store: Memory, entry: StoreEntry) -> None:
-    with entry.locked():
+    with entry.locked(1.0):
         assert store.lock.locked()
     assert not store.lock.locked()
     store.is_down = True
-    with pytest.raises(StoreUnavailable), entry.locked():
+    with pytest.raises(StoreUnavailable), entry.locked(1.0):
         pytest.fail("it was not to be had")
 
 
 def test_what_was_done_under_the_lock_is_good_though_it_cannot_be_released(
     store: Memory, entry: StoreEntry, caplog: pytest.LogCaptureFixture
 ) -> None:
-    with caplog.at_level(logging.WARNING, "thingspace_auth_adapters"), entry.locked():
+    with caplog.at_level(logging.WARNING, "thingspace_auth_adapters"), entry.locked(1.0):
         store.is_down = True
     assert len(caplog.records) == 1
 
@@ -210,7 +210,7 @@ def test_what_was_done_under_the_lock_is_good_though_it_cannot_be_released(
 def test_what_is_raised_under_the_lock_passes_through(
     store: Memory, entry: StoreEntry, error: BaseException
 ) -> None:
-    with pytest.raises(type(error)) as caught, entry.locked():
+    with pytest.raises(type(error)) as caught, entry.locked(1.0):
         raise error
     assert caught.value is error
     assert not store.lock.locked()

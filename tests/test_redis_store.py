@@ -14,9 +14,9 @@ from typing import Any
 import pytest
 
 from thingspace_auth_adapters import stores
-from thingspace_auth_adapters.stores import StoreUnavailable
+from thingspace_auth_adapters.stores import StoreBusy, StoreUnavailable
 
-from .real import eventually
+from .real import PATIENCE, eventually
 from .redis_server import RedisServer
 
 pytest.importorskip("redis")
@@ -57,7 +57,7 @@ def lock_threads() -> list[threading.Thread]:
 def test_lock_outlives_a_killed_holder_by_20_seconds_at_most(
     server: RedisServer, store: RedisTokenStore, prefix: str
 ) -> None:
-    with store.locked("ab"):
+    with store.locked("ab", PATIENCE):
         lifetime = server.client().pttl(f"{prefix}ab:lock")
     assert 0 < lifetime <= 20_000 - 1000 * redis_module._POLL_SECONDS
 
@@ -71,7 +71,7 @@ def test_lock_is_renewed_while_it_is_held_and_then_no_more(
 ) -> None:
     monkeypatch.setattr(redis_module, "RENEWAL_SECONDS", 0.01)
     client, key = server.client(), f"{prefix}ab:lock"
-    with store.locked("ab"):
+    with store.locked("ab", PATIENCE):
         assert [thread.daemon for thread in lock_threads()] == [True]
         client.pexpire(key, 12_000)
         eventually(lambda: client.pttl(key) > 12_000)
@@ -97,7 +97,7 @@ def test_lock_is_renewed_although_redis_does_not_answer_once(
     assert asked == answers
 
 
-def test_lock_is_waited_for_as_long_as_its_holder_may_retry_an_endpoint(
+def test_lock_is_waited_for_as_long_as_the_caller_says(
     store: RedisTokenStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     waited: list[float] = []
@@ -107,16 +107,16 @@ def test_lock_is_waited_for_as_long_as_its_holder_may_retry_an_endpoint(
         return False
 
     monkeypatch.setattr(redis.lock.Lock, "acquire", give_up)
-    with pytest.raises(StoreUnavailable, match="locked by another process"):
-        store.locked("ab").__enter__()
-    assert waited == [75]
+    with pytest.raises(StoreBusy, match="locked by another process"):
+        store.locked("ab", PATIENCE).__enter__()
+    assert waited == [PATIENCE]
 
 
 def test_lock_that_was_lost_is_a_warning_and_that_of_another_is_left_alone(
     server: RedisServer, store: RedisTokenStore, prefix: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     client, key = server.client(), f"{prefix}ab:lock"
-    with store.locked("ab"):
+    with store.locked("ab", PATIENCE):
         client.set(key, "another's")
     assert client.get(key) == b"another's"
     (record,) = caplog.records
@@ -130,7 +130,7 @@ def test_redis_that_dies_under_the_lock_is_a_warning(
     server = RedisServer(tmp_path)
     if not server.is_ours:
         pytest.skip("the server is not ours to stop")
-    with RedisTokenStore(server.url).locked("ab"):
+    with RedisTokenStore(server.url).locked("ab", PATIENCE):
         server.stop()
     assert "lost" in caplog.text
 
@@ -144,7 +144,7 @@ def test_lock_can_be_had_when_no_thread_can_be_started(
         raise RuntimeError("can't start new thread")
 
     monkeypatch.setattr(threading.Thread, "start", refuse)
-    with store.locked("ab"):
+    with store.locked("ab", PATIENCE):
         assert server.client().get(f"{prefix}ab:lock") is not None
     assert server.client().get(f"{prefix}ab:lock") is None
 
@@ -178,7 +178,7 @@ def test_client_may_decode_its_answers(server: RedisServer, prefix: str) -> None
     store.write("ab", bytes(range(256)))
     assert store.read("ab") == bytes(range(256))
     assert store.read("cd") is None
-    with store.locked("ab"):
+    with store.locked("ab", PATIENCE):
         pass
 
 
@@ -186,7 +186,7 @@ def test_prefix_keeps_stores_apart(server: RedisServer, prefix: str) -> None:
     one, other = (RedisTokenStore(server.url, prefix + name) for name in ("1:", "2:"))
     one.write("ab", b"one")
     assert other.read("ab") is None
-    with one.locked("ab"), other.locked("ab"):
+    with one.locked("ab", PATIENCE), other.locked("ab", PATIENCE):
         pass
 
 
@@ -227,7 +227,11 @@ def test_wrong_urls_are_refused_at_once_and_not_quoted(url: str) -> None:
 def test_neither_password_nor_host_is_ever_shown() -> None:
     store = RedisTokenStore("redis://:hidden@no-such-host.invalid:6379/0", "the-prefix:")
     assert repr(store) == "RedisTokenStore(prefix='the-prefix:')"
-    for operation in (store.read, store.delete, lambda name: store.locked(name).__enter__()):
+    for operation in (
+        store.read,
+        store.delete,
+        lambda name: store.locked(name, PATIENCE).__enter__(),
+    ):
         with pytest.raises(StoreUnavailable, match="the-prefix") as caught:
             operation("ab")
         assert caught.value.__context__ is caught.value.__cause__ is None

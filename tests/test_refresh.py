@@ -1,96 +1,53 @@
-"""The refresh that everyone waits for, and who leads it."""
+"""The refresh that everyone waits for: its outcome, who leads it, and how it is waited for."""
 
 from __future__ import annotations
 
-import copy
 import os
-import pickle
 import threading
 import time
+from concurrent.futures import Future
 from typing import Any
 
 import pytest
 
-from thingspace_auth_adapters._core import single_flight
+from thingspace_auth_adapters import ReentrantRequestError
+from thingspace_auth_adapters._core import refresh as refresh_module
 from thingspace_auth_adapters._core.cached_token import CachedToken
-from thingspace_auth_adapters._core.effects import (
-    Clock,
-    SyncIO,
-    Wait,
-    calling_back,
-    run,
-    waiting_refresh,
-)
-from thingspace_auth_adapters._core.single_flight import (
-    ABANDONED,
-    Failed,
-    Refresh,
-    SingleFlight,
-    Succeeded,
-)
+from thingspace_auth_adapters._core.callbacks import CallbackRaised, call_back, waiting_refresh
+from thingspace_auth_adapters._core.clock import Clock
+from thingspace_auth_adapters._core.refresh import Caller, Failed, Limits, Refresh, SingleFlight
 
-from .kinds import Kind
-from .optional import anyio
 from .real import PATIENCE, Threads
-from .test_units import Nothing
 from .virtual import VirtualClock
 
-TOKEN = Succeeded(CachedToken("the-token", "Bearer the-token"))
-SHORT = 0.05
+TOKEN = CachedToken("the-token", "Bearer the-token")
+NEVER = float("inf")
 
 
-def refresh(owner: object = None, seconds: float = PATIENCE) -> Refresh:
-    return Refresh(owner, time.monotonic() + seconds)
+def begun(owner: object = None, is_early: bool = False, caller: Caller | None = None) -> Refresh:
+    return Refresh(caller or Caller(NEVER), owner, Limits(NEVER, NEVER, 4), is_early=is_early)
 
 
-def wait(one: Refresh, clock: Clock | None = None) -> None:
-    """Wait as a synchronous caller does."""
-
-    def steps() -> Any:
-        yield Wait(one)
-
-    run(steps(), SyncIO(Nothing, clock or Clock()))
+def under_way(flight: SingleFlight) -> Refresh:
+    """A refresh that somebody leads."""
+    flight.refresh = begun()
+    return flight.refresh
 
 
-async def await_(one: Refresh) -> None:
-    """Wait as an asynchronous caller does."""
-    from thingspace_auth_adapters._core.async_driver import AsyncIO
-
-    class Nowhere:
-        asend = aread_body = None
-
-    await AsyncIO(Nowhere, Clock()).wait(one)
+def soon() -> float:
+    return time.monotonic() + PATIENCE
 
 
 # The outcome.
 
 
 def test_only_the_first_outcome_counts() -> None:
-    one = refresh()
+    flight = SingleFlight()
+    one = under_way(flight)
     assert one.outcome is None
-    one.settle(TOKEN)
-    one.settle(ABANDONED)
+    flight.finish(one, TOKEN)
+    flight.finish(one, None)
     assert one.outcome is TOKEN
-
-
-def test_everyone_is_woken_once_also_who_comes_late() -> None:
-    one, woken = refresh(), []
-    one.when_settled(lambda: woken.append("early"))
-    one.settle(TOKEN)
-    one.settle(ABANDONED)
-    one.when_settled(lambda: woken.append("late"))
-    assert woken == ["early", "late"]
-
-
-def test_waiter_that_cannot_be_woken_stops_nobody() -> None:
-    def closed() -> None:
-        raise RuntimeError("Event loop is closed")
-
-    one, woken = refresh(), threading.Event()
-    one.when_settled(closed)
-    one.when_settled(woken.set)
-    one.settle(TOKEN)
-    assert woken.is_set()
 
 
 def test_failure_is_another_exception_for_everyone() -> None:
@@ -101,220 +58,234 @@ def test_failure_is_another_exception_for_everyone() -> None:
     assert (type(other.error), other.error.args) == (LookupError, ("row", 7))
 
 
-def test_each_change_of_the_commitment_is_told_at_once() -> None:
-    one, told = refresh(), []
-    one.on_commitment = lambda is_committed: told.append((is_committed, one.is_committed))
-    one.commit()
-    one.commit(is_committed=False)
-    assert told == [(True, True), (False, False)]
+def test_who_led_gets_the_failure_itself_and_who_waited_a_copy() -> None:
+    leader, waiter, failed = Caller(NEVER), Caller(NEVER), Failed(LookupError("row"))
+    one = begun(caller=leader)
+    with pytest.raises(Failed) as caught:
+        leader.take(one, failed)
+    assert caught.value is failed
+    with pytest.raises(Failed) as caught:
+        waiter.take(one, failed)
+    assert caught.value is not failed
+    assert caught.value.error is not failed.error
+
+
+def test_failure_ahead_of_expiry_and_no_outcome_are_looked_behind_and_counted() -> None:
+    caller = Caller(NEVER)
+    assert caller.take(begun(is_early=True), Failed(LookupError())) is None
+    assert caller.take(begun(), None) is None
+    assert caller.refreshes == 2
+    assert caller.take(begun(), TOKEN) is TOKEN
 
 
 # Who leads.
 
 
-def test_second_joins_the_first_until_that_is_settled() -> None:
+def test_it_is_under_way_until_it_is_finished() -> None:
     flight = SingleFlight()
-    first, second, third = refresh(), refresh(), refresh()
-    assert flight.join_or_start(first) is first
-    assert flight.join_or_start(second) is first
-    first.settle(ABANDONED)
-    assert flight.join_or_start(third) is third
-
-
-def test_finished_refresh_is_settled_and_not_joined() -> None:
-    flight, first, second = SingleFlight(), refresh(), refresh()
-    flight.join_or_start(first)
-    flight.finish(first, TOKEN)
-    assert first.outcome is TOKEN
-    assert flight.join_or_start(second) is second
+    seen = [flight.under_way]
+    one = under_way(flight)
+    seen.append(flight.under_way)
+    flight.finish(one, None)
+    seen.append(flight.under_way)
+    assert seen == [None, one, None]
 
 
 def test_leader_that_was_given_up_does_not_end_its_successor() -> None:
-    flight, first, second = SingleFlight(), refresh(), refresh()
-    flight.join_or_start(first)
-    first.settle(ABANDONED)
-    flight.join_or_start(second)
+    flight = SingleFlight()
+    first = under_way(flight)
+    flight.finish(first, None)
+    second = under_way(flight)
     flight.finish(first, TOKEN)
-    assert (first.outcome, second.outcome) == (ABANDONED, None)
-    assert flight.join_or_start(refresh()) is second
+    assert (first.outcome, second.outcome) == (None, None)
+    assert flight.under_way is second
 
 
-def test_refresh_of_the_parent_process_is_not_joined(monkeypatch: pytest.MonkeyPatch) -> None:
-    flight, parents = SingleFlight(), refresh()
-    flight.join_or_start(parents)
-    pid = os.getpid()
-    monkeypatch.setattr(os, "getpid", lambda: pid + 1)
-    childs_own = refresh()
-    assert flight.join_or_start(childs_own) is childs_own
+class Untouchable:
+    """What another thread may have held when the process was forked."""
+
+    def __getattr__(self, name: str) -> Any:
+        raise AssertionError(f"the child touched {name}")
 
 
-def test_lock_that_was_held_during_a_fork_is_not_waited_for(
+def test_child_asks_for_its_process_before_it_touches_the_parents_future(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     flight, pid = SingleFlight(), os.getpid()
+    parents: Any = under_way(flight)
+    parents.future = Untouchable()
+    monkeypatch.setattr(os, "getpid", lambda: pid + 1)
+    assert flight.under_way is None
+
+
+def test_child_has_a_lock_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    flight, pid, threads = SingleFlight(), os.getpid(), Threads()
     with flight.lock:
+        threads.start(flight.lock.acquire, False)
+        assert threads.join() == [False]
         monkeypatch.setattr(os, "getpid", lambda: pid + 1)
-        assert flight.lock.acquire(blocking=False)
+        threads.start(flight.lock.acquire, False)
+        assert threads.join() == [False, True]
 
 
-def test_lock_that_was_never_released_is_replaced(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Its holder was interrupted on the way out of the few assignments that it guards."""
-    monkeypatch.setattr(single_flight, "LOCK_PATIENCE_SECONDS", 0.01)
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="there is no fork here")
+def test_child_of_a_process_that_is_in_the_middle_of_everything_begins_anew() -> None:
+    flight, threads = SingleFlight(), Threads()
+    parents, may_end, is_held = under_way(flight), threading.Event(), threading.Event()
+
+    def hold() -> None:
+        with flight.lock, parents.future._condition:
+            is_held.set()
+            may_end.wait(PATIENCE)
+
+    threads.start(hold)
+    assert is_held.wait(PATIENCE)
+    child = os.fork()
+    if child == 0:
+        # If it waits for what only the parent's thread could release, the alarm ends it.
+        import signal
+
+        signal.alarm(int(PATIENCE))
+        with flight.lock:
+            os._exit(0 if flight.under_way is None else 1)
+    _, status = os.waitpid(child, 0)
+    may_end.set()
+    threads.join()
+    assert status == 0
+
+
+def test_signal_handler_may_make_a_request_in_the_middle_of_an_assignment() -> None:
     flight = SingleFlight()
-    flight.lock.acquire()
-    mine = refresh()
-    assert flight.join_or_start(mine) is mine
-
-
-def test_waiting_raises_nothing_of_its_own() -> None:
-    """So a time limit of the caller's that is a TimeoutError is never taken for one of ours."""
-    refresh().wait(0.0)
-
-
-@pytest.mark.parametrize(
-    "duplicate", [copy.copy, copy.deepcopy, lambda one: pickle.loads(pickle.dumps(one))]
-)
-def test_copies_and_pickles_have_nothing_under_way(duplicate: Any) -> None:
-    flight = SingleFlight()
-    flight.join_or_start(refresh())
-    mine = refresh()
     with flight.lock:
-        assert duplicate(flight).join_or_start(mine) is mine
+        assert flight.lock.acquire(blocking=False)
+        flight.lock.release()
 
 
 # Waiting.
 
 
-def test_thread_waits_for_the_outcome() -> None:
-    one, threads = refresh(), Threads()
-    one.thread = 0
+def test_threads_wait_for_the_outcome() -> None:
+    flight, threads = SingleFlight(), Threads()
+    one = under_way(flight)
     for _ in range(3):
-        threads.start(wait, one)
-    one.settle(TOKEN)
+        threads.start(one.wait, soon(), Clock())
+    flight.finish(one, TOKEN)
     assert threads.join() == [None] * 3
     assert one.outcome is TOKEN
 
 
-def test_task_waits_for_an_outcome_that_another_thread_brings(async_kind: Kind) -> None:
-    one, threads = refresh(), Threads()
-
-    async def scenario() -> None:
-        async with anyio.create_task_group() as group:
-            for _ in range(3):
-                group.start_soon(await_, one)
-            await anyio.sleep(0)
-            threads.start(one.settle, TOKEN)
-
-    async_kind.run(scenario)
-    threads.join()
-    assert one.outcome is TOKEN
+def test_waiting_ends_at_the_deadline_raises_nothing_and_settles_nothing() -> None:
+    """So a time limit of the caller's that is a TimeoutError is never taken for one of ours."""
+    for seconds in (-1, 0, 0.01):
+        one = begun()
+        one.wait(time.monotonic() + seconds, Clock())
+        assert not one.future.done()
 
 
-def test_leader_that_never_settles_is_given_up_at_the_deadline() -> None:
-    one = refresh(seconds=SHORT)
-    one.thread = 0
-    wait(one)
-    assert one.outcome is ABANDONED
+def test_deadline_may_be_infinite() -> None:
+    """The wait must not be too long for the machine's timers."""
+    flight, threads = SingleFlight(), Threads()
+    one = under_way(flight)
+    threads.start(one.wait, NEVER, Clock())
+    threads.start(Clock().wait, one.future, NEVER)
+    flight.finish(one, TOKEN)
+    assert threads.join() == [None, None]
 
 
-def test_leader_that_never_settles_is_given_up_by_tasks_too(async_kind: Kind) -> None:
-    one = refresh(seconds=SHORT)
-    async_kind.run(await_, one)
-    assert one.outcome is ABANDONED
+def test_thread_without_which_the_leader_cannot_go_on_gets_an_error() -> None:
+    one = begun()
+    one.thread = threading.get_ident()
+    with pytest.raises(ReentrantRequestError, match="only this thread"):
+        one.wait(soon(), Clock())
 
 
-def test_leader_that_is_overdue_is_not_waited_for(async_kind: Kind) -> None:
-    for waiting in (wait, lambda one: async_kind.run(await_, one)):
-        one = refresh(seconds=-1)
-        one.thread = 0
-        waiting(one)
-        assert one.outcome is ABANDONED
+def test_it_is_noticed_too_if_the_leader_comes_to_need_it_later(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(refresh_module, "WATCH_SECONDS", 0.001)
+    one, threads, idents = begun(), Threads(), []
+
+    class Told(Clock):
+        def wait(self, future: Future[Any], seconds: float) -> None:
+            idents.append(threading.get_ident())
+            super().wait(future, seconds)
+            one.thread = idents[-1]
+
+    threads.start(one.wait, soon(), Told())
+    (error,) = threads.join()
+    assert isinstance(error, ReentrantRequestError)
+    assert len(idents) == 1
 
 
-def test_outcome_that_came_before_the_deadline_was_noticed_stands() -> None:
-    one = refresh(seconds=-1)
-    one.thread = 0
-    one.settle(TOKEN)
-    wait(one)
-    assert one.outcome is TOKEN
-
-
-def test_deadline_may_be_put_off_without_end(async_kind: Kind) -> None:
-    """A provider may take its time; the wait must not be too long for the machine's timers."""
-    for waiting in (wait, lambda one: async_kind.run(await_, one)):
-        one, threads = refresh(seconds=float("inf")), Threads()
-        one.thread = 0
-        threads.start(waiting, one)
-        one.settle(TOKEN)
-        assert threads.join() == [None]
-
-
-def test_leader_that_is_suspended_beneath_its_own_waiter_is_given_up_at_once() -> None:
-    """It cannot go on before the waiter does."""
-    one = refresh()
-    wait(one, VirtualClock())
-    assert one.outcome is ABANDONED
+def test_its_own_outcome_is_no_reentrancy() -> None:
+    flight = SingleFlight()
+    one = under_way(flight)
+    one.thread = threading.get_ident()
+    flight.finish(one, TOKEN)
+    one.wait(soon(), Clock())
 
 
 def test_greenlets_poll_because_a_lock_would_stop_their_leader(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    one, naps = refresh(), []
+    flight, naps = SingleFlight(), []
+    one = under_way(flight)
+    # The leader may be another greenlet of the same thread.
+    one.thread = threading.get_ident()
 
     def patched_sleep(seconds: float) -> None:
         naps.append(seconds)
         if len(naps) == 3:
-            one.settle(TOKEN)
+            flight.finish(one, TOKEN)
 
     monkeypatch.setattr(time, "sleep", patched_sleep)
-    wait(one)
+    one.wait(soon(), Clock())
     assert (one.outcome, len(naps)) == (TOKEN, 3)
 
 
-def test_greenlets_give_up_a_leader_at_the_deadline(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_greenlets_wait_no_longer_than_until_the_deadline(monkeypatch: pytest.MonkeyPatch) -> None:
     clock = VirtualClock()
-    one = Refresh(None, clock.steady + 10)
     monkeypatch.setattr(time, "sleep", lambda seconds: clock.advance(1))
-    wait(one, clock)
-    assert one.outcome is ABANDONED
-    assert clock.steady == one.ends_at
-
-
-def test_waiter_whose_loop_was_closed_is_not_woken(async_kind: Kind) -> None:
-    one = refresh()
-
-    async def give_up() -> None:
-        async with anyio.create_task_group() as group:
-            group.start_soon(await_, one)
-            await anyio.sleep(0)
-            group.cancel_scope.cancel()
-
-    async_kind.run(give_up)
-    one.settle(TOKEN)
-    assert one.outcome is TOKEN
+    until = clock.steady + 10
+    begun().wait(until, clock)
+    assert clock.steady == until
 
 
 # Who waits for the code that is running now.
 
 
 def test_callback_knows_the_refresh_that_waits_for_it() -> None:
-    mine, anothers_own = refresh("mine"), refresh("another's")
-    with calling_back(mine), calling_back(anothers_own), calling_back(None):
-        assert waiting_refresh("mine") is mine
-        assert waiting_refresh("another's") is anothers_own
-        assert waiting_refresh("nobody's") is None
+    mine, anothers_own = begun("mine"), begun("another's")
+
+    def innermost() -> list[Refresh | None]:
+        return [waiting_refresh(owner) for owner in ("mine", "another's", "nobody's")]
+
+    def inner() -> Any:
+        return call_back(
+            "inner", lambda: call_back("", innermost, (), None), (), None, anothers_own
+        )
+
+    assert call_back("outer", inner, (), None, mine) == [mine, anothers_own, None]
+    assert waiting_refresh("mine") is None
+
+
+def test_callback_that_raised_leaves_no_mark() -> None:
+    with pytest.raises(CallbackRaised):
+        call_back("it", {}.__getitem__, ("key",), None, begun("mine"))
     assert waiting_refresh("mine") is None
 
 
 def test_settled_refresh_waits_for_nobody() -> None:
-    mine = refresh("mine")
-    with calling_back(mine):
-        mine.settle(ABANDONED)
-        assert waiting_refresh("mine") is None
+    flight, mine = SingleFlight(), begun("mine")
+
+    def inside() -> Any:
+        flight.finish(mine, None)
+        return waiting_refresh("mine")
+
+    assert call_back("it", inside, (), None, mine) is None
 
 
 def test_refresh_shows_no_token() -> None:
-    one = refresh()
-    one.rejected = ("Bearer the-token",)
-    one.settle(TOKEN)
-    assert "the-token" not in repr(one) + repr(one.outcome)
+    one = Refresh(Caller(NEVER), None, Limits(1, 2, 3), TOKEN, rejected=("Bearer the-token",))
+    SingleFlight().finish(one, TOKEN)
+    assert "the-token" not in repr(one) + repr(one.outcome) + repr(one.future)

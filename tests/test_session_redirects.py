@@ -234,6 +234,23 @@ def test_session_of_an_account_that_was_taken_away_meanwhile_is_still_ours(
     assert headers_sent(platform) == [BOTH, {}]
 
 
+@pytest.mark.parametrize(
+    ("target", "sent"),
+    [(ELSEWHERE, {}), (EDGE, BEARER), (BASE + LOGIN_PATH, BEARER), (API + "/y", BOTH)],
+)
+def test_redirect_that_is_followed_by_hand_takes_nothing_where_it_must_not_go(
+    httpx_kind: Kind, platform: Platform, target: str, sent: dict[str, str]
+) -> None:
+    """Without the guard: the client copied our headers to ``next_request``."""
+    auth = httpx_kind.auth(platform, m2m=credentials())
+    send = sender(httpx_kind, auth, platform)
+    for _ in range(2):
+        platform.api = [redirect(target, 307)]
+        response = send(httpx_kind.library.Request("GET", API, extensions={"timeout": {}}))
+        send(response.next_request)
+    assert sent_to_the_end(platform) == [BOTH, sent] * 2
+
+
 # requests: what is left of the request that was redirected.
 
 

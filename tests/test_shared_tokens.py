@@ -15,6 +15,7 @@ from typing import Any, Callable
 import pytest
 
 from thingspace_auth_adapters import InsecureStoreError, M2mLoginError, VzM2mCredentials
+from thingspace_auth_adapters._core.shared import SharedSource
 from thingspace_auth_adapters.stores import StoreUnavailable, TokenStore
 
 from .kinds import IDENTITY, PASSWORD, Kind
@@ -83,7 +84,7 @@ class MemoryStore(TokenStore):
         self._disk.entries.pop(name, None)
 
     @contextlib.contextmanager
-    def locked(self, name: str) -> Iterator[None]:
+    def locked(self, name: str, patience: float) -> Iterator[None]:
         disk = self._disk
         disk.on_lock(name)
         self._note("lock", name)
@@ -621,7 +622,10 @@ def test_write_of_a_use_that_fails_is_a_warning_and_the_session_lives_on(
 TENANTS: list[dict[str, Any]] = [
     {"oauth_client_id": "another"},
     {"oauth_client_secret": "another"},
-    {"base_url": "https://staging.thingspace.verizon.com"},
+    {
+        "base_url": "https://staging.thingspace.verizon.com",
+        "allowed_hosts": ["*.verizon.com", "thingspace.verizon.com"],
+    },
 ]
 
 
@@ -730,10 +734,10 @@ def test_names_and_contents_tell_neither_secret_nor_password_nor_who_it_is(
 
 def names_of(auth: Any) -> dict[str, str]:
     """The names of an auth object's entries."""
-    found = {"token": auth._bearers.entry.name}
-    if auth._sessions.entry is not None:
-        found["session"] = auth._sessions.entry.name
-        found["logins"] = auth._sessions.source._count_entry.name
+    found = {"token": auth._tokens.bearers.source.entry.name}
+    if isinstance(auth._tokens.sessions.source, SharedSource):
+        found["session"] = auth._tokens.sessions.source.entry.name
+        found["logins"] = auth._tokens.session_source._count_entry.name
     return found
 
 
@@ -817,7 +821,7 @@ def test_sealed_entry_that_is_no_token_is_replaced_with_a_warning(
     sync_kind: Kind, platform: Platform, disk: Disk, name: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     auth = bearer_of(sync_kind, platform, MemoryStore(disk))
-    auth._bearers.entry.write(ODD_TOKENS[name])
+    auth._tokens.bearers.source.entry.write(ODD_TOKENS[name])
     sync_kind.get(auth, API, platform)
     assert platform.bearers == ["token-1"]
     assert sum("corrupt" in text for text in warnings_in(caplog)) == 1
@@ -830,7 +834,7 @@ def test_sealed_entry_that_is_no_session_is_replaced_with_a_warning(
     sync_kind: Kind, platform: Platform, disk: Disk, name: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     auth = process(sync_kind, platform, MemoryStore(disk))
-    auth._sessions.entry.write(ODD_SESSIONS[name])
+    auth._tokens.sessions.source.entry.write(ODD_SESSIONS[name])
     sync_kind.get(auth, API, platform)
     assert platform.sessions == ["session-1"]
     assert sum("corrupt" in text for text in warnings_in(caplog)) == 1
@@ -1028,7 +1032,7 @@ def test_store_that_becomes_insecure_is_told_once_and_the_stale_token_goes_on(
 
         def write(self, name: str, content: bytes) -> None: ...
         def delete(self, name: str) -> None: ...
-        def locked(self, name: str) -> Any:
+        def locked(self, name: str, patience: float) -> Any:
             return contextlib.nullcontext()
 
     store = Turning()

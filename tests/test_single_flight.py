@@ -292,7 +292,7 @@ def test_forked_child_does_not_wait_for_its_parents_refresh(
     threads = Threads()
     threads.start(lambda: sync_kind.get(auth, simulator.url + PATH).status)
     eventually(lambda: simulator.token_requests)
-    lock = auth._bearers._flight.lock
+    lock = auth._tokens.bearers._flight.lock
     lock.acquire()
     child = os.fork()
     if child == 0:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
 import os
 import signal
 import sqlite3
@@ -17,7 +16,7 @@ from typing import Any, Callable, NamedTuple
 import pytest
 
 from thingspace_auth_adapters import stores
-from thingspace_auth_adapters.stores import StoreUnavailable, TokenStore
+from thingspace_auth_adapters.stores import StoreBusy, StoreUnavailable, TokenStore
 
 from .real import PATIENCE, Threads
 from .redis_server import RedisServer
@@ -28,7 +27,7 @@ OTHER = "fedcba9876543210" * 4
 CONTENT = bytes(range(256))
 
 HOLD = f"""
-with store.locked({NAME!r}):
+with store.locked({NAME!r}, 30):
     print("held", flush=True)
     sys.stdin.read()
 """
@@ -38,7 +37,7 @@ import threading
 
 def count():
     for _ in range(5):
-        with store.locked({NAME!r}):
+        with store.locked({NAME!r}, 30):
             assert store.read({OTHER!r}) is None, "somebody else holds the lock"
             store.write({OTHER!r}, b"held")
             counted = int(store.read({NAME!r}) or 0)
@@ -139,14 +138,6 @@ def store(store_kind: StoreKind) -> Any:
     return store_kind.make()
 
 
-@pytest.fixture
-def impatient(store_kind: StoreKind, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A lock that is not free at once is given up."""
-    store_kind.make()
-    module = importlib.import_module(store_kind.module)
-    monkeypatch.setattr(module, "LOCK_PATIENCE_SECONDS", 0.05)
-
-
 def started(code: str) -> subprocess.Popen[bytes]:
     return subprocess.Popen(
         [sys.executable, "-c", f"import sys\n{code}"],
@@ -169,13 +160,13 @@ def holder(kind: StoreKind) -> Iterator[subprocess.Popen[bytes]]:
 
 
 def assert_locked(store: TokenStore) -> None:
-    with pytest.raises(StoreUnavailable, match="locked"):
-        with store.locked(NAME):
+    with pytest.raises(StoreBusy, match="locked"):
+        with store.locked(NAME, 0.05):
             raise AssertionError("locked twice")
 
 
 def assert_free(store: TokenStore) -> None:
-    with store.locked(NAME):
+    with store.locked(NAME, PATIENCE):
         pass
 
 
@@ -204,10 +195,9 @@ def test_what_is_missing_reads_as_none_and_can_be_deleted(store: TokenStore) -> 
     assert store.read(NAME) is None
 
 
-@pytest.mark.usefixtures("impatient")
 def test_lock_excludes_other_threads_until_it_is_released(store: TokenStore) -> None:
     threads = Threads()
-    with store.locked(NAME):
+    with store.locked(NAME, PATIENCE):
         threads.start(assert_locked, store)
         assert threads.join() == [None]
     threads.start(assert_free, store)
@@ -215,7 +205,6 @@ def test_lock_excludes_other_threads_until_it_is_released(store: TokenStore) -> 
 
 
 @pytest.mark.once
-@pytest.mark.usefixtures("impatient")
 def test_lock_excludes_other_processes_until_it_is_released(
     store_kind: StoreKind, store: TokenStore
 ) -> None:
@@ -247,9 +236,8 @@ def test_lock_of_a_killed_process_is_free(store_kind: StoreKind, store: TokenSto
         assert_free(store)
 
 
-@pytest.mark.usefixtures("impatient")
 def test_lock_can_be_released_on_another_thread(store: TokenStore) -> None:
-    lock = store.locked(NAME)
+    lock = store.locked(NAME, PATIENCE)
     lock.__enter__()
     threads = Threads()
     threads.start(lock.__exit__, None, None, None)
@@ -258,32 +246,30 @@ def test_lock_can_be_released_on_another_thread(store: TokenStore) -> None:
 
 
 @pytest.mark.once
-@pytest.mark.usefixtures("impatient")
 def test_lock_holds_up_no_other_name_and_no_reader_or_writer(
     store_kind: StoreKind, store: TokenStore
 ) -> None:
     """The token's lock may be taken under the session's."""
-    with holder(store_kind), store.locked(OTHER):
+    with holder(store_kind), store.locked(OTHER, PATIENCE):
         for name in (NAME, OTHER):
             store.write(name, b"written")
             assert store.read(name) == b"written"
             store.delete(name)
 
 
-@pytest.mark.usefixtures("impatient")
 @pytest.mark.parametrize("error", [OSError("ours"), sqlite3.Error("ours"), KeyboardInterrupt()])
 def test_what_happens_under_the_lock_passes_through_and_frees_it(
     store: TokenStore, error: BaseException
 ) -> None:
     with pytest.raises(type(error)) as caught:
-        with store.locked(NAME):
+        with store.locked(NAME, PATIENCE):
             raise error
     assert caught.value is error
     assert_free(store)
 
 
 def entered(store: TokenStore) -> None:
-    with store.locked(NAME):
+    with store.locked(NAME, PATIENCE):
         raise AssertionError("locked a store that nobody can reach")
 
 
@@ -350,7 +336,7 @@ def test_a_store_needs_no_more_than_the_four_methods() -> None:
 
 
 def test_names_of_the_package_are_offered_and_resolved_on_first_use() -> None:
-    names = ["FileTokenStore", "RedisTokenStore", "StoreUnavailable", "TokenStore"]
+    names = ["FileTokenStore", "RedisTokenStore", "StoreBusy", "StoreUnavailable", "TokenStore"]
     assert dir(stores) == names
     with pytest.raises(AttributeError, match="no attribute 'Other'"):
         stores.Other  # noqa: B018

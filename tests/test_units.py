@@ -5,8 +5,8 @@ from __future__ import annotations
 import asyncio
 import pickle
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
+from concurrent.futures import Future
+from types import ModuleType
 from typing import Any
 
 import pytest
@@ -21,25 +21,15 @@ from thingspace_auth_adapters import (
     ThingspaceAuthError,
 )
 from thingspace_auth_adapters._core.cached_token import CachedToken, Status, status
-from thingspace_auth_adapters._core.effects import (
-    Block,
-    Call,
-    CallbackRaised,
-    Clock,
-    Exchange,
-    Hold,
-    Pause,
-    SyncIO,
-    not_awaitable,
-    run,
-)
-from thingspace_auth_adapters._core.retry import MOST_ATTEMPTS, Budget, retried
-from thingspace_auth_adapters._core.single_flight import Failed, copy_exception
+from thingspace_auth_adapters._core.callbacks import CallbackRaised, call_back
+from thingspace_auth_adapters._core.clock import Clock
+from thingspace_auth_adapters._core.endpoint import MOST_ATTEMPTS, Endpoint
+from thingspace_auth_adapters._core.refresh import Failed, Limits, copy_exception
 from thingspace_auth_adapters._model.settings import Settings, one_source
-from thingspace_auth_adapters._wire.messages import HttpRequest, Refused
+from thingspace_auth_adapters._wire.messages import HttpAnswer, HttpRequest, Refused
 
 from .kinds import IDENTITY, INSTALLED, Kind
-from .steps import end
+from .steps import answered
 from .virtual import BASE, VirtualClock
 
 # Errors.
@@ -176,12 +166,17 @@ def test_clock_is_the_machines() -> None:
     assert clock.time() > 1_700_000_000
 
 
-def test_clock_sleeps_on_every_loop(async_kind: Kind) -> None:
-    async_kind.run(Clock().asleep, 0.001)
+def test_clock_waits_for_a_future_no_longer_than_asked() -> None:
+    future: Future[None] = Future()
+    for seconds in (-1.0, 0.0, 0.001):
+        Clock().wait(future, seconds)
+    future.set_result(None)
+    Clock().wait(future, float("inf"))
 
 
-# What an acquisition may cost.
+# What a call may cost.
 
+TIMEOUT = 30.0
 REQUEST = HttpRequest("the token endpoint", BASE, {}, b"")
 
 
@@ -191,99 +186,107 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> VirtualClock:
     return VirtualClock()
 
 
+class Replies:
+    """A transport that replies with these, each of which takes so long."""
+
+    def __init__(self, clock: VirtualClock, *replies: HttpAnswer | Refused) -> None:
+        self.clock = clock
+        self.replies = list(replies)
+        self.seconds = 0.0
+        self.sent: list[tuple[HttpRequest, float, float]] = []
+
+    def send(self, request: HttpRequest, timeout: float, ends_at: float) -> HttpAnswer | Refused:
+        self.sent.append((request, timeout, ends_at))
+        self.clock.advance(self.seconds)
+        return self.replies.pop(0) if self.replies else answered(200)
+
+    def overdue(self, request: HttpRequest) -> Refused:
+        return Refused(TimeoutError("no answer came in time"), is_transient=True)
+
+
+def lost(retry_after: float | None = None, is_transient: bool = True) -> Refused:
+    return Refused(ConnectionError("lost"), is_transient, retry_after)
+
+
+def called(transport: Replies, attempts: int = MOST_ATTEMPTS) -> Any:
+    """What a call brings, or its error."""
+    endpoint = Endpoint(transport, transport.clock, TIMEOUT)
+    begins_by, ends_at, _ = endpoint.limits
+    try:
+        return endpoint.call(REQUEST, lambda answer: answer, Limits(begins_by, ends_at, attempts))
+    except Failed as failure:
+        return failure.error
+
+
 def test_pauses_grow(clock: VirtualClock) -> None:
-    budget, pauses = Budget(clock, 30.0, attempts=9), []
-    for _ in range(5):
-        budget.attempt(REQUEST)
-        assert budget.postpone(None)
-        pauses.append(budget.seconds_to_wait)
-        clock.advance(budget.seconds_to_wait)
-    assert pauses == [0.5, 1, 2, 4, 8]
+    transport = Replies(clock, *[lost()] * 5)
+    assert isinstance(called(transport, attempts=9), HttpAnswer)
+    assert clock.pauses == [0.5, 1, 2, 4, 8]
 
 
-def test_pauses_are_between_half_and_whole(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_pauses_are_between_half_and_whole() -> None:
     for _ in range(100):
-        budget = Budget(VirtualClock(), 30.0)
-        budget.attempt(REQUEST)
-        budget.postpone(None)
-        assert 0.25 <= budget.seconds_to_wait <= 0.5
+        clock = VirtualClock()
+        called(Replies(clock, lost()))
+        (pause,) = clock.pauses
+        assert 0.25 <= pause <= 0.5
 
 
 def test_server_may_ask_for_a_longer_pause_but_not_for_a_shorter(clock: VirtualClock) -> None:
-    for asked, pause in ((0.1, 0.5), (20.0, 20.0)):
-        budget = Budget(clock, 30.0)
-        budget.attempt(REQUEST)
-        assert budget.postpone(asked)
-        assert budget.seconds_to_wait == pause
+    called(Replies(clock, lost(0.1)))
+    called(Replies(clock, lost(20.0)))
+    assert clock.pauses == [0.5, 20.0]
 
 
-def test_there_are_only_so_many_attempts(clock: VirtualClock) -> None:
-    for attempts in (1, MOST_ATTEMPTS):
-        budget = Budget(clock, 30.0, attempts)
-        outcomes = []
-        for _ in range(attempts):
-            assert not budget.is_spent
-            budget.attempt(REQUEST)
-            outcomes.append(budget.postpone(0.0))
-        assert outcomes == [*[True] * (attempts - 1), False]
-        assert budget.is_spent
-
-
-def test_attempts_begin_within_two_timeouts_of_the_first(clock: VirtualClock) -> None:
-    budget = Budget(clock, 30.0, attempts=99)
-    clock.advance(1000)
-    assert not budget.is_spent
-    budget.attempt(REQUEST)
-    clock.advance(40)
-    assert not budget.postpone(20.0)
-    assert budget.postpone(19.9)
-    clock.advance(19.9)
-    assert not budget.is_spent
-    clock.advance(0.1)
-    assert budget.is_spent
-
-
-def test_all_attempts_end_one_timeout_later(clock: VirtualClock) -> None:
-    budget, begun_at = Budget(clock, 30.0), clock.steady
-    for _ in range(3):
-        send = budget.attempt(REQUEST)
-        assert (send.request, send.timeout, send.ends_at) == (REQUEST, 30.0, begun_at + 90)
-        clock.advance(29)
-
-
-def test_attempt_whose_caller_went_away_is_not_counted(clock: VirtualClock) -> None:
-    budget = Budget(clock, 30.0)
-    for _ in range(9):
-        budget.attempt(REQUEST)
-    assert not budget.is_spent
-
-
-def test_attempts_are_made_until_one_brings_something(clock: VirtualClock) -> None:
-    replies: list[Any] = [Refused(ValueError("a"), True, 3.0), Refused(ValueError("b"), True), "x"]
-    steps = retried(lambda: _attempt(replies), Budget(clock, 30.0), "the token endpoint")
-    assert next(steps) == "attempt"
-    assert steps.send(None) == Pause(3.0)
-    clock.advance(3.0)
-    assert steps.send(None) == "attempt"
-    assert steps.send(None) == Pause(1.0)
-    clock.advance(1.0)
-    assert steps.send(None) == "attempt"
-    assert end(steps) == "x"
+@pytest.mark.parametrize("attempts", [1, MOST_ATTEMPTS])
+def test_there_are_only_so_many_attempts(clock: VirtualClock, attempts: int) -> None:
+    refusals = [lost() for _ in range(9)]
+    transport = Replies(clock, *refusals)
+    assert called(transport, attempts) is refusals[attempts - 1].error
+    assert len(transport.sent) == attempts
 
 
 def test_refusal_is_not_tried_again(clock: VirtualClock) -> None:
-    refused = Refused(ValueError("no"))
-    steps = retried(lambda: _attempt([refused]), Budget(clock, 30.0), "the token endpoint")
-    next(steps)
+    refused = lost(is_transient=False)
+    assert called(Replies(clock, refused)) is refused.error
+    assert clock.pauses == []
+
+
+def test_attempts_begin_within_two_timeouts_of_the_first(clock: VirtualClock) -> None:
+    for asked, attempts in ((20.0, 1), (19.9, 2)):
+        transport = Replies(clock, lost(asked), lost())
+        transport.seconds = 40.0
+        assert isinstance(called(transport), ConnectionError)
+        assert len(transport.sent) == attempts
+
+
+def test_all_attempts_end_one_timeout_later(clock: VirtualClock) -> None:
+    transport, begun_at = Replies(clock, lost(), lost()), clock.steady
+    transport.seconds = 25.0
+    called(transport)
+    assert transport.sent == [(REQUEST, TIMEOUT, begun_at + 3 * TIMEOUT)] * 3
+
+
+def test_call_that_would_begin_too_late_is_the_librarys_timeout(clock: VirtualClock) -> None:
+    transport = Replies(clock)
+    endpoint = Endpoint(transport, clock, TIMEOUT)
+    limits = Limits(clock.steady - 1, clock.steady + TIMEOUT, MOST_ATTEMPTS)
     with pytest.raises(Failed) as caught:
-        steps.send(None)
-    assert caught.value.error is refused.error
+        endpoint.call(REQUEST, lambda answer: answer, limits)
+    assert isinstance(caught.value.error, TimeoutError)
+    assert transport.sent == []
 
 
-def _attempt(replies: list[Any]) -> Any:
-    budget_is_used = yield "attempt"
-    assert budget_is_used is None
-    return replies.pop(0)
+def test_what_is_raised_on_the_way_ends_a_call_as_it_is(clock: VirtualClock) -> None:
+    error = KeyboardInterrupt()
+
+    def interrupt(answer: HttpAnswer) -> HttpAnswer:
+        raise error
+
+    endpoint = Endpoint(Replies(clock), clock, TIMEOUT)
+    with pytest.raises(KeyboardInterrupt) as caught:
+        endpoint.call(REQUEST, interrupt, endpoint.limits)
+    assert caught.value is error
 
 
 # Nothing on the way shows a secret.
@@ -300,84 +303,41 @@ def test_values_of_the_core_show_no_secret() -> None:
 def test_running_loop_is_noticed_with_trio_imported_or_not(
     async_kind: Kind, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from thingspace_auth_adapters._core.async_driver import is_on_event_loop
+    from thingspace_auth_adapters._core.workers import running_loop
 
     async def ask() -> bool:
-        return is_on_event_loop()
+        return running_loop() is not None
 
     assert async_kind.run(ask)
-    assert not is_on_event_loop()
+    assert running_loop() is None
     monkeypatch.delitem(sys.modules, "trio", raising=False)
-    assert not is_on_event_loop()
+    assert running_loop() is None
     if async_kind.backend == "asyncio":
         assert asyncio.run(ask())
 
 
-# The driver of the synchronous clients.
+@pytest.mark.parametrize("has_lowlevel", [True, False])
+def test_running_loop_is_noticed_while_another_thread_imports_trio(
+    has_lowlevel: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from thingspace_auth_adapters._core.workers import running_loop
+
+    half: Any = ModuleType("trio")
+    if has_lowlevel:
+        half.lowlevel = ModuleType("trio.lowlevel")
+    monkeypatch.setitem(sys.modules, "trio", half)
+
+    async def ask() -> bool:
+        return running_loop() is not None
+
+    assert running_loop() is None
+    assert asyncio.run(ask())
 
 
-class Nothing:
-    """A transport that nothing is sent with."""
-
-    send = read_body = None
+# Callbacks.
 
 
-@pytest.fixture
-def io(clock: VirtualClock) -> SyncIO:
-    return SyncIO(Nothing, clock)
-
-
-def test_what_an_effect_raises_is_raised_in_the_steps(io: SyncIO) -> None:
-    def interrupt() -> None:
-        raise KeyboardInterrupt
-
-    def steps() -> Any:
-        try:
-            yield Block(interrupt)
-        except KeyboardInterrupt as error:
-            return error
-
-    assert isinstance(run(steps(), io), KeyboardInterrupt)
-
-
-def test_exchange_is_handed_to_the_caller_and_its_response_back(io: SyncIO) -> None:
-    def steps() -> Any:
-        yield Pause(1)
-        return (yield Exchange("request"))
-
-    under_way = steps()
-    assert run(under_way, io) == Exchange("request")
-    assert run(under_way, io, "response") == "response"
-
-
-def test_lock_is_held_around_its_steps_and_released_whatever_they_raise(io: SyncIO) -> None:
-    trail: list[str] = []
-
-    @contextmanager
-    def lock() -> Iterator[None]:
-        trail.append("locked")
-        try:
-            yield
-        finally:
-            trail.append("released")
-
-    def inner(error: BaseException | None) -> Any:
-        yield Block(lambda: trail.append("step"))
-        if error is not None:
-            raise error
-        return "done"
-
-    def outer(error: BaseException | None) -> Any:
-        return (yield Hold(lock, inner(error)))
-
-    assert run(outer(None), io) == "done"
-    for error in (LookupError(), KeyboardInterrupt()):
-        with pytest.raises(type(error)):
-            run(outer(error), io)
-    assert trail == ["locked", "step", "released"] * 3
-
-
-def test_error_of_a_callback_is_told_from_our_own(io: SyncIO) -> None:
+def test_error_of_a_callback_is_told_from_our_own() -> None:
     error = LookupError("row")
 
     def callback(value: int) -> int:
@@ -385,20 +345,23 @@ def test_error_of_a_callback_is_told_from_our_own(io: SyncIO) -> None:
             raise error
         return value
 
-    def steps(value: int) -> Any:
-        try:
-            return (yield Call(callback, (value,)))
-        except CallbackRaised as raised:
-            return raised.error
-
-    assert run(steps(7), io) == 7
-    assert run(steps(0), io) is error
+    assert call_back("the_callback", callback, (7,), None) == 7
+    with pytest.raises(CallbackRaised) as caught:
+        call_back("the_callback", callback, (0,), None)
+    assert caught.value.error is error
 
 
-def test_awaitable_that_nobody_awaited_is_closed() -> None:
+def test_what_interrupts_a_callback_is_not_its_error() -> None:
+    def callback() -> None:
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        call_back("the_callback", callback, (), None)
+
+
+def test_awaitable_that_nobody_awaits_is_closed() -> None:
     async def callback() -> None:
         pytest.fail("it cannot have been awaited")
 
     with pytest.raises(TypeError, match="the_callback returned an awaitable"):
-        not_awaitable(callback(), "the_callback")
-    assert not_awaitable("x", "the_callback") == "x"
+        call_back("the_callback", callback, (), None)

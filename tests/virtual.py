@@ -7,9 +7,7 @@ from collections.abc import Mapping
 from typing import Any, Callable, NamedTuple
 from urllib.parse import parse_qs, urlsplit
 
-from thingspace_auth_adapters._core.effects import Clock
-
-from .optional import anyio
+from thingspace_auth_adapters._core.clock import Clock
 
 BASE = "https://thingspace.verizon.com"
 API = BASE + "/api/m2m/v1/devices"
@@ -51,11 +49,6 @@ class VirtualClock(Clock):
     def sleep(self, seconds: float) -> None:
         self.pauses.append(seconds)
         self.advance(seconds)
-
-    async def asleep(self, seconds: float) -> None:
-        self.sleep(seconds)
-        # Whoever was cancelled notices it here, as in a real pause.
-        await anyio.sleep(0)
 
 
 class Call(NamedTuple):

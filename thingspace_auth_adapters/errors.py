@@ -43,7 +43,11 @@ class InsecureTransportError(ThingspaceAuthError):
 
 
 class ReentrantRequestError(ThingspaceAuthError):
-    """A provider made a request that waits for what that provider is to return."""
+    """A request would wait for a token that only the waiting code itself can bring.
+
+    A provider made a request that needs what that provider is to return, or a synchronous request
+    on an event loop's own thread would wait for an ``async def`` callback on that loop.
+    """
 
 
 class M2mLoginError(ThingspaceAuthError):

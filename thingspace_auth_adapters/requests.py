@@ -10,14 +10,13 @@ from typing import TYPE_CHECKING, Any, NoReturn, overload
 from urllib.parse import urljoin
 
 from . import errors
-from ._adapters import base
-from ._adapters.base import Outgoing
-from ._core.effects import Exchange, SyncIO
+from ._adapters import auth
+from ._adapters.life import Outgoing
 from ._model.credentials import HasOauthCredentials, OauthOnTokenUpdate, OauthTokenProvider
 from ._model.hosts import SESSION_HEADERS, origin_of
 from ._model.settings import Settings
 from ._model.tokens import OptionalToken
-from .stores.token_store import TokenStore
+from ._wire.rejection import Credential
 
 try:
     from requests import PreparedRequest, Response, Session
@@ -36,13 +35,14 @@ from ._adapters.requests_transport import RequestsTransport, endpoint_request
 
 if TYPE_CHECKING:
     from ._model.m2m import M2m
+    from .stores.token_store import TokenStore
 
 __all__ = ["ThingspaceAuth"]
 
 _SHORTEST_AUTHORITY = len("https://")
 
 
-class ThingspaceAuth(base.ThingspaceAuth, AuthBase):
+class ThingspaceAuth(auth.ThingspaceAuth, AuthBase):
     """ThingSpace's tokens on every request of a session, acquired and renewed as needed.
 
     Give either a credentials object or its fields by name. One object may serve any number of
@@ -63,7 +63,8 @@ class ThingspaceAuth(base.ThingspaceAuth, AuthBase):
             default a private one for each call.
         m2m (VzM2mCredentials | str | None): what M2M sessions are opened with, for requests that
             need a session token beside the bearer. A session token, or an object with the getter
-            ``vz_m2m_token`` such as the official SDK's, is sent and never renewed.
+            ``vz_m2m_token`` or ``session_token`` such as the official SDK's, is sent and never
+            renewed.
         store (TokenStore | None): shares the tokens with other processes.
 
     Raises:
@@ -71,6 +72,7 @@ class ThingspaceAuth(base.ThingspaceAuth, AuthBase):
     """
 
     _error_types = errors.native_errors(library.RequestException, __name__)
+    _transport: RequestsTransport
 
     @overload
     def __init__(
@@ -114,8 +116,6 @@ class ThingspaceAuth(base.ThingspaceAuth, AuthBase):
     def _set_up(self, settings: Settings, m2m: M2m, store: TokenStore | None) -> None:
         super()._set_up(settings, m2m, store)
         self._hook = _AfterResponse(self)
-        streamed = RequestsTransport(self._session, self._clock, is_streamed=True)
-        self._streamed_io = SyncIO(streamed, self._clock)
 
     @overload
     @classmethod
@@ -163,9 +163,9 @@ class ThingspaceAuth(base.ThingspaceAuth, AuthBase):
         if not isinstance(url, str):
             _refuse_other_library(r)
         end = url.find("/", _SHORTEST_AUTHORITY)
-        sources = self._put_if_fresh(url if end < 0 else url[:end], url, r.headers)
+        sources = self._life.put_if_fresh(url if end < 0 else url[:end], url, r.headers)
         if sources is None:
-            sources = self._run(self._prepare(self._outgoing(r)), r, self._io)
+            sources = self._run(r, self._prepare, self._outgoing(r))
         if sources:
             hooks: Any = r.hooks.get("response")
             hooks = [hooks] if callable(hooks) else hooks
@@ -181,34 +181,28 @@ class ThingspaceAuth(base.ThingspaceAuth, AuthBase):
         # After a repeat the rejected response is in the history; at this point nothing else is.
         if response.status_code < 300 or response.history:
             return response
-        io = self._streamed_io if kwargs.get("stream") else self._io
-        steps, request = self._settle(response), response.request
-        outcome = self._run(steps, request, io)
-        while isinstance(outcome, Exchange):
-            response = _repeat(response, outcome.request, kwargs)
-            outcome = self._run(steps, request, io, response)
-        if response.is_redirect and self._held_sessions:
+        transport, request = self._transport, response.request
+        read = transport.read_streamed_body if kwargs.get("stream") else transport.read_body
+        spent: set[Credential] = set()
+        while True:
+            again = self._run(request, self._repetition, response, spent, read)
+            if again is None:
+                break
+            response = _repeat(response, again, kwargs)
+        if response.is_redirect and self._tokens.held_sessions:
             self._withhold_session(response)
         return response
-
-    def __getstate__(self) -> dict[str, Any]:
-        return {**super().__getstate__(), "http_session": self._session}
-
-    def __setstate__(self, state: dict[str, Any]) -> None:
-        self._session = state["http_session"]
-        super().__setstate__(state)
 
     def _withhold_session(self, response: Response) -> None:
         """Take our session header off a request if its redirect must not carry it.
 
         ``requests`` makes the next request's headers by copying these.
         """
-        headers = response.request.headers
         location = SessionRedirectMixin().get_redirect_target(response) or ""
-        allowed = self._names_at(urljoin(response.url, location))
-        for name in SESSION_HEADERS:
-            if name not in allowed and headers.get(name) in self._held_sessions:
-                del headers[name]
+        url, headers = urljoin(response.url, location), response.request.headers
+        target = Outgoing(origin_of(url), url, "", headers, None)
+        names = [name for name in self._life.unwanted(target) if name in SESSION_HEADERS]
+        self._life.withhold(names, headers)
 
     def _outgoing(self, request: Any) -> Outgoing:
         url: str = request.url or ""
@@ -234,7 +228,7 @@ class ThingspaceAuth(base.ThingspaceAuth, AuthBase):
     def _endpoint_request(self, path: str) -> PreparedRequest:
         return endpoint_request(self._settings.base_url + path)
 
-    def _transport(self) -> RequestsTransport:
+    def _new_transport(self) -> RequestsTransport:
         return RequestsTransport(self._session, self._clock)
 
 

@@ -168,7 +168,7 @@ def use_members(auth: requests_adapter.ThingspaceAuth) -> None:
 
 def use_httpx(credentials: ThingspaceOauthCredentials) -> None:
     auth = httpx_adapter.ThingspaceAuth(
-        credentials, client_options={"verify": False, "proxy": no_proxy}
+        credentials, client_options={"verify": False, "proxy": "http://proxy"}
     )
     with httpx.Client(auth=auth) as client:
         client.get(URL)
@@ -220,10 +220,6 @@ def use_what_the_sdk_has(credentials: SdkCredentials, session: SdkSession) -> No
     requests_adapter.ThingspaceAuth(credentials, m2m=session, timeout=2.5)
     httpx_adapter.ThingspaceAuth(credentials, m2m=session)
     httpx2_adapter.ThingspaceAuth(thingspace_oauth_credentials=credentials, m2m=session)
-
-
-def no_proxy(is_async: bool) -> None:
-    return None
 
 
 # Sessions.
@@ -298,7 +294,7 @@ class MemoryStore(TokenStore):
             raise StoreUnavailable("no such entry")
 
     @contextmanager
-    def locked(self, name: str) -> Generator[None, None, None]:
+    def locked(self, name: str, patience: float) -> Generator[None, None, None]:
         yield
 
 

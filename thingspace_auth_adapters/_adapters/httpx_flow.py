@@ -6,29 +6,32 @@ other's object has no narrower type than ``Any`` here.
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Generator, Iterable, Mapping
-from typing import TYPE_CHECKING, Any, NoReturn, TypeVar, overload
+from collections.abc import AsyncGenerator, Awaitable, Generator, Iterable, Mapping
+from typing import TYPE_CHECKING, Any, Callable, NoReturn, TypeVar, overload
 
-from .._core.effects import Exchange, Steps, is_in_blocking_call
+from .._core.cached_token import CachedToken
+from .._core.callbacks import is_in_blocking_callback
+from .._core.refresh import Failed
 from .._model.checks import naming
 from .._model.credentials import HasOauthCredentials, OauthOnTokenUpdate, OauthTokenProvider
 from .._model.events import logger
-from .._model.hosts import AUTHORIZATION, SESSION_HEADERS, origin
+from .._model.hosts import SESSION_HEADERS, origin
 from .._model.tokens import OauthToken, OptionalToken
 from .._wire.messages import LOGIN_PATH, TOKEN_PATH
-from ..stores.token_store import TokenStore
-from . import base
-from .base import Outgoing
+from .._wire.rejection import Credential
+from . import auth
 from .httpx_transport import HttpxTransport, can_resend, checked_options
+from .life import Case, Outgoing
 
 if TYPE_CHECKING:
     from .._model.m2m import M2m
+    from ..stores.token_store import TokenStore
 
 T = TypeVar("T")
 A = TypeVar("A", bound="ThingspaceAuth")
 
 
-class ThingspaceAuth(base.ThingspaceAuth):
+class ThingspaceAuth(auth.ThingspaceAuth):
     """ThingSpace's tokens on every request of a client, acquired and renewed as needed.
 
     Give either a credentials object or its fields by name. One object may serve any number of
@@ -45,13 +48,13 @@ class ThingspaceAuth(base.ThingspaceAuth):
             another ``base_url``, only its host and port.
         timeout (float): seconds for one call of the token, revocation, login or logout endpoint,
             for connecting and for each read. The request's own timeout does not apply to it.
-        client_options (Mapping[str, Any] | None): keyword arguments for the private clients that
-            call these endpoints (``verify``, ``proxy``, ``mounts``, ``transport``, …); a value
-            may be a function of ``is_async``.
+        client_options (Mapping[str, Any] | None): keyword arguments for the private client that
+            calls these endpoints (``verify``, ``proxy``, ``mounts``, ``transport``, …). It is a
+            synchronous one, also for the requests of an asynchronous client.
         m2m (VzM2mCredentials | str | None): what M2M sessions are opened with, for requests that
             need a session token beside the bearer. A session token, or an object with the getter
-            ``vz_m2m_token`` such as the official SDK's, is sent and never renewed. The client
-            copies the session token to every redirect's target, so leave
+            ``vz_m2m_token`` or ``session_token`` such as the official SDK's, is sent and never
+            renewed. The client copies the session token to every redirect's target, so leave
             ``follow_redirects=False``, or add ``event_hooks={"request": [auth.guard]}``.
         store (TokenStore | None): shares the tokens with other processes.
 
@@ -60,6 +63,7 @@ class ThingspaceAuth(base.ThingspaceAuth):
     """
 
     _library: Any
+    _transport: HttpxTransport
 
     @overload
     def __init__(
@@ -135,49 +139,43 @@ class ThingspaceAuth(base.ThingspaceAuth):
 
     def sync_auth_flow(self, request: Any) -> Generator[Any, Any, None]:
         """What ``httpx.Client`` runs for each request: see :class:`httpx.Auth`."""
-        if self._is_ready(request):
-            response = yield request
-            if response.status_code < 400 and not response.history:
-                return
-            steps = self._settle(response)
-        else:
-            steps = self._flow(request)
-        outcome = self._run(steps, request, self._io)
-        while isinstance(outcome, Exchange):
-            response = yield outcome.request
-            outcome = self._run(steps, request, self._io, response)
+        if not self._is_ready(request):
+            self._run(request, self._prepare, self._outgoing(request))
+        response = yield request
+        spent: set[Credential] = set()
+        while response.status_code >= 400:
+            read = self._transport.read_body
+            again = self._run(request, self._repetition, response, spent, read)
+            if again is None:
+                break
+            self._warn_of_leaks(response)
+            response = yield again
+        self._warn_of_leaks(response)
 
     async def async_auth_flow(self, request: Any) -> AsyncGenerator[Any, Any]:
         """What ``httpx.AsyncClient`` runs for each request: see :class:`httpx.Auth`."""
-        if self._is_ready(request):
-            response = yield request
-            if response.status_code < 400 and not response.history:
-                return
-            steps = self._settle(response)
-        else:
-            steps = self._flow(request)
-        outcome = await self._arun(steps, request)
-        while isinstance(outcome, Exchange):
-            response = yield outcome.request
-            outcome = await self._arun(steps, request, response)
-
-    def _settle(self, response: Any) -> Steps[Any]:
-        has_warned = self._warn_of_leaks(response)
-        settled = yield from super()._settle(response)
-        if settled is not response and not has_warned:
-            self._warn_of_leaks(settled)
-        return settled
+        if not self._is_ready(request):
+            await self._arun(request, self._aprepare, self._outgoing(request))
+        response = yield request
+        spent: set[Credential] = set()
+        while response.status_code >= 400:
+            again = await self._arun(request, self._arepetition, response, spent)
+            if again is None:
+                break
+            self._warn_of_leaks(response)
+            response = yield again
+        self._warn_of_leaks(response)
 
     def guard(self, request: Any) -> None:
         """An event hook that takes our headers off requests that must not carry them.
 
         For a client that follows redirects: ``event_hooks={"request": [auth.guard]}``.
         """
-        allowed = self._names_at(str(request.url))
-        for name in (AUTHORIZATION, *SESSION_HEADERS):
-            held = self._bearers.held if name == AUTHORIZATION else self._held_sessions
-            if name not in allowed and request.headers.get(name) in held:
-                del request.headers[name]
+        url, life = request.url, self._life
+        unwanted = life.known_unwanted((url.scheme, url.raw_host, url.port), url.path)
+        if unwanted is None:
+            unwanted = life.unwanted(self._outgoing(request))
+        life.withhold(unwanted, request.headers)
 
     async def aguard(self, request: Any) -> None:
         """As :meth:`guard`, for an asynchronous client."""
@@ -185,16 +183,16 @@ class ThingspaceAuth(base.ThingspaceAuth):
 
     async def afetch_token(self, additional_params: Mapping[str, str] | None = None) -> OauthToken:
         """As :meth:`fetch_token`, without blocking the event loop."""
-        token: OauthToken = await self._arun(self._fetched(additional_params), TOKEN_PATH)
-        return token
+        return await self._in_thread(TOKEN_PATH, self._tokens.fetch, additional_params)
 
     async def arevoke_token(self) -> None:
         """As :meth:`revoke_token`, without blocking the event loop."""
-        await self._arun(self._revoked(self._bearers), TOKEN_PATH)
+        await self._in_thread(TOKEN_PATH, self._tokens.revoke)
 
     async def aheaders(self, url: str) -> dict[str, str]:
         """As :meth:`headers`, without blocking the event loop."""
-        headers: dict[str, str] = await self._arun(self._headers_for(url), TOKEN_PATH)
+        headers: dict[str, str] = {}
+        await self._arun(TOKEN_PATH, self._aprepare, auth.to_url(url, headers))
         return headers
 
     async def arecover(
@@ -207,23 +205,21 @@ class ThingspaceAuth(base.ThingspaceAuth):
         body: bytes,
     ) -> dict[str, str] | None:
         """As :meth:`recover`, without blocking the event loop."""
-        steps = self._recovered(url, sent_headers, method, status, headers, body)
-        renewed: dict[str, str] | None = await self._arun(steps, TOKEN_PATH)
-        return renewed
+        sent = auth.to_url(url, auth.lower(sent_headers), method)
+        answer = (status, auth.lower(headers), body)
+        return await self._arun(TOKEN_PATH, self._arecovered, sent, *answer)
 
     async def afetch_vz_m2m_token(self) -> str:
         """As :meth:`fetch_vz_m2m_token`, without blocking the event loop."""
-        token: str = await self._arun(self._fetched_session(), LOGIN_PATH)
-        return token
+        return await self._on_loop(self._tokens.fetch_session)
 
     async def aend_m2m_session(self) -> None:
         """As :meth:`end_m2m_session`, without blocking the event loop."""
-        if self._sessions is not None:
-            await self._arun(self._revoked(self._sessions), LOGIN_PATH)
+        await self._on_loop(self._tokens.end_session)
 
     async def aallow_login(self) -> None:
         """As :meth:`allow_login`, without blocking the event loop."""
-        await self._arun(self._login_allowed(), LOGIN_PATH)
+        await self._in_thread(LOGIN_PATH, self._tokens.allow_login)
 
     def __call__(self, request: object) -> NoReturn:
         """What other libraries call: an object of another library's is needed there."""
@@ -233,18 +229,11 @@ class ThingspaceAuth(base.ThingspaceAuth):
             f" thingspace_auth_adapters.{theirs}.ThingspaceAuth"
         )
 
-    def __getstate__(self) -> dict[str, Any]:
-        return {**super().__getstate__(), "client_options": self._client_options}
-
-    def __setstate__(self, state: dict[str, Any]) -> None:
-        self._client_options = state["client_options"]
-        super().__setstate__(state)
-
     def _is_ready(self, request: Any) -> bool:
         """Put the tokens on a request, if nothing needs to be done first."""
         url = request.url
         key = (url.scheme, url.raw_host, url.port)
-        return self._put_if_fresh(key, url.path, request.headers) is not None
+        return self._life.put_if_fresh(key, url.path, request.headers) is not None
 
     def _outgoing(self, request: Any) -> Outgoing:
         url = request.url
@@ -269,40 +258,87 @@ class ThingspaceAuth(base.ThingspaceAuth):
         request.headers.update(headers)
         return request
 
-    def _warn_of_leaks(self, response: Any) -> bool:
+    async def _aprepare(self, outgoing: Outgoing) -> None:
+        """As :meth:`_prepare`, awaiting."""
+        # Imported here so that those who use no asynchronous client need not wait for it.
+        from .._core import workers
+
+        sources = self._life.sources(outgoing)
+        self._tokens.adopt()
+        caller = self._tokens.caller(workers.running_loop())
+        # The bearer last: a login may renew it.
+        found = [await workers.acquire(lifecycle, caller) for _, lifecycle in reversed(sources)]
+        self._life.put(outgoing, sources, found[::-1])
+
+    async def _arepetition(self, response: Any, spent: set[Credential]) -> Any:
+        """As :meth:`_repetition`, awaiting."""
+        sent, status_code = self._outgoing(response.request), response.status_code
+        if not self._life.may_be_rejected(sent, status_code, spent):
+            return None
+        body = await self._transport.aread_body(response)
+        case = self._life.case(sent, status_code, response.headers, body, spent)
+        return case and self._repeated(response, case, await self._aother(case), spent)
+
+    async def _arecovered(self, sent: Outgoing, *answer: Any) -> dict[str, str] | None:
+        """As :meth:`_recovered`, awaiting."""
+        case = self._life.case(sent, *answer)
+        return case and self._headers_again(case, await self._aother(case))
+
+    async def _aother(self, case: Case) -> CachedToken[Any] | Failed | None:
+        """As :meth:`_other`, awaiting."""
+        from .._core import workers
+
+        lifecycle, caller = case.rejected.lifecycle, self._tokens.caller(workers.running_loop())
+        try:
+            is_worth_it = lifecycle.reject(case.rejected.value)
+            return await workers.acquire(lifecycle, caller) if is_worth_it else None
+        except Failed as failure:
+            return failure
+
+    def _warn_of_leaks(self, response: Any) -> None:
         """Tell if a redirect took our session header to a host that is not allowed."""
         for past in (*response.history, response) if response.history else ():
             sent = self._outgoing(past.request)
             if self._settings.allowed_hosts.allow(sent.origin):
                 continue
-            if any(sent.headers.get(name) in self._held_sessions for name in SESSION_HEADERS):
+            if any(
+                sent.headers.get(name) in self._tokens.held_sessions for name in SESSION_HEADERS
+            ):
                 logger.warning(
                     "a redirect took the session token to %s, which is not allowed: do not follow"
                     " redirects with m2m, or add event_hooks={'request': [auth.guard]}",
                     past.request.url.host,
                 )
-                return True
-        return False
+                return
 
     def _endpoint_request(self, path: str) -> Any:
         return self._library.Request("POST", self._settings.base_url + path)
 
-    def _transport(self) -> HttpxTransport:
+    def _new_transport(self) -> HttpxTransport:
         return HttpxTransport(self._library, self._client_options, self._clock)
 
-    async def _arun(self, steps: Steps[T], request: object, response: Any = None) -> Any:
+    async def _arun(self, request: object, function: Callable[..., Awaitable[T]], *args: Any) -> T:
         """As :meth:`_run`, awaiting."""
-        # Imported here so that those who use no asynchronous client need not wait for it.
-        from .._core.async_driver import AsyncIO, arun
-
         try:
-            return await arun(steps, AsyncIO(self._transport(), self._clock), response)
+            return await function(*args)
         except BaseException as error:
             failure = self._shown(error, request)
         try:
             raise failure
         finally:
             del failure
+
+    async def _in_thread(self, path: str, function: Callable[..., T], *args: Any) -> T:
+        """Call a function for the user's own code, and await it."""
+        from .._core import workers
+
+        return await self._arun(path, workers.in_thread, function, *args)
+
+    async def _on_loop(self, function: Callable[..., T]) -> T:
+        """The same for what needs a session: the running loop awaits its callbacks."""
+        from .._core import workers
+
+        return await self._in_thread(LOGIN_PATH, function, workers.running_loop())
 
     def _shown(self, error: BaseException, request: object) -> BaseException:
         shown: Any = super()._shown(error, request)
@@ -311,12 +347,12 @@ class ThingspaceAuth(base.ThingspaceAuth):
             shown.request = request
         return shown  # type: ignore[no-any-return]
 
-    def _run_for_user(self, steps: Steps[T], async_name: str, path: str) -> T:
-        from .._core.async_driver import is_on_event_loop
+    def _for_user(self, async_name: str, path: str, function: Callable[..., T], *args: Any) -> T:
+        from .._core import workers
 
         # A blocking client in async code blocks the loop anyway, and so may its callbacks.
-        if is_on_event_loop() and not is_in_blocking_call():
+        if workers.running_loop() is not None and not is_in_blocking_callback():
             raise RuntimeError(
                 f"this would block the running event loop: await {async_name}() instead"
             )
-        return super()._run_for_user(steps, async_name, path)
+        return super()._for_user(async_name, path, function, *args)

@@ -7,13 +7,14 @@ responses, which is why they have no narrower type than ``Any`` here.
 from __future__ import annotations
 
 import inspect
-from collections.abc import AsyncIterator, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
-from .._core.effects import Clock
-from .._core.single_flight import copy_exception
+from .._core.clock import Clock
+from .._core.refresh import copy_exception
 from .._wire.messages import (
     AlreadySentError,
+    AnswerTooLate,
     HttpAnswer,
     HttpRequest,
     Refused,
@@ -42,10 +43,9 @@ class HttpxTransport:
     def send(self, request: HttpRequest, timeout: float, ends_at: float) -> HttpAnswer | Refused:
         """Call an endpoint."""
         library = self._library
-        prepared = self._prepared(request, timeout, ends_at)
-        failure: Exception
         try:
-            with library.Client(**self._arguments(request.url, False)) as client:
+            prepared = self._prepared(request, timeout, ends_at)
+            with library.Client(**self._arguments(request.url)) as client:
                 response = client.send(prepared, auth=library.Auth(), stream=True)
                 answer = HttpAnswer(response.status_code, response.headers)
                 if answer.flaw is None:
@@ -54,33 +54,15 @@ class HttpxTransport:
                             break
                 response.close()
                 return answer
-        except (library.RequestError, AlreadySentError, TimeoutError) as error:
-            failure = error
-        return self._undelivered(failure, request)
+        except TimeoutError:
+            # What a signal handler raised, as a time limit.
+            raise
+        except (library.RequestError, AlreadySentError, AnswerTooLate, OSError) as error:
+            return self._undelivered(error, request)
 
-    async def asend(
-        self, request: HttpRequest, timeout: float, ends_at: float
-    ) -> HttpAnswer | Refused:
-        """Call an endpoint; everything ends with the deadline."""
-        from anyio import fail_after
-
-        library = self._library
-        prepared = self._prepared(request, timeout, ends_at)
-        failure: Exception
-        try:
-            with fail_after(ends_at - self._clock.monotonic()):
-                async with library.AsyncClient(**self._arguments(request.url, True)) as client:
-                    response = await client.send(prepared, auth=library.Auth(), stream=True)
-                    answer = HttpAnswer(response.status_code, response.headers)
-                    if answer.flaw is None:
-                        async for chunk in response.aiter_bytes():
-                            if not answer.take(chunk, self._clock.monotonic(), ends_at):
-                                break
-                    await response.aclose()
-                    return answer
-        except (library.RequestError, AlreadySentError, TimeoutError) as error:
-            failure = error
-        return self._undelivered(failure, request)
+    def overdue(self, request: HttpRequest) -> Refused:
+        """The library's own timeout."""
+        return self._undelivered(AnswerTooLate("no answer came in time"), request)
 
     def read_body(self, response: Any) -> bytes | None:
         """An error's body; the raw stream is put back."""
@@ -131,29 +113,23 @@ class HttpxTransport:
         return prepared
 
     def _once_stream(self, body: bytes, once: SentOnce) -> Any:
-        class OnceStream(self._library.SyncByteStream, self._library.AsyncByteStream):  # type: ignore[name-defined,misc]
+        class OnceStream(self._library.SyncByteStream):  # type: ignore[name-defined,misc]
             """A body that the connection can take once."""
 
             def __iter__(self) -> Iterator[bytes]:
                 yield once.take(body)
 
-            async def __aiter__(self) -> AsyncIterator[bytes]:
-                yield once.take(body)
-
         return OnceStream()
 
-    def _arguments(self, url: str, is_async: bool) -> dict[str, Any]:
-        arguments: dict[str, Any] = {}
-        for name, value in self._options.items():
-            is_factory = callable(value) and not hasattr(value, "handle_request")
-            arguments[name] = value(is_async) if is_factory else self._borrowed(name, value)
+    def _arguments(self, url: str) -> dict[str, Any]:
+        arguments = {name: self._borrowed(name, value) for name, value in self._options.items()}
         if url.lower().startswith("http:"):
             # Plain http is loopback: no proxy from the environment can reach this machine's own.
             arguments["trust_env"] = False
             # Nor is there TLS: loading CA certificates would be most of what the call costs.
             arguments.setdefault("verify", False)
-        hook = _adrop_location if is_async else _drop_location
-        return {**arguments, "follow_redirects": False, "event_hooks": {"response": [hook]}}
+        hooks = {"response": [_drop_location]}
+        return {**arguments, "follow_redirects": False, "event_hooks": hooks}
 
     def _borrowed(self, name: str, value: Any) -> Any:
         """The user's own transport, which is not closed with the client that uses it once."""
@@ -162,33 +138,39 @@ class HttpxTransport:
         if name != "transport" or value is None:
             return value
 
-        class Borrowed(self._library.BaseTransport, self._library.AsyncBaseTransport):  # type: ignore[name-defined,misc]
+        class Borrowed(self._library.BaseTransport):  # type: ignore[name-defined,misc]
             def handle_request(self, request: Any) -> Any:
                 return value.handle_request(request)
-
-            async def handle_async_request(self, request: Any) -> Any:
-                return await value.handle_async_request(request)
 
         return Borrowed()
 
     def _undelivered(self, error: Exception, request: HttpRequest) -> Refused:
         """The library's own error, without what it refers to: its request carries secrets."""
-        library = self._library
-        if isinstance(error, AlreadySentError):
-            error = library.NetworkError(str(error))
-        elif isinstance(error, TimeoutError):
-            error = library.ReadTimeout("the answer did not end in time")
-        clean: Any = copy_exception(error)
-        clean.args = (undelivered_text(request, error),)
-        clean.request = library.Request("POST", request.url, headers=request.shown_headers)
+        library, clean = self._library, self._own(error)
         transient = (
             library.TimeoutException,
             library.NetworkError,
             library.RemoteProtocolError,
             library.ProxyError,
         )
-        is_transient = isinstance(error, transient)
-        return Refused(clean, is_transient and "CERTIFICATE_VERIFY_FAILED" not in str(error))
+        is_transient = isinstance(clean, transient) and "CERTIFICATE_VERIFY_FAILED" not in str(
+            clean
+        )
+        clean.args = (undelivered_text(request, clean),)
+        clean.request = library.Request("POST", request.url, headers=request.shown_headers)
+        return Refused(clean, is_transient)
+
+    def _own(self, error: Exception) -> Any:
+        """An error of the library's own family."""
+        library = self._library
+        if isinstance(error, AnswerTooLate):
+            return library.ReadTimeout(str(error))
+        if isinstance(error, AlreadySentError):
+            return library.NetworkError(str(error))
+        if isinstance(error, library.RequestError):
+            return copy_exception(error)
+        # CA certificates that cannot be read, or too many open files: nothing was sent.
+        return library.TransportError(f"{type(error).__name__} {error}")
 
 
 def checked_options(library: Any, options: Mapping[str, Any] | None) -> dict[str, Any]:
@@ -201,13 +183,27 @@ def checked_options(library: Any, options: Mapping[str, Any] | None) -> dict[str
         return {}
     if not isinstance(options, Mapping):
         raise TypeError(f"client_options must be a dict, not {type(options).__name__}")
-    known = list(inspect.signature(library.AsyncClient).parameters)
+    known = list(inspect.signature(library.Client).parameters)
     for name in options:
         if name in _OURS:
             raise TypeError(f"client_options: {name!r} cannot be set for calls of the endpoints")
         if name not in known:
             raise TypeError(f"client_options: {library.__name__} clients have no {name!r}")
+    mounts = options.get("mounts") or {}
+    for transport in (options.get("transport"), *dict(mounts).values()):
+        if transport is not None and _is_only_asynchronous(transport):
+            raise TypeError(
+                f"client_options: the transport {type(transport).__name__} is asynchronous; the"
+                " endpoints are called by a synchronous client, also for an asynchronous one's"
+                f" requests: give a {library.__name__}.HTTPTransport or another BaseTransport"
+            )
     return dict(options)
+
+
+def _is_only_asynchronous(transport: Any) -> bool:
+    # A MockTransport is both, but its handler is not.
+    handler = getattr(transport, "handler", None)
+    return not hasattr(transport, "handle_request") or inspect.iscoroutinefunction(handler)
 
 
 def can_resend(request: Any, library: Any) -> bool:
@@ -236,7 +232,3 @@ def _can_be_read(response: Any) -> bool:
 def _drop_location(response: Any) -> None:
     # Even if it does not follow it, the client would build a request for it, and may fail at that.
     response.headers.pop("Location", None)
-
-
-async def _adrop_location(response: Any) -> None:
-    _drop_location(response)

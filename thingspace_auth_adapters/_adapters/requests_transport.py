@@ -9,10 +9,11 @@ from requests import PreparedRequest, Request, Response, Session
 from requests import exceptions as library
 from requests.utils import default_headers
 
-from .._core.effects import Clock
-from .._core.single_flight import copy_exception
+from .._core.clock import Clock
+from .._core.refresh import copy_exception
 from .._wire.messages import (
     AlreadySentError,
+    AnswerTooLate,
     HttpAnswer,
     HttpRequest,
     Refused,
@@ -30,52 +31,58 @@ class RequestsTransport:
     Args:
         session: the user's, if any.
         clock: for deadlines.
-        is_streamed: whether the responses that are read were asked for with ``stream=True``.
     """
 
-    def __init__(self, session: Session | None, clock: Clock, is_streamed: bool = False) -> None:
+    def __init__(self, session: Session | None, clock: Clock) -> None:
         self._session = session
         self._clock = clock
-        self._is_streamed = is_streamed
 
     def send(self, request: HttpRequest, timeout: float, ends_at: float) -> HttpAnswer | Refused:
         """Call an endpoint."""
-        failure: Exception
         try:
             if self._session is not None:
                 return self._answer(self._session, request, timeout, ends_at)
             # For one call, so that there is nothing to close and no socket to share after a fork.
             with Session() as session:
                 return self._answer(session, request, timeout, ends_at)
-        except library.RequestException as error:
-            failure = error
         except TimeoutError:
-            failure = library.ReadTimeout("the answer did not end in time")
-        except AlreadySentError as error:
-            failure = library.ConnectionError(str(error))
-        return _undelivered(failure, request)
+            # What a signal handler raised, as a time limit.
+            raise
+        except (AlreadySentError, AnswerTooLate, OSError) as error:
+            return _undelivered(error, request)
+
+    def overdue(self, request: HttpRequest) -> Refused:
+        """The library's own timeout."""
+        return _undelivered(AnswerTooLate("no answer came in time"), request)
 
     def read_body(self, response: Response) -> bytes | None:
         """An error's body, which stays readable by ``content``."""
-        if self._is_streamed and not is_readable(response.headers):
-            return None
         return response.content[:BODY_LIMIT]
+
+    def read_streamed_body(self, response: Response) -> bytes | None:
+        """As :meth:`read_body`, of a response that was asked for with ``stream=True``."""
+        return self.read_body(response) if is_readable(response.headers) else None
 
     def _answer(
         self, session: Session, request: HttpRequest, timeout: float, ends_at: float
     ) -> HttpAnswer:
         seconds = max(min(timeout, ends_at - self._clock.monotonic()), 0.001)
         settings = _transport_settings(session, request.url)
-        response = session.send(
-            _prepared(request), timeout=seconds, allow_redirects=False, **settings
-        )
+        try:
+            response = session.send(
+                _prepared(request), timeout=seconds, allow_redirects=False, **settings
+            )
+        except library.HTTPError as error:
+            # The user's own session raises for an error status: that is an answer, too.
+            if error.response is None:
+                raise
+            response = error.response
         answer = HttpAnswer(response.status_code, response.headers)
-        if answer.flaw is None:
+        with response:
             # One byte at a time: requests would wait for a longer chunk until it is complete.
-            for byte in response.iter_content(1):
+            for byte in response.iter_content(1) if answer.flaw is None else ():
                 if not answer.take(byte, self._clock.monotonic(), ends_at):
                     break
-        response.close()
         return answer
 
 
@@ -131,10 +138,22 @@ def _transport_settings(session: Session, url: str) -> dict[str, Any]:
 
 def _undelivered(error: Exception, request: HttpRequest) -> Refused:
     """The library's own error, without what it refers to: its request carries secrets."""
-    clean = copy_exception(error)
-    clean.args = (undelivered_text(request, error),)
+    clean = _own(error)
+    is_transient = isinstance(clean, _TRANSIENT) and "CERTIFICATE_VERIFY_FAILED" not in str(clean)
+    clean.args = (undelivered_text(request, clean),)
     shown = endpoint_request(request.url)
     shown.headers.update(request.shown_headers)
     vars(clean).update(request=shown, response=None)
-    is_transient = isinstance(error, _TRANSIENT) and "CERTIFICATE_VERIFY_FAILED" not in str(error)
     return Refused(clean, is_transient)
+
+
+def _own(error: Exception) -> Exception:
+    """An error of the library's own family."""
+    if isinstance(error, AnswerTooLate):
+        return library.ReadTimeout(str(error))
+    if isinstance(error, AlreadySentError):
+        return library.ConnectionError(str(error))
+    if isinstance(error, library.RequestException):
+        return copy_exception(error)
+    # CA certificates that cannot be read, or too many open files: nothing was sent.
+    return library.RequestException(f"{type(error).__name__} {error}")

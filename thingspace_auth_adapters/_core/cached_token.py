@@ -8,6 +8,9 @@ from typing import Any, Generic, TypeVar
 
 T = TypeVar("T")
 
+REFRESH_PAUSE_SECONDS = 10.0
+"""The pause after a failed refresh of a token that is stale but not expired."""
+
 
 class Status(Enum):
     """Whether a token can be used."""
@@ -58,6 +61,13 @@ class CachedToken(Generic[T]):
     def rejected(self) -> CachedToken[T]:
         """The same, not to be used again."""
         return CachedToken(self.value, self.header, -math.inf, -math.inf)
+
+    def put_off(self, now: float) -> CachedToken[T]:
+        """The same, not due for a refresh until a pause from unix time ``now`` on is over."""
+        due_at = min(now + REFRESH_PAUSE_SECONDS, self.expires_at)
+        return CachedToken(
+            self.value, self.header, due_at, self.expires_at, self.idle_timeout, due_at
+        )
 
     def __reduce__(self) -> tuple[Any, ...]:
         times = (self.stale_at, self.expires_at, self.idle_timeout, self.touch_at)

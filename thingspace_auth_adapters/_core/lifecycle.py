@@ -1,41 +1,72 @@
 """Which token is usable now, who refreshes it, and what a failure means to those who wait.
 
-Theory of operation. A lifecycle publishes one :class:`CachedToken` by one assignment, so the warm
-path reads it without a lock. Whoever finds it missing, stale, expired or rejected joins the
-*refresh* under way or starts one. Its leader looks into the store, takes the store's lock, asks
-the source, writes and publishes. Everyone else waits for the outcome or, if the token is merely
-stale, goes on with it. Only what an endpoint, a provider or a store did is shared. If anything
-else ends the leader, the refresh is abandoned: those who waited join again, and the first of them
-leads with what is left of the budget.
+Theory of operation. A lifecycle publishes one :class:`CachedToken` by one assignment. Whoever
+finds it missing, stale, expired or rejected joins the refresh under way, or leads one: asks the
+source, publishes what that brings, and settles the future for which everyone else waits. If the
+token is merely stale, the others go on with it.
+
+Shared state is read once, into a local: attributes are read and assigned as a whole, with or
+without a GIL, and what they refer to is not changed in place but for the times of a session's use.
+What has to change together changes under the lock of the single flight.
 """
 
 from __future__ import annotations
 
-from contextlib import suppress
-from functools import partial
-from typing import TYPE_CHECKING, Any, Callable, Generic, TypeVar
+import threading
+from typing import Any, Callable, Generic, Protocol, TypeVar
 
 from .._model.events import AuthEvent, logger
-from ..errors import InsecureStoreError, ReentrantRequestError, ThingspaceAuthError
-from ..stores.token_store import LOCK_PATIENCE_SECONDS, StoreUnavailable
+from .._wire.rejection import Credential
+from ..errors import ReentrantRequestError
 from .cached_token import CachedToken, Status, status
-from .effects import Block, Clock, Hold, Shelter, Steps, Wait, waiting_refresh
-from .retry import MOST_ATTEMPTS, Budget, reason_of
-from .single_flight import ABANDONED, Failed, Outcome, Refresh, SingleFlight, Succeeded
-from .sources import TokenSource
-
-if TYPE_CHECKING:
-    from .records import StoreEntry
+from .callbacks import CallbackInterrupted, waiting_refresh
+from .clock import Clock
+from .endpoint import MOST_ATTEMPTS, warn_of_failure
+from .refresh import (
+    MOST_REFRESHES,
+    Caller,
+    EventLoop,
+    Failed,
+    Limits,
+    Outcome,
+    Refresh,
+    SingleFlight,
+)
 
 T = TypeVar("T")
 
 SAME_AGAIN_SECONDS = 30.0
 """How long a rejected token that the endpoint gave out again is not asked for again."""
 
-REFRESH_PAUSE_SECONDS = 10.0
-"""The pause after a failed refresh of a token that is stale but not expired."""
-
 REMEMBERED = 8
+
+
+class TokenSource(Protocol[T]):
+    """Where tokens come from. All methods block.
+
+    Attributes:
+        credential: what they are.
+        timeout: seconds for one call of an endpoint.
+        longest: seconds after which the last call of an acquisition has ended.
+        is_renewable: whether there is a way to another one.
+    """
+
+    credential: Credential
+    timeout: float
+    longest: float
+    is_renewable: bool
+
+    def acquire(self, refresh: Refresh) -> CachedToken[T]:
+        """Another token than ``refresh.last``.
+
+        Raises:
+            Failed: what an endpoint, a provider or a store did.
+        """
+        ...
+
+    def overdue(self) -> Exception:
+        """What a caller gets who has waited for too long."""
+        ...
 
 
 class Lifecycle(Generic[T]):
@@ -45,9 +76,11 @@ class Lifecycle(Generic[T]):
         source: what acquires a token.
         owner: the auth object, which providers get as ``auth_manager``.
         clock: the time.
-        entry: where other processes find the token, if it is shared.
+        tell: is given tokens that came into use, and the event loop for callbacks; if anybody
+            wants to know.
 
     Attributes:
+        clock: the time.
         current: the latest token, usable or not.
         held: the header values of the current token and the eight before it.
     """
@@ -57,71 +90,104 @@ class Lifecycle(Generic[T]):
         source: TokenSource[T],
         owner: object,
         clock: Clock,
-        entry: StoreEntry | None = None,
+        tell: Callable[[list[Any], EventLoop | None], object] | None,
     ) -> None:
         self.source = source
-        self.entry = entry
         self.current: CachedToken[T] | None = None
         self.held: tuple[str, ...] = ()
         self._owner = owner
-        self._clock = clock
+        self.clock = clock
+        self._tell = tell
         self._flight = SingleFlight()
         self._generation = 0
         self._rejected: tuple[str, ...] = ()
         self._same_again: tuple[str, float] = ("", 0.0)
 
-    def acquire(self, updates: list[Any]) -> Steps[CachedToken[T]]:
+    def acquire(self, caller: Caller) -> CachedToken[T]:
         """A usable token, refreshed first if need be.
 
-        Args:
-            updates: gets the new value if this caller's refresh changed the token in use.
+        ``workers.acquire`` is the same for tasks: what there is to decide is decided here.
 
         Raises:
             Failed: there is none to be had.
-            ReentrantRequestError: called on behalf of the provider that is to bring it.
+            ReentrantRequestError: who is to bring it waits for this caller.
         """
-        budget: Budget | None = None
-        may_lock = True
         while True:
-            token, state = self.current, status(self.current, self._clock.time())
-            is_providers = state is Status.STALE and waiting_refresh(self._owner) is not None
-            if token is not None and (state is Status.FRESH or is_providers):
+            found = self.look(caller)
+            if isinstance(found, CachedToken):
+                return found
+            is_leader = found.caller is caller
+            try:
+                outcome = self.lead(found) if is_leader else self._wait(found, caller)
+            finally:
+                # Once more, for an interrupt in the middle of the leader's own end.
+                if is_leader:
+                    self._flight.finish(found, None)
+            token = caller.take(found, outcome)
+            if token is not None:
                 return token
-            mine = self._begun(state is Status.STALE, budget)
-            mine.may_lock = may_lock
-            refresh = self._flight.join_or_start(mine)
-            if refresh is mine:
-                if self.source.is_sheltered:
-                    yield Shelter(mine, self._lead(mine, token), self.source.timeout)
-                else:
-                    yield from self._lead(mine, token)
-                updates += mine.updates
-            elif token is not None and state is Status.STALE:
+
+    def look(self, caller: Caller) -> CachedToken[T] | Refresh:
+        """A usable token, or the refresh to wait for, or to lead if it is this caller's."""
+        while True:
+            token = self.current
+            state = status(token, self.clock.time())
+            if token is not None and state is Status.FRESH:
                 return token
-            else:
-                yield from self._waited(refresh)
-            outcome = refresh.outcome
-            if isinstance(outcome, Succeeded):
-                return outcome.token
-            if isinstance(outcome, Failed) and not refresh.is_early:
-                raise outcome if refresh is mine else outcome.for_another()
-            budget = None if refresh.is_early else refresh.budget
-            # A leader that this thread has overtaken may hold the store's lock.
-            may_lock = not refresh.is_overtaken
+            provider = waiting_refresh(self._owner)
+            if token is not None and state is Status.STALE:
+                may_wait = provider is None and caller.refreshes < MOST_REFRESHES
+                refresh = self._joined(token, True, caller) if may_wait else None
+                if refresh is None or refresh.caller is not caller:
+                    return token
+                return refresh
+            if provider is not None:
+                raise self._reentrant()
+            if caller.refreshes >= MOST_REFRESHES:
+                raise self._given_up(caller)
+            refresh = self._joined(token, False, caller)
+            if refresh is not None:
+                return refresh
 
-    def replace(self, header: str, updates: list[Any]) -> Steps[CachedToken[T] | None]:
-        """Another token than the one with this header value, which the platform rejected.
-
-        A failure is logged and no more: the caller has the platform's answer in hand.
-        """
-        if not self.reject(header):
-            return None
+    def lead(self, refresh: Refresh) -> Outcome:
+        """Refresh the token, and tell of it after everyone who waits was served."""
+        outcome: Outcome = None
         try:
-            token = yield from self.acquire(updates)
+            refresh.thread = threading.get_ident()
+            outcome = self._installed(refresh, self.source.acquire(refresh))
+        except CallbackInterrupted:
+            pass
         except Failed as failure:
-            self._warn("refreshing the rejected %s failed: %s", failure)
-            return None
-        return None if token.header == header else token
+            outcome = failure
+            if refresh.is_early:
+                self._put_off(refresh.last, failure)
+        finally:
+            refresh.has_ended = True
+            self._flight.finish(refresh, outcome)
+        updates = refresh.caller.updates
+        if updates is not None:
+            # The refresh around this one tells of them.
+            updates += refresh.updates
+        elif refresh.updates and self._tell is not None:
+            self._tell(refresh.updates, refresh.caller.loop)
+        return outcome
+
+    def waits_until(self, refresh: Refresh, caller: Caller) -> float:
+        """Reading of the monotonic clock until which a caller waits for a refresh.
+
+        One read longer than an answer may take, so that the leader's own end comes first.
+        """
+        return min(refresh.limits.ends_at + self.source.timeout, caller.gives_up_at)
+
+    def waited(self, refresh: Refresh, begun_at: float) -> Outcome:
+        """What came of a refresh that was waited for from this moment on."""
+        now = self.clock.monotonic()
+        if now >= refresh.limits.ends_at + self.source.timeout:
+            self._flight.finish(refresh, None)
+        credential = self.source.credential.value
+        event = AuthEvent("waited", credential, now - begun_at)
+        logger.info("waited for the %s", credential, extra={"auth_event": event})
+        return refresh.outcome
 
     def reject(self, header: str) -> bool:
         """Note that the platform rejected this one; whether asking for another may help."""
@@ -129,7 +195,7 @@ class Lifecycle(Generic[T]):
             current = self.current
             is_current = current is not None and current.header == header
             given_again, until = self._same_again
-            is_same_again = given_again == header and self._clock.monotonic() < until
+            is_same_again = given_again == header and self.clock.monotonic() < until
             if not self.source.is_renewable or (is_current and is_same_again):
                 return False
             if header not in self._rejected:
@@ -157,175 +223,66 @@ class Lifecycle(Generic[T]):
             if self.current is not None and self.current.header == header:
                 self._publish(None)
 
-    def acquire_apart(self, updates: list[Any]) -> Steps[CachedToken[T]]:
-        """Acquire a token under the store's lock, and install nothing."""
-        refresh = self._begun(is_early=False, inherited=None)
-        steps = self._in_store(refresh, lambda: self.source.acquire(refresh, None))
-        try:
-            token: CachedToken[T] = yield Shelter(refresh, steps, self.source.timeout)
-        finally:
-            updates += refresh.updates
-        return token
-
-    def stored(self) -> Steps[CachedToken[T] | None]:
-        """What the store holds, usable or not.
-
-        Raises:
-            StoreUnavailable, InsecureStoreError: it cannot be reached, or not be trusted.
-        """
-        return None if self.entry is None else (yield from self._stored(self.entry))
-
-    def forget_stored(self) -> Steps[None]:
-        """Delete the entry of the store.
-
-        Raises:
-            StoreUnavailable, InsecureStoreError: it cannot be reached, or not be trusted.
-        """
-        if self.entry is not None:
-            yield Block(self.entry.delete)
-
-    def _waited(self, refresh: Refresh) -> Steps[None]:
-        begun_at = self._clock.monotonic()
-        yield Wait(refresh)
-        credential, seconds = self.source.credential.value, self._clock.monotonic() - begun_at
-        event = AuthEvent("waited", credential, seconds)
-        logger.info("waited for the %s", credential, extra={"auth_event": event})
-
-    def _begun(self, is_early: bool, inherited: Budget | None) -> Refresh:
-        if waiting_refresh(self._owner) is not None:
-            raise ReentrantRequestError(
-                f"oauth_token_provider made a request that needs the"
-                f" {self.source.credential.value}, which waits for what the provider returns:"
-                " use auth_manager.fetch_token() or another client there"
-            )
-        if inherited is None or inherited.is_spent:
-            inherited = Budget(self._clock, self.source.timeout, 1 if is_early else MOST_ATTEMPTS)
-        patience = self.source.patience + (LOCK_PATIENCE_SECONDS if self.entry else 0.0)
-        ends_at = self._clock.monotonic() + patience
-        refresh = Refresh(self._owner, ends_at, inherited, is_early)
-        refresh.generation, refresh.rejected = self._generation, self._rejected
-        return refresh
-
-    def _lead(self, refresh: Refresh, last: CachedToken[T] | None) -> Steps[None]:
-        outcome: Outcome = ABANDONED
-        try:
-            # Another refresh may have ended between the look at the token and the start of this.
-            if self.current is last:
-                token = yield from self._refreshed(refresh, last)
-                outcome = self._install(refresh, token)
-        except Failed as failure:
-            outcome = failure
-            if last is not None and status(last, self._clock.time()) is Status.STALE:
-                outcome = Succeeded(self._put_off(last, failure))
-        finally:
-            self._flight.finish(refresh, outcome)
-
-    def _warn(self, what: str, failure: Failed) -> None:
-        # Messages that are not ours may hold anything.
-        is_ours = isinstance(failure.error, ThingspaceAuthError)
-        reason = failure.error if is_ours else type(failure.error).__name__
-        credential = self.source.credential.value
-        status_code = getattr(failure.error, "status_code", None)
-        event = AuthEvent(
-            "refresh_failed",
-            credential,
-            status_code=status_code,
-            reason=reason_of(failure.error),
-        )
-        logger.warning(what, credential, reason, extra={"auth_event": event})
-
-    def _refreshed(self, refresh: Refresh, last: CachedToken[T] | None) -> Steps[CachedToken[T]]:
-        entry = self.entry
-        if entry is None:
-            return (yield from self._renewed(refresh, last))
-        try:
-            with suppress(StoreUnavailable):
-                # It is read again under the lock: what is wrong with it is told then.
-                stored = yield from self._stored(entry, is_reported=False)
-                if stored is not None and status(stored, self._clock.time()) is Status.FRESH:
-                    return self._loaded(stored)
-            return (yield from self._in_store(refresh, lambda: self._renewed(refresh, last)))
-        except InsecureStoreError as error:
-            raise Failed(error) from None
-
-    def _in_store(
-        self, refresh: Refresh, steps: Callable[[], Steps[CachedToken[T]]]
-    ) -> Steps[CachedToken[T]]:
-        """Take steps under the store's lock, or without a store if it cannot be reached."""
-        if self.entry is not None and refresh.may_lock:
-            refresh.is_shared = True
-            try:
-                token: CachedToken[T] = yield Hold(self.entry.locked, steps())
-                return token
-            except StoreUnavailable as error:
-                self.entry.report_unavailable(error)
-            refresh.is_shared = False
-        return (yield from steps())
-
-    def _renewed(self, refresh: Refresh, last: CachedToken[T] | None) -> Steps[CachedToken[T]]:
-        entry, stored = self.entry if refresh.is_shared else None, None
-        if entry is not None:
-            stored = yield from self._stored(entry)
-        now = self._clock.time()
-        if stored is not None and status(stored, now) is Status.FRESH:
-            return self._loaded(stored)
-        known = last if status(stored, now) in (Status.MISSING, Status.EXPIRED) else stored
-        is_usable = status(known, now) is Status.STALE
-        token = self.source.extended(known, now) if known is not None and is_usable else None
+    def acquire_apart(self, caller: Caller) -> CachedToken[T]:
+        """Acquire a token, and install nothing. Raises :class:`Failed`."""
+        refresh = self._begun(None, False, caller)
+        refresh.is_apart = True
+        token = caller.take(refresh, self.lead(refresh))
         if token is None:
-            try:
-                token = yield from self.source.acquire(refresh, last)
-            except Failed as failure:
-                if stored is None or status(stored, self._clock.time()) is not Status.STALE:
-                    raise
-                return self._put_off(stored, failure)
-        if entry is not None:
-            # What was acquired is good, whether or not it can be written.
-            fields = self.source.to_fields(token, self._clock.time())
-            yield Block(partial(entry.write_if_reachable, fields))
+            raise Failed(self.source.overdue())
         return token
 
-    def _loaded(self, token: CachedToken[T]) -> CachedToken[T]:
-        credential = self.source.credential.value
-        if self.current is None or self.current.header != token.header:
-            event = AuthEvent("loaded", credential)
-            logger.info("a new %s was loaded", credential, extra={"auth_event": event})
-        return token
+    def _joined(
+        self, last: CachedToken[T] | None, is_early: bool, caller: Caller
+    ) -> Refresh | None:
+        """The refresh under way, or this caller's; ``None`` if the token changed meanwhile."""
+        with self._flight.lock:
+            if self.current is not last:
+                return None
+            refresh = self._flight.under_way
+            if refresh is None:
+                self._flight.refresh = refresh = self._begun(last, is_early, caller)
+            return refresh
 
-    def _put_off(self, token: CachedToken[T], failure: Failed) -> CachedToken[T]:
-        """Go on with a token that is stale but not expired, and try again after a pause."""
-        pause_ends_at = self._clock.time() + REFRESH_PAUSE_SECONDS
-        token.touch_at = token.stale_at = min(pause_ends_at, token.expires_at)
-        self._warn("refreshing the %s ahead of its expiry failed: %s", failure)
-        return token
+    def _begun(self, last: CachedToken[T] | None, is_early: bool, caller: Caller) -> Refresh:
+        timeout, attempts = self.source.timeout, 1 if is_early else MOST_ATTEMPTS
+        # The last read may begin at the end, so the end comes one read before its caller's.
+        ends_at = min(self.clock.monotonic() + self.source.longest, caller.gives_up_at - timeout)
+        limits = Limits(ends_at - timeout, ends_at, attempts)
+        now = self._generation, self._rejected
+        return Refresh(caller, self._owner, limits, last, is_early, *now)
 
-    def _stored(self, entry: StoreEntry, is_reported: bool = True) -> Steps[CachedToken[T] | None]:
-        fields = yield Block(partial(entry.read, is_reported))
-        if fields is None:
-            return None
-        try:
-            token = self.source.from_fields(fields)
-        except (KeyError, TypeError, ValueError):
-            if is_reported:
-                entry.report_corrupt()
-            return None
-        return None if token.header in self._rejected else token
+    def _wait(self, refresh: Refresh, caller: Caller) -> Outcome:
+        begun_at = self.clock.monotonic()
+        refresh.wait(self.waits_until(refresh, caller), self.clock)
+        return self.waited(refresh, begun_at)
 
-    def _install(self, refresh: Refresh, token: CachedToken[T]) -> Outcome:
+    def _installed(self, refresh: Refresh, token: CachedToken[T]) -> Outcome:
+        """Publish a token, unless something came in between that may be newer than it."""
+        if refresh.is_apart:
+            return token
         header = token.header
         with self._flight.lock:
             was_rejected = header in self._rejected
             is_outdated = was_rejected and header not in refresh.rejected
             if is_outdated or refresh.generation != self._generation:
-                # Something came in between: the answer may be older than that.
-                return ABANDONED
+                return None
             if was_rejected:
-                self._same_again = (header, self._clock.monotonic() + SAME_AGAIN_SECONDS)
+                self._same_again = (header, self.clock.monotonic() + SAME_AGAIN_SECONDS)
             is_update = self.current is None or self.current.header != header
             self._publish(token)
         if is_update:
             refresh.updates.append(token.value)
-        return Succeeded(token)
+        return token
+
+    def _put_off(self, last: CachedToken[T] | None, failure: Failed) -> None:
+        """Go on with a token that is stale but not expired, and try again after a pause."""
+        with self._flight.lock:
+            # It may have been rejected or replaced in the meantime.
+            if last is not None and self.current is last:
+                self.current = last.put_off(self.clock.time())
+        what = "refreshing the %s ahead of its expiry failed: %s"
+        warn_of_failure(what, self.source.credential.value, failure.error)
 
     def _publish(self, token: CachedToken[T] | None) -> None:
         self._generation += 1
@@ -335,3 +292,15 @@ class Lifecycle(Generic[T]):
             if token.header in held:
                 held.remove(token.header)
             self.held = (*held[-REMEMBERED:], token.header)
+
+    def _given_up(self, caller: Caller) -> Failed:
+        if caller.failure is not None:
+            return caller.failure.for_another()
+        return Failed(self.source.overdue())
+
+    def _reentrant(self) -> ReentrantRequestError:
+        return ReentrantRequestError(
+            f"oauth_token_provider made a request that needs the"
+            f" {self.source.credential.value}, which waits for what the provider returns:"
+            " use auth_manager.fetch_token() or another client there"
+        )

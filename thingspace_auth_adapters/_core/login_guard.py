@@ -17,7 +17,7 @@ from typing import Any, NamedTuple
 from .._model.checks import optional_str, seconds
 from .._wire.messages import printable
 from ..errors import M2mLoginError
-from .single_flight import SingleFlight
+from .refresh import SingleFlight
 
 MOST_UNKNOWNS_IN_AN_HOUR = 2
 MOST_UNKNOWNS = 4

@@ -76,9 +76,12 @@ class StoreEntry:
         self.store.delete(self.name)
 
     @contextmanager
-    def locked(self) -> Generator[None, None, None]:
-        """Keep every other process and thread from renewing the entry."""
-        lock = self.store.locked(self.name)
+    def locked(self, patience: float) -> Generator[None, None, None]:
+        """Keep every other process and thread from renewing the entry.
+
+        Waits for so many seconds at most.
+        """
+        lock = self.store.locked(self.name, patience)
         lock.__enter__()
         try:
             yield

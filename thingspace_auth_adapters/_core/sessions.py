@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
-from functools import partial
+from collections.abc import Generator, Mapping
+from contextlib import contextmanager
 from typing import Any, Union
 
 from .._model.checks import seconds
@@ -16,12 +16,12 @@ from .._wire.messages import HttpAnswer, Refused, SentOnce
 from .._wire.rejection import Credential
 from ..errors import M2mLoginError
 from .cached_token import CachedToken
-from .effects import Block, Clock, Steps, Wait
+from .clock import Clock
+from .endpoint import Endpoint, Transport
 from .lifecycle import Lifecycle
 from .login_guard import LoginCount, account
 from .records import StoreEntry
-from .retry import Budget, retried
-from .single_flight import ABANDONED, Failed, Refresh
+from .refresh import Caller, Failed, Refresh
 
 TOUCH_SECONDS = 60.0
 """How often a process tells the store that it uses a session, at most."""
@@ -38,31 +38,35 @@ class Sessions:
         credentials: the account's, or a session token alone, which is then not renewable.
         settings: where the platform lives.
         bearers: the access tokens, without one of which there is no login.
+        transport: calls the endpoints.
         clock: the time.
         count_entry: where other processes find the count of logins, if it is shared.
     """
 
     credential = Credential.SESSION
-    is_sheltered = True
 
     def __init__(
         self,
         credentials: VzM2mCredentials,
         settings: Settings,
         bearers: Lifecycle[Any],
+        transport: Transport,
         clock: Clock,
         count_entry: StoreEntry | None,
     ) -> None:
         self.timeout = settings.timeout
-        # A bearer, another login under way, this one, and both once more.
-        self.patience = 12 * settings.timeout
+        # One more than a bearer may take: the login's.
+        self.longest = 4 * settings.timeout
         self.is_renewable = credentials.username is not None
         self._idle_timeout = credentials.idle_timeout
         self._touch_after = math.inf
         if count_entry is not None:
             self._touch_after = min(TOUCH_SECONDS, self._idle_timeout / _TOUCHES_IN_IDLE_TIMEOUT)
         username, password = credentials.username or "", credentials.password or ""
-        self._endpoints = SessionEndpoints(username, password, settings.base_url)
+        self._endpoints = SessionEndpoints(
+            username, password, settings.session_base_url, settings.base_url
+        )
+        self._endpoint = Endpoint(transport, clock, settings.timeout)
         self._account = account(settings.base_url, username, password)
         self._bearers = bearers
         self._clock = clock
@@ -76,7 +80,7 @@ class Sessions:
         stale_at = min(touch_at, expires_at)
         return CachedToken(token, token, stale_at, expires_at, self._idle_timeout, touch_at)
 
-    def acquire(self, refresh: Refresh, last: CachedToken[str] | None) -> Steps[CachedToken[str]]:
+    def acquire(self, refresh: Refresh) -> CachedToken[str]:
         """Log in.
 
         Raises:
@@ -90,42 +94,41 @@ class Sessions:
                 )
             )
         # A login under way counts as unknown, but may yet succeed.
-        if not self._account.logins.is_under_way:
-            yield from self._count(refresh)
-        bearer = yield from self._bearers.acquire(refresh.updates)
-        turn = yield from self._turn(refresh.owner)
-        try:
-            return (yield from self._logged_in(refresh, bearer))
-        finally:
-            self._account.logins.finish(turn, ABANDONED)
+        if self._account.logins.under_way is None:
+            self._count(refresh)
+        bearer = self._bearer(refresh)
+        with self._turn(refresh):
+            return self._logged_in(refresh, bearer)
+
+    def overdue(self) -> Exception:
+        return self._endpoint.overdue(self._endpoints.login_request("", SentOnce()))
 
     def extended(self, token: CachedToken[str], now: float) -> CachedToken[str] | None:
         return self.cached(token.value, now)
 
-    def revoke(self, token: CachedToken[str], updates: list[Any]) -> Steps[None]:
+    def revoke(self, token: CachedToken[str], caller: Caller) -> None:
         """Log out; if the gateway rejects the bearer, renew it and log out once more."""
-        bearer = yield from self._bearers.acquire(updates)
+        bearer = self._bearers.acquire(caller)
         try:
-            yield from self._logged_out(bearer, token)
+            self._logged_out(bearer, token)
             return
         except Failed as failure:
             rejected = failure
         is_bearers = getattr(rejected.error, "status_code", None) == 401
         if not is_bearers or not self._bearers.reject(bearer.header):
             raise rejected
-        bearer = yield from self._bearers.acquire(updates)
-        yield from self._logged_out(bearer, token)
+        self._logged_out(self._bearers.acquire(caller), token)
 
-    def stored_count(self) -> Steps[LoginCount]:
+    def stored_count(self) -> LoginCount:
         """How the logins of all who share the store went so far."""
-        fields = None if self._count_entry is None else (yield Block(self._count_entry.read))
+        fields = None if self._count_entry is None else self._count_entry.read()
         return LoginCount.from_fields(fields)
 
-    def allow_login(self) -> Steps[None]:
+    def allow_login(self) -> None:
         """Forget how the logins went, in this process and in the store."""
         self._account.count = LoginCount()
         if self._count_entry is not None:
-            yield Block(self._count_entry.delete)
+            self._count_entry.delete()
 
     def to_fields(self, token: CachedToken[str], now: float) -> dict[str, Any]:
         return {"session_token": token.value, "used_at": now}
@@ -137,56 +140,74 @@ class Sessions:
             raise ValueError("a field is null")
         return self.cached(token, used_at)
 
-    def _turn(self, owner: object) -> Steps[Refresh]:
-        """Wait until no login to the account is under way in this process."""
-        while True:
-            mine = Refresh(owner, self._clock.monotonic() + self.patience)
-            turn = self._account.logins.join_or_start(mine)
-            if turn is mine:
-                return mine
-            yield Wait(turn)
+    def _bearer(self, refresh: Refresh) -> CachedToken[Any]:
+        """An access token, in time for a login."""
+        caller = Caller(refresh.limits.ends_at, refresh.caller.loop, refresh.updates)
+        return self._bearers.acquire(caller)
 
-    def _logged_in(self, refresh: Refresh, bearer: CachedToken[Any]) -> Steps[CachedToken[str]]:
-        def attempt() -> Steps[LoginReply]:
+    @contextmanager
+    def _turn(self, refresh: Refresh) -> Generator[None, None, None]:
+        """Wait until no other login to the account is under way in this process."""
+        logins, begins_by = self._account.logins, refresh.limits.begins_by
+        mine = Refresh(refresh.caller, refresh.owner, refresh.limits)
+        mine.thread = refresh.thread
+        while True:
+            with logins.lock:
+                login = logins.under_way
+                if login is None:
+                    logins.refresh = mine
+                    break
+            if self._clock.monotonic() >= begins_by:
+                raise Failed(self.overdue())
+            overdue_at = login.limits.ends_at + self.timeout
+            login.wait(min(overdue_at, begins_by), self._clock)
+            if self._clock.monotonic() >= overdue_at:
+                logins.finish(login, None)
+        try:
+            yield
+        finally:
+            logins.finish(mine, None)
+
+    def _logged_in(self, refresh: Refresh, bearer: CachedToken[Any]) -> CachedToken[str]:
+        def attempt() -> LoginReply:
             nonlocal bearer
-            reply = yield from self._attempt(refresh, bearer)
+            reply = self._attempt(refresh, bearer)
             if isinstance(reply, LoginFailed) and reply.blames_bearer:
                 rejected = bearer
                 if self._bearers.reject(rejected.header):
-                    bearer = yield from self._bearers.acquire(refresh.updates)
+                    bearer = self._bearer(refresh)
                 if bearer.header != rejected.header:
-                    reply = yield from self._attempt(refresh, bearer)
+                    reply = self._attempt(refresh, bearer)
             return reply
 
-        return (yield from retried(attempt, refresh.budget, "the login", self.credential.value))
+        credential = self.credential.value
+        return self._endpoint.tried(attempt, "the login", refresh.limits, credential)
 
-    def _attempt(self, refresh: Refresh, bearer: CachedToken[Any]) -> Steps[LoginReply]:
+    def _attempt(self, refresh: Refresh, bearer: CachedToken[Any]) -> LoginReply:
         """Log in once, counted before it is sent."""
-        before = yield from self._begun(refresh)
+        before = self._begun(refresh)
         once = SentOnce()
-        once.on_sent = refresh.commit
         request = self._endpoints.login_request(bearer.header, once)
         try:
-            reply = yield refresh.budget.attempt(request)
-        except GeneratorExit:
-            raise
+            reply = self._endpoint.send(request, refresh.limits)
         except BaseException:
             if not once.was_sent:
-                yield from self._record(refresh, before)
+                self._record(refresh, before)
             raise
         now = self._clock.time()
-        if isinstance(reply, HttpAnswer):
-            reply = self._endpoints.read_login(reply, now, bearer.header)
-        count = self._count_after(reply, before, once.was_sent, now)
-        yield from self._record(refresh, count)
-        if isinstance(reply, str):
-            return self.cached(reply, now)
-        # Without its caller it is not tried again.
-        refresh.commit(is_committed=False)
+        read = (
+            self._endpoints.read_login(reply, now, bearer.header)
+            if isinstance(reply, HttpAnswer)
+            else reply
+        )
+        count = self._count_after(read, before, once.was_sent, now)
+        self._record(refresh, count)
+        if isinstance(read, str):
+            return self.cached(read, now)
         if count.refusal is not None:
             self._log("login_refused", "the login was refused", count)
         objection = self._objection(count)
-        return reply if objection is None else Refused(objection)
+        return read if objection is None else Refused(objection)
 
     def _count_after(
         self, reply: str | Refused, before: LoginCount, was_sent: bool, now: float
@@ -199,21 +220,21 @@ class Sessions:
         is_unknown = was_sent and outcome is LoginOutcome.UNKNOWN
         return self._account.count if is_unknown else before
 
-    def _begun(self, refresh: Refresh) -> Steps[LoginCount]:
+    def _begun(self, refresh: Refresh) -> LoginCount:
         """Count a login that is about to be sent; the result is the count before it."""
-        before = yield from self._count(refresh)
+        before = self._count(refresh)
         begun = before.begun(self._clock.time())
         if refresh.is_shared and self._count_entry is not None:
-            yield Block(partial(self._count_entry.write, begun.to_fields()))
+            self._count_entry.write(begun.to_fields())
         self._account.count = begun
         return before
 
-    def _record(self, refresh: Refresh, count: LoginCount) -> Steps[None]:
+    def _record(self, refresh: Refresh, count: LoginCount) -> None:
         self._account.count = count
         if refresh.is_shared and self._count_entry is not None:
-            yield Block(partial(self._count_entry.write_if_reachable, count.to_fields()))
+            self._count_entry.write_if_reachable(count.to_fields())
 
-    def _count(self, refresh: Refresh) -> Steps[LoginCount]:
+    def _count(self, refresh: Refresh) -> LoginCount:
         """How the logins went so far.
 
         Raises:
@@ -221,7 +242,7 @@ class Sessions:
         """
         count = self._account.count
         if refresh.is_shared and self._count_entry is not None:
-            count = LoginCount.from_fields((yield Block(self._count_entry.read)))
+            count = LoginCount.from_fields(self._count_entry.read())
             if count.refusal is not None:
                 # For this process, too, should the store be out of reach the next time.
                 self._account.count = count
@@ -250,15 +271,10 @@ class Sessions:
         )
         return count.objection(self._clock.time(), remembered, remedy)
 
-    def _logged_out(self, bearer: CachedToken[Any], token: CachedToken[str]) -> Steps[None]:
-        budget = Budget(self._clock, self.timeout)
-        request = self._endpoints.logout_request(bearer.header, token.header)
-
-        def attempt() -> Steps[Refused | None]:
-            reply = yield budget.attempt(request)
-            if not isinstance(reply, HttpAnswer):
-                return reply  # type: ignore[no-any-return]
+    def _logged_out(self, bearer: CachedToken[Any], token: CachedToken[str]) -> None:
+        def read(answer: HttpAnswer) -> Refused | None:
             now = self._clock.time()
-            return self._endpoints.read_logout(reply, now, bearer.header, token.header)
+            return self._endpoints.read_logout(answer, now, bearer.header, token.header)
 
-        yield from retried(attempt, budget, request.purpose)
+        request = self._endpoints.logout_request(bearer.header, token.header)
+        self._endpoint.call(request, read, self._endpoint.limits)

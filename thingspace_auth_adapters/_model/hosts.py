@@ -11,7 +11,10 @@ from ..errors import InsecureTransportError
 
 _DEFAULT_PORTS = {"https": 443, "wss": 443, "http": 80, "ws": 80}
 _SECURE = ("https", "wss")
-_PLATFORM = ("thingspace.verizon.com", "*.thingspace.verizon.com", "5gedge.verizon.com")
+_LOOPBACK_NAMES = ("localhost", "127.0.0.1", "[::1]")
+
+PLATFORM_HOST = "thingspace.verizon.com"
+EDGE_HOST = "5gedge.verizon.com"
 
 AUTHORIZATION = "Authorization"
 SESSION_HEADERS = ("VZ-M2M-Token", "SessionToken")
@@ -107,12 +110,16 @@ class AllowedHosts:
     Raises:
         TypeError: ``entries`` is a string or holds something else than strings.
         ValueError: an entry has none of these forms.
+
+    Attributes:
+        texts: the entries as they were given.
     """
 
     def __init__(self, entries: Iterable[str]) -> None:
         if isinstance(entries, (str, bytes)) or not isinstance(entries, Iterable):
             raise TypeError(f"allowed_hosts must be a list of hosts, not {type(entries).__name__}")
-        self._entries = tuple(_entry(text) for text in entries)
+        self.texts = tuple(entries)
+        self._entries = tuple(_entry(text) for text in self.texts)
         if not self._entries:
             raise ValueError("allowed_hosts is empty: no request would ever get a token")
 
@@ -154,6 +161,11 @@ def is_token_endpoint(location: str) -> bool:
     return re.match(_TOKEN_ENDPOINT, location) is not None
 
 
+def is_absolute(url: str) -> bool:
+    """Whether a URL has a scheme and a host."""
+    return re.match(r"[A-Za-z][A-Za-z0-9+.-]*://[^/?#]", url) is not None
+
+
 def is_login_endpoint(location: str) -> bool:
     """Whether a URL or path is that of the M2M login."""
     return re.match(_LOGIN_ENDPOINT, location) is not None
@@ -161,10 +173,11 @@ def is_login_endpoint(location: str) -> bool:
 
 def default_entries(base: Origin) -> tuple[str, ...]:
     """The ``allowed_hosts`` that go with a base URL, if none are given."""
-    if AllowedHosts(_PLATFORM).allow(base):
-        return _PLATFORM
+    if base.host in (PLATFORM_HOST, EDGE_HOST) and base.port == 443:
+        return (PLATFORM_HOST, f"*.{PLATFORM_HOST}", EDGE_HOST, f"*.{EDGE_HOST}")
     host = f"[{base.host}]" if ":" in base.host else base.host
-    return (f"{host}:{base.port}",)
+    names = dict.fromkeys((host, *_LOOPBACK_NAMES)) if base.is_loopback else (host,)
+    return tuple(f"{name}:{base.port}" for name in names)
 
 
 def checked_base_url(base_url: object) -> tuple[str, Origin]:

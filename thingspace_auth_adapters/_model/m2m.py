@@ -71,7 +71,14 @@ class HasM2mToken(Protocol):
     def vz_m2m_token(self) -> str | None: ...
 
 
-M2m = Union[VzM2mCredentials, HasM2mToken, str, None]
+class HasSessionToken(Protocol):
+    """The same, such as the official SDK's ``SessionTokenCredentials``."""
+
+    @property
+    def session_token(self) -> str | None: ...
+
+
+M2m = Union[VzM2mCredentials, HasM2mToken, HasSessionToken, str, None]
 
 
 def as_m2m_credentials(m2m: object) -> VzM2mCredentials:
@@ -83,6 +90,8 @@ def as_m2m_credentials(m2m: object) -> VzM2mCredentials:
     if isinstance(m2m, VzM2mCredentials):
         return m2m
     token = m2m if isinstance(m2m, str) else getattr(m2m, "vz_m2m_token", None)
+    if token is None:
+        token = getattr(m2m, "session_token", None)
     if token is None:
         raise TypeError(
             "m2m must be a VzM2mCredentials, a session token, or an object with the getter"

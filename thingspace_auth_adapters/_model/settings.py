@@ -8,7 +8,7 @@ from typing import Any
 
 from .checks import callback, duration, identifier, positive_duration
 from .credentials import FIELDS, OauthOnTokenUpdate, OauthTokenProvider, ThingspaceOauthCredentials
-from .hosts import AllowedHosts, checked_base_url, default_entries
+from .hosts import EDGE_HOST, PLATFORM_HOST, AllowedHosts, checked_base_url, default_entries
 
 _SCOPE_TOKEN = r"[\x21\x23-\x5b\x5d-\x7e]+"
 
@@ -46,6 +46,10 @@ class Settings:
         )
         self.clock_skew = duration("oauth_clock_skew", given["oauth_clock_skew"] or 0)
         self.base_url, base = checked_base_url(base_url)
+        # 5G Edge's host has no M2M sessions.
+        self.session_base_url = (
+            f"https://{PLATFORM_HOST}" if base.host == EDGE_HOST else self.base_url
+        )
         self.allowed_hosts = AllowedHosts(
             default_entries(base) if allowed_hosts is None else allowed_hosts
         )

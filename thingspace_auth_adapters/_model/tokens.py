@@ -134,6 +134,13 @@ def as_token(value: object, source: str) -> OauthToken | None:
     raise problem
 
 
+def with_expiry(token: OauthToken, now: float) -> OauthToken:
+    """A token that knows only ``expires_in``, as one that was issued at unix time ``now``."""
+    if token.expiry is not None or token.expires_in is None:
+        return token
+    return OauthToken.from_dict({**token.to_dict(), "expiry": now + token.expires_in})
+
+
 def _fields_of(value: object) -> Mapping[str, Any]:
     if isinstance(value, Mapping):
         return value

@@ -74,13 +74,17 @@ class SessionEndpoints:
     Args:
         username: the account's.
         password: the account's.
-        base_url: where the platform lives.
+        base_url: where sessions are opened.
+        token_base_url: where access tokens come from; by default from there, too.
     """
 
-    def __init__(self, username: str, password: str, base_url: str) -> None:
+    def __init__(
+        self, username: str, password: str, base_url: str, token_base_url: str | None = None
+    ) -> None:
         self._username = username
         self._password = password
         self._base_url = base_url
+        self._token_base_url = token_base_url or base_url
 
     def login_request(self, authorization: str, once: SentOnce) -> HttpRequest:
         """Ask for a session, with the value of the header ``Authorization``."""
@@ -101,10 +105,13 @@ class SessionEndpoints:
         if 200 <= answer.status < 300 and is_session_token(token):
             return str(token)
         outcome = _outcome(answer, fields)
-        error = self._error(f"the login was {outcome.value}", answer, authorization)
-        if outcome is LoginOutcome.REFUSED:
+        what, is_refused = f"the login was {outcome.value}", outcome is LoginOutcome.REFUSED
+        blames_bearer = not is_refused and _blamed(answer) is Credential.BEARER
+        if blames_bearer and self._base_url != self._token_base_url:
+            what += f", since it wants another access token: try base_url={self._base_url!r}"
+        error = self._error(what, answer, authorization)
+        if is_refused:
             error.refused_at = now
-        blames_bearer = outcome is not LoginOutcome.REFUSED and _blamed(answer) is Credential.BEARER
         return LoginFailed(outcome, error, blames_bearer, retry_after(answer.headers, now))
 
     def read_logout(

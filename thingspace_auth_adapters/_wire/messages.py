@@ -6,7 +6,7 @@ import json
 import re
 from collections.abc import Mapping
 from contextlib import suppress
-from typing import Any, Callable
+from typing import Any
 
 TOKEN_PATH = "/api/ts/v1/oauth2/token"
 REVOCATION_PATH = "/api/ts/v1/oauth2/revoke"
@@ -24,24 +24,25 @@ class AlreadySentError(Exception):
     """Something beneath the auth object tried to send a request twice that must be sent once."""
 
 
+class AnswerTooLate(Exception):
+    """An endpoint's answer did not end in time."""
+
+
 class SentOnce:
     """Whether a request that must not be repeated was sent: its body can be taken once.
 
     Attributes:
         was_sent: whether the connection took the body.
-        on_sent: called at that moment.
     """
 
     def __init__(self) -> None:
         self.was_sent = False
-        self.on_sent: Callable[[], object] = bool
 
     def take(self, body: bytes) -> bytes:
         """The body. Raises :class:`AlreadySentError` the second time."""
         if self.was_sent:
             raise AlreadySentError("the request was sent already, and is not repeated")
         self.was_sent = True
-        self.on_sent()
         return body
 
 
@@ -108,10 +109,10 @@ class HttpAnswer:
         """Take a chunk; the result is whether more is wanted.
 
         Raises:
-            TimeoutError: the deadline has passed.
+            AnswerTooLate: the deadline has passed.
         """
         if now > ends_at:
-            raise TimeoutError
+            raise AnswerTooLate("the answer did not end in time")
         self.body += chunk
         if len(self.body) > LONGEST_ANSWER:
             self.body.clear()

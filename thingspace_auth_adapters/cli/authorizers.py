@@ -12,6 +12,7 @@ from ..stores.token_store import StoreUnavailable
 from .advice import Problem
 from .clients import Client, installed
 from .environment import Environment
+from .kept import Stored, clear, stored_by
 from .terminal import complain
 
 if TYPE_CHECKING:
@@ -74,15 +75,21 @@ def store_of(environment: Environment) -> FileTokenStore:
 
 def reject_kept(auth: Any) -> None:
     """Have the auth object get other tokens than those that it, or its store, has now."""
-    for lifecycle in filter(None, (auth._bearers, auth._sessions)):
-        kept = [lifecycle.current]
-        # Whoever gets the tokens is warned of that.
-        with suppress(StoreUnavailable):
-            kept.append(auth._run_for_user(lifecycle.stored(), "", ""))
-        for token in filter(None, kept):
-            lifecycle.reject(token.header)
+    tokens = auth._tokens
+    # Whoever gets the tokens is warned of that.
+    stored = Stored(None, None, None)
+    with suppress(StoreUnavailable):
+        stored = auth._run("", stored_by, tokens)
+    _reject(tokens.bearers, stored.token)
+    _reject(tokens.sessions, stored.session)
 
 
 def forget_stored(auth: Any) -> None:
     """Forget what the auth object's store holds for it; without a store there is nothing."""
-    auth._run_for_user(auth._cleared(), "", "")
+    auth._run("", clear, auth._tokens)
+
+
+def _reject(lifecycle: Any, stored: Any) -> None:
+    if lifecycle is not None:
+        for token in filter(None, (stored, lifecycle.current)):
+            lifecycle.reject(token.header)

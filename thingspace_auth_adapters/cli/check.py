@@ -103,7 +103,9 @@ def _sent(auth: Any, request: HttpRequest) -> HttpAnswer | Refused:
     """The answer to a request that is sent once, or why there is none."""
     timeout = auth._settings.timeout
     # One timeout to connect in, one to read the answer in.
-    reply: HttpAnswer | Refused = auth._io.send(request, timeout, time.monotonic() + 2 * timeout)
+    reply: HttpAnswer | Refused = auth._transport.send(
+        request, timeout, time.monotonic() + 2 * timeout
+    )
     return reply
 
 

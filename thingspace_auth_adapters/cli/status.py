@@ -9,12 +9,13 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 from .._core.login_guard import MOST_UNKNOWNS
+from .kept import stored_by
 from .terminal import tell_entry
 
 if TYPE_CHECKING:
-    from .._adapters.base import Stored
     from .._core.cached_token import CachedToken
     from .._core.login_guard import LoginCount, Refusal
+    from .kept import Stored
 
 _UNITS = ((86400.0, "d"), (3600.0, "h"), (60.0, "min"), (1.0, "s"))
 
@@ -30,7 +31,7 @@ def status_of(auth: Any) -> Json:
     Raises:
         StoreUnavailable, InsecureStoreError: the store cannot be reached, or not be trusted.
     """
-    stored: Stored = auth._run_for_user(auth._stored(), "", "")
+    stored: Stored = auth._run("", stored_by, auth._tokens)
     path = auth._store.path
     return {
         "store": str(path),

@@ -9,14 +9,14 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING
 
-from .token_store import StoreUnavailable, TokenStore
+from .token_store import StoreBusy, StoreUnavailable, TokenStore
 
 if TYPE_CHECKING:
     from .file import FileTokenStore as FileTokenStore
     from .redis import RedisTokenStore as RedisTokenStore
 
 # Without RedisTokenStore, which needs redis: a star import must not.
-__all__ = ["FileTokenStore", "StoreUnavailable", "TokenStore"]
+__all__ = ["FileTokenStore", "StoreBusy", "StoreUnavailable", "TokenStore"]
 
 _RESOLVED_ON_FIRST_USE = {"FileTokenStore": "file", "RedisTokenStore": "redis"}
 

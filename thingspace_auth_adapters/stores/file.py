@@ -17,7 +17,7 @@ from shlex import quote
 from typing import TYPE_CHECKING, Any
 
 from ..errors import InsecureStoreError
-from .token_store import LOCK_PATIENCE_SECONDS, StoreUnavailable, TokenStore
+from .token_store import StoreBusy, StoreUnavailable, TokenStore
 
 if TYPE_CHECKING:
     from filelock import BaseFileLock
@@ -94,7 +94,7 @@ class FileTokenStore(TokenStore):
             _unlink(self._entry(name), directory)
 
     @contextmanager
-    def locked(self, name: str) -> Generator[None, None, None]:
+    def locked(self, name: str, patience: float) -> Generator[None, None, None]:
         # Imported here because what is stored can mostly be read without a lock.
         from filelock import Timeout
 
@@ -105,9 +105,9 @@ class FileTokenStore(TokenStore):
                 os.close(_open(path, os.O_RDWR | os.O_CREAT, directory))
             lock = _hard_lock(path)
             try:
-                lock.acquire(timeout=LOCK_PATIENCE_SECONDS)
+                lock.acquire(timeout=patience)
             except Timeout:
-                raise StoreUnavailable(f"{self!r} is locked by another process") from None
+                raise StoreBusy(f"{self!r} is locked by another process") from None
         try:
             yield
         finally:

@@ -8,7 +8,7 @@ from collections.abc import Generator
 from contextlib import contextmanager, suppress
 from typing import Any, Callable, TypeVar
 
-from .token_store import LOCK_PATIENCE_SECONDS, StoreUnavailable, TokenStore
+from .token_store import StoreBusy, StoreUnavailable, TokenStore
 
 try:
     import redis
@@ -84,17 +84,17 @@ class RedisTokenStore(TokenStore):
         self._try(lambda: self._client.delete(self._prefix + name))
 
     @contextmanager
-    def locked(self, name: str) -> Generator[None, None, None]:
+    def locked(self, name: str, patience: float) -> Generator[None, None, None]:
         lock = self._client.lock(
             f"{self._prefix}{name}:lock",
             timeout=LOCK_SECONDS,
-            blocking_timeout=LOCK_PATIENCE_SECONDS,
+            blocking_timeout=patience,
             sleep=_POLL_SECONDS,
             # Renewed, and perhaps released, on another thread than the one that took it.
             thread_local=False,
         )
         if not self._try(lock.acquire):
-            raise StoreUnavailable(f"{self!r} is locked by another process")
+            raise StoreBusy(f"{self!r} is locked by another process")
         done = threading.Event()
         try:
             # At the interpreter's end no thread starts any more; the lock then lasts LOCK_SECONDS.

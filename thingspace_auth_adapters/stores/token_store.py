@@ -5,12 +5,13 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from contextlib import AbstractContextManager
 
-LOCK_PATIENCE_SECONDS = 75.0
-"""How long a lock is waited for: its holder may need as long to retry an endpoint."""
-
 
 class StoreUnavailable(Exception):
     """A store cannot be reached, or its lock cannot be had. It never stops a request."""
+
+
+class StoreBusy(StoreUnavailable):
+    """A store's lock was not free in time."""
 
 
 class TokenStore(ABC):
@@ -60,12 +61,16 @@ class TokenStore(ABC):
         """
 
     @abstractmethod
-    def locked(self, name: str) -> AbstractContextManager[object]:
+    def locked(self, name: str, patience: float) -> AbstractContextManager[object]:
         """Return a context manager that holds the lock of this name, and waits for it first.
 
         What its body raises passes through unchanged, and the lock is released.
 
+        Args:
+            name: of the entry.
+            patience: the seconds that it waits at most.
+
         Raises:
-            StoreUnavailable: on entering, the store cannot be reached, or the lock was not free
-                within a reasonable time (75 seconds in the stores of this package).
+            StoreBusy: on entering, the lock was not free in time.
+            StoreUnavailable: on entering, the store cannot be reached.
         """

@@ -1,0 +1,348 @@
+"""The life of a request: which headers it carries, what an answer rejects, what repeats it.
+
+The header is the state: what a request carries stands in its own headers, and nothing else
+remembers it. Nothing here waits or sends: between these functions an adapter acquires tokens, has
+its client send, and reads a body.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Hashable, Mapping, MutableMapping
+from typing import Any, NamedTuple
+
+from .._core.cached_token import CachedToken, Status, status
+from .._core.endpoint import warn_of_failure
+from .._core.lifecycle import Lifecycle
+from .._core.refresh import Failed
+from .._core.tokens import Sources, Tokens
+from .._model.events import AuthEvent, logger
+from .._model.hosts import (
+    AUTHORIZATION,
+    SESSION_HEADERS,
+    Origin,
+    is_login_endpoint,
+    is_token_endpoint,
+    may_be_endpoint,
+)
+from .._model.settings import Settings
+from .._wire.rejection import BODY_LIMIT, Credential, classify, may_reject
+
+_SAFE_TO_REPEAT = ("GET", "HEAD", "OPTIONS", "PUT", "DELETE")
+_OUR_HEADERS = (AUTHORIZATION, *SESSION_HEADERS)
+_MOST_TARGETS = 10_000
+
+
+class Outgoing:
+    """A request, whatever the library.
+
+    Args:
+        origin: where it goes; ``None`` if two parsers might disagree on that.
+        location: its URL or path.
+        method: its method.
+        headers: its headers, looked up without regard to case.
+        key: what of its URL determines where it goes.
+    """
+
+    __slots__ = ("headers", "key", "location", "method", "origin")
+
+    def __init__(
+        self,
+        origin: Origin | None,
+        location: str,
+        method: str,
+        headers: MutableMapping[str, Any],
+        key: Hashable,
+    ) -> None:
+        self.origin = origin
+        self.location = location
+        self.method = method
+        self.headers = headers
+        self.key = key
+
+    def __repr__(self) -> str:
+        return f"<Outgoing {self.method} to {self.origin}>"
+
+
+class Target(NamedTuple):
+    """What is known of where requests go.
+
+    Attributes:
+        origin: where that is.
+        sources: the headers that they carry.
+        unwanted: the headers of ours that they must not carry.
+        is_swept: whether a request may come with one of those.
+    """
+
+    origin: Origin | None
+    sources: Sources
+    unwanted: tuple[str, ...]
+    is_swept: bool
+
+
+class Carried:
+    """A header of ours on a request: its name, its value, and where another is to be had."""
+
+    __slots__ = ("lifecycle", "name", "value")
+
+    def __init__(self, name: str, value: str, lifecycle: Lifecycle[Any]) -> None:
+        self.name = name
+        self.value = value
+        self.lifecycle = lifecycle
+
+    def __repr__(self) -> str:
+        return f"<Carried {self.name}>"
+
+
+class Case(NamedTuple):
+    """What an answer rejects.
+
+    Attributes:
+        credential: what that is.
+        rejected: the header that it blames.
+        carried: all headers of ours that its request carried.
+        status_code: of the answer.
+        obstacle: what keeps the request from being repeated, if anything does.
+    """
+
+    credential: Credential
+    rejected: Carried
+    carried: Collection[Carried]
+    status_code: int
+    obstacle: str | None
+
+
+class Life:
+    """What all requests of one auth object go by.
+
+    Args:
+        settings: those of the auth object.
+        tokens: its tokens.
+    """
+
+    def __init__(self, settings: Settings, tokens: Tokens) -> None:
+        self._hosts = settings.allowed_hosts
+        self._credentials = settings.credentials
+        self._tokens = tokens
+        self._targets: dict[Hashable, Target] = {}
+        self._foreign_hosts: set[str] = set()
+        self._swept_hosts: set[str] = set()
+        self._has_warned_of_replacing = False
+
+    def forget_targets(self) -> None:
+        """The headers' sources changed. Requests that begin now look them up anew."""
+        self._targets = {}
+
+    # Before it is sent.
+
+    def put_if_fresh(
+        self, key: Hashable, location: str, headers: MutableMapping[str, Any]
+    ) -> Sources | None:
+        """Put the tokens on a request if nothing needs to be done first: the warm path."""
+        tokens, target = self._tokens, self._targets.get(key)
+        # may_be_endpoint, spelled out since every request comes by here.
+        if target is None or "/oauth2/" in location or "/session/login" in location:
+            return None
+        if getattr(self._credentials, "oauth_token", None) is not tokens.given:
+            return None
+        now = tokens.clock.time()
+        for name, lifecycle in target.sources:
+            token = lifecycle.current
+            if token is None or now >= token.stale_at:
+                return None
+            idle_timeout = token.idle_timeout
+            if idle_timeout is not None:
+                # CachedToken.use, spelled out since every request comes by here.
+                token.expires_at = expires_at = now + idle_timeout
+                token.stale_at = expires_at if expires_at < token.touch_at else token.touch_at
+                if not self._has_warned_of_replacing and name in headers:
+                    self._warn_of_replacing(name, headers[name])
+            headers[name] = token.header
+        if target.is_swept:
+            self._sweep(target, headers)
+        return target.sources
+
+    def sources(self, outgoing: Outgoing) -> Sources:
+        """Which headers a request carries; others of ours are taken off it.
+
+        Raises:
+            InsecureTransportError: it would go to an allowed host over plain http.
+        """
+        targets = self._targets
+        is_foreign = not self._hosts.header_names(outgoing.origin)
+        target = self._target(outgoing)
+        if target.is_swept:
+            self._sweep(target, outgoing.headers)
+        if is_foreign:
+            self._note_foreign(_name_of(outgoing.origin))
+        if not may_be_endpoint(outgoing.location):
+            if len(targets) >= _MOST_TARGETS:
+                targets.clear()
+            targets[outgoing.key] = target
+        return target.sources
+
+    def put(
+        self, outgoing: Outgoing, sources: Sources, tokens: Collection[CachedToken[Any]]
+    ) -> None:
+        """Put acquired tokens on a request."""
+        for (name, _), token in zip(sources, tokens):
+            token.use(self._tokens.clock.time())
+            if name != AUTHORIZATION and name in outgoing.headers:
+                self._warn_of_replacing(name, outgoing.headers[name])
+            outgoing.headers[name] = token.header
+
+    def unwanted(self, outgoing: Outgoing) -> tuple[str, ...]:
+        """The headers that a redirect must not take to where a request goes."""
+        return self._target(outgoing).unwanted
+
+    def known_unwanted(self, key: Hashable, location: str) -> tuple[str, ...] | None:
+        """The same by a request's key; ``None`` if it is not known yet."""
+        target = None if may_be_endpoint(location) else self._targets.get(key)
+        return None if target is None else target.unwanted
+
+    def withhold(self, names: Collection[str], headers: MutableMapping[str, Any]) -> bool:
+        """Take ours, and only ours, off a request; whether any was there."""
+        found = [name for name in names if headers.get(name) in self._held(name)]
+        for name in found:
+            del headers[name]
+        return bool(found)
+
+    # After it was answered.
+
+    def may_be_rejected(
+        self, sent: Outgoing, status_code: int, spent: Collection[Credential]
+    ) -> bool:
+        """Whether an answer with this status may reject what was not yet replaced."""
+        # Most answers can reject nothing, whatever their requests carried.
+        if not may_reject(status_code, Credential.SESSION):
+            return False
+        return any(one not in spent and may_reject(status_code, one) for one in self._carried(sent))
+
+    def case(
+        self,
+        sent: Outgoing,
+        status_code: int,
+        headers: Mapping[str, Any],
+        body: bytes | None,
+        spent: Collection[Credential] = (),
+    ) -> Case | None:
+        """What an answer rejects, if it is something that was not yet replaced.
+
+        Args:
+            sent: the request.
+            status_code: of the answer.
+            headers: of the answer, looked up by lower-case name.
+            body: of the answer; ``None`` if it was too long to be read.
+            spent: what was replaced before.
+        """
+        carried = self._carried(sent)
+        credential, is_certain = classify(status_code, headers, (body or b"")[:BODY_LIMIT])
+        if credential is None or credential in spent or credential not in carried:
+            return None
+        certainty = "certain" if is_certain else "suspected"
+        what = credential.value
+        event = AuthEvent("rejected", what, status_code=status_code, reason=certainty)
+        logger.info("the %s was rejected (%s)", what, certainty, extra={"auth_event": event})
+        obstacle = None if body is not None else "its answer was too long to judge"
+        if not is_certain and sent.method.upper() not in _SAFE_TO_REPEAT:
+            obstacle = "it may have been acted upon"
+        return Case(credential, carried[credential], carried.values(), status_code, obstacle)
+
+    def renewed(self, case: Case, other: CachedToken[Any] | Failed | None) -> dict[str, str] | None:
+        """Our headers to repeat the request with, if it may be repeated.
+
+        Args:
+            case: what was rejected.
+            other: what was asked for in its place, and came of that.
+        """
+        obstacle = case.obstacle
+        if isinstance(other, Failed):
+            # The caller has the platform's answer in hand.
+            what, credential = "refreshing the rejected %s failed: %s", case.credential.value
+            warn_of_failure(what, credential, other.error)
+        if not isinstance(other, CachedToken) or other.header == case.rejected.value:
+            other, obstacle = None, "there is no other token"
+        if other is None or obstacle is not None:
+            log_repeat(case, obstacle)
+            return None
+        headers, now = {}, self._tokens.clock.time()
+        for one in case.carried:
+            # Renewing a session may have renewed the bearer.
+            token = other if one is case.rejected else one.lifecycle.current
+            if token is None or status(token, now) is Status.EXPIRED:
+                headers[one.name] = one.value
+                continue
+            token.use(now)
+            headers[one.name] = token.header
+        return headers
+
+    def _carried(self, sent: Outgoing) -> dict[Credential, Carried]:
+        """What of ours a request to an allowed host carried."""
+        found: dict[Credential, Carried] = {}
+        for name in _OUR_HEADERS if self._hosts.allow(sent.origin) else ():
+            bearers, sessions = self._tokens.bearers, self._tokens.sessions
+            lifecycle = bearers if name == AUTHORIZATION else sessions
+            value = sent.headers.get(name.lower())
+            if lifecycle is not None and value in self._held(name):
+                found[lifecycle.source.credential] = Carried(name, value, lifecycle)
+        return found
+
+    def _target(self, outgoing: Outgoing) -> Target:
+        origin, location = outgoing.origin, outgoing.location
+        names = self._hosts.header_names(origin) if self._hosts.allow(origin) else ()
+        if may_be_endpoint(location):
+            if is_token_endpoint(location):
+                value = outgoing.headers.get(AUTHORIZATION)
+                is_its_own = value is not None and value not in self._held(AUTHORIZATION)
+                names = () if is_its_own else names[:1]
+            elif is_login_endpoint(location):
+                names = names[:1]
+        sources: Sources = ((names[0], self._tokens.bearers),) if names else ()
+        sessions = self._tokens.sessions
+        if sessions is not None and len(names) > 1:
+            sources = (*sources, (names[1], sessions))
+        unwanted = tuple({*_OUR_HEADERS} - {*names})
+        # No redirect leads from a host with a header of its own to one with the usual.
+        return Target(origin, sources, unwanted, names != _OUR_HEADERS[:2])
+
+    def _held(self, name: str) -> tuple[str, ...]:
+        is_bearer = name == AUTHORIZATION
+        return self._tokens.bearers.held if is_bearer else self._tokens.held_sessions
+
+    def _sweep(self, target: Target, headers: MutableMapping[str, Any]) -> None:
+        """Take off what a library copied from another request, and tell once for each host."""
+        if not self.withhold(target.unwanted, headers):
+            return
+        host = _name_of(target.origin)
+        if host not in self._swept_hosts:
+            self._swept_hosts.add(host)
+            message = "%s is not to get a token of ours, which was removed: see allowed_hosts"
+            logger.warning(message, host)
+
+    def _warn_of_replacing(self, name: str, value: object) -> None:
+        """Tell once that a session header of the request's own gives way to ours."""
+        if not self._has_warned_of_replacing and value not in self._held(name):
+            self._has_warned_of_replacing = True
+            logger.warning("m2m is set: it replaces the %s that a request already has", name)
+
+    def _note_foreign(self, name: str) -> None:
+        if name not in self._foreign_hosts and len(self._foreign_hosts) < _MOST_TARGETS:
+            self._foreign_hosts.add(name)
+            event = AuthEvent("no_token_for_host", Credential.BEARER.value, reason=name)
+            message = "%s is not an allowed host: sent without a token"
+            logger.info(message, name, extra={"auth_event": event})
+
+
+def log_repeat(case: Case, obstacle: str | None = None) -> None:
+    """Log that a request is repeated, or what keeps it from that."""
+    credential = case.credential.value
+    name = "repeated" if obstacle is None else "not_repeated"
+    event = AuthEvent(name, credential, status_code=case.status_code, reason=obstacle)
+    consequence = "repeated" if obstacle is None else f"not repeated, since {obstacle}"
+    message = "the request with the rejected %s is %s"
+    logger.info(message, credential, consequence, extra={"auth_event": event})
+
+
+def _name_of(origin: Origin | None) -> str:
+    if origin is None:
+        return "a URL that can be read in two ways"
+    return origin.host if origin.port in (80, 443) else f"{origin.host}:{origin.port}"

@@ -1,0 +1,161 @@
+"""Calls of an endpoint, tried again after transient failures."""
+
+from __future__ import annotations
+
+import random
+from typing import Callable, Protocol, TypeVar
+
+from .._model.events import AuthEvent, logger
+from .._wire.messages import HttpAnswer, HttpRequest, Refused
+from ..errors import ThingspaceAuthError
+from .clock import Clock
+from .refresh import Failed, Limits
+
+T = TypeVar("T")
+
+MOST_ATTEMPTS = 4
+_FIRST_PAUSE_SECONDS = 0.5
+
+
+class Transport(Protocol):
+    """Calls endpoints with the HTTP library at hand."""
+
+    def send(self, request: HttpRequest, timeout: float, ends_at: float) -> HttpAnswer | Refused:
+        """Call an endpoint; the answer, or why there is none.
+
+        Args:
+            request: what is sent.
+            timeout: seconds for connecting, and for each read.
+            ends_at: reading of the monotonic clock at which the answer must have been read.
+        """
+        ...
+
+    def overdue(self, request: HttpRequest) -> Refused:
+        """The library's own timeout, of a call that has brought no answer in time."""
+        ...
+
+
+class Endpoint:
+    """One of the platform's endpoints.
+
+    Args:
+        transport: calls it.
+        clock: for pauses and deadlines.
+        timeout: seconds for connecting, and for each read.
+    """
+
+    def __init__(self, transport: Transport, clock: Clock, timeout: float) -> None:
+        self._transport = transport
+        self._clock = clock
+        self._timeout = timeout
+
+    @property
+    def limits(self) -> Limits:
+        """Those of a call that no refresh is for, and that begins now."""
+        begins_by = self._clock.monotonic() + 2 * self._timeout
+        return Limits(begins_by, begins_by + self._timeout, MOST_ATTEMPTS)
+
+    def send(self, request: HttpRequest, limits: Limits) -> HttpAnswer | Refused:
+        """Call it once, if it is not too late for that."""
+        if self._clock.monotonic() > limits.begins_by:
+            return self._transport.overdue(request)
+        return self._transport.send(request, self._timeout, limits.ends_at)
+
+    def overdue(self, request: HttpRequest) -> Exception:
+        """The library's own timeout, which says what was called."""
+        return self._transport.overdue(request).error
+
+    def call(
+        self,
+        request: HttpRequest,
+        read: Callable[[HttpAnswer], T | Refused],
+        limits: Limits,
+        credential: str | None = None,
+    ) -> T:
+        """Call it until an answer brings something: what was read from that.
+
+        Raises:
+            Failed: with the last attempt's error.
+        """
+
+        def attempt() -> T | Refused:
+            reply = self.send(request, limits)
+            return read(reply) if isinstance(reply, HttpAnswer) else reply
+
+        return self.tried(attempt, request.purpose, limits, credential)
+
+    def tried(
+        self,
+        attempt: Callable[[], T | Refused],
+        purpose: str,
+        limits: Limits,
+        credential: str | None = None,
+    ) -> T:
+        """Make attempts until one brings something or the limits are reached.
+
+        Args:
+            attempt: calls the endpoint.
+            purpose: what is called, for the log.
+            limits: what may be spent.
+            credential: what is fetched, if anything is.
+
+        Raises:
+            Failed: with the last attempt's error.
+        """
+        number = 1
+        while True:
+            begun_at = self._clock.monotonic()
+            outcome = attempt()
+            seconds = self._clock.monotonic() - begun_at
+            if not isinstance(outcome, Refused):
+                if credential is not None:
+                    event = AuthEvent("fetched", credential, seconds, number)
+                    logger.info("a new %s was fetched", credential, extra={"auth_event": event})
+                return outcome
+            log_failure(purpose, outcome.error, credential, seconds, number)
+            pause = _pause(number, outcome.retry_after)
+            is_too_late = self._clock.monotonic() + pause >= limits.begins_by
+            if not outcome.is_transient or number >= limits.attempts or is_too_late:
+                raise Failed(outcome.error)
+            self._clock.sleep(pause)
+            number += 1
+
+
+def _pause(number: int, retry_after: float | None) -> float:
+    """Seconds between an attempt and the next one."""
+    jitter = random.uniform(0.5, 1.0)  # noqa: S311 (it spreads load, and guards nothing)
+    growing: float = _FIRST_PAUSE_SECONDS * 2 ** (number - 1)
+    return max(growing * jitter, retry_after or 0.0)
+
+
+def log_failure(
+    what: str, error: Exception, credential: str | None, seconds: float, number: int | None = None
+) -> None:
+    """Log that an attempt failed to which ``credential`` was, if anything, to be fetched."""
+    extra = None
+    if credential is not None:
+        status_code = getattr(error, "status_code", None)
+        event = AuthEvent(
+            "fetch_failed", credential, seconds, number, status_code, reason_of(error)
+        )
+        extra = {"auth_event": event}
+    logger.info("a call of %s failed", what, extra=extra)
+
+
+def warn_of_failure(what: str, credential: str, error: Exception) -> None:
+    """Warn that a refresh failed of which nobody learns by an exception."""
+    # Messages that are not ours may hold anything.
+    reason = error if isinstance(error, ThingspaceAuthError) else type(error).__name__
+    status_code = getattr(error, "status_code", None)
+    event = AuthEvent(
+        "refresh_failed", credential, status_code=status_code, reason=reason_of(error)
+    )
+    logger.warning(what, credential, reason, extra={"auth_event": event})
+
+
+def reason_of(error: Exception) -> str:
+    """The platform's code for it, or the error's type: what is not ours may hold anything."""
+    code: str | None = None
+    if isinstance(error, ThingspaceAuthError):
+        code = getattr(error, "error", None) or getattr(error, "error_code", None)
+    return code or type(error).__name__
