@@ -142,6 +142,8 @@ class ThingspaceAuth(auth.ThingspaceAuth):
         if not self._is_ready(request):
             self._run(request, self._prepare, self._outgoing(request))
         response = yield request
+        if response.status_code < 400 and not response.history:
+            return
         spent: set[Credential] = set()
         while response.status_code >= 400:
             read = self._transport.read_body
@@ -157,6 +159,8 @@ class ThingspaceAuth(auth.ThingspaceAuth):
         if not self._is_ready(request):
             await self._arun(request, self._aprepare, self._outgoing(request))
         response = yield request
+        if response.status_code < 400 and not response.history:
+            return
         spent: set[Credential] = set()
         while response.status_code >= 400:
             again = await self._arun(request, self._arepetition, response, spent)

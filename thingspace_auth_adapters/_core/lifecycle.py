@@ -13,6 +13,7 @@ What has to change together changes under the lock of the single flight.
 from __future__ import annotations
 
 import threading
+from logging import INFO
 from typing import Any, Callable, Generic, Protocol, TypeVar
 
 from .._model.events import AuthEvent, logger
@@ -184,9 +185,11 @@ class Lifecycle(Generic[T]):
         now = self.clock.monotonic()
         if now >= refresh.limits.ends_at + self.source.timeout:
             self._flight.finish(refresh, None)
-        credential = self.source.credential.value
-        event = AuthEvent("waited", credential, now - begun_at)
-        logger.info("waited for the %s", credential, extra={"auth_event": event})
+        # Asked first, since there may be thousands who waited.
+        if logger.isEnabledFor(INFO):
+            credential = self.source.credential.value
+            event = AuthEvent("waited", credential, now - begun_at)
+            logger.info("waited for the %s", credential, extra={"auth_event": event})
         return refresh.outcome
 
     def reject(self, header: str) -> bool:
