@@ -206,12 +206,15 @@ class Scheduler(RuleBasedStateMachine):
         """Called by a caller's code: go on when the machine says so."""
         caller = self.caller
         caller.at = at
-        sys.settrace(None)
+        if caller.lines_left is not None:
+            sys.settrace(None)
         try:
             return greenlet.getcurrent().parent.switch()
         finally:
             caller.at = None
-            self.trace(caller, sys._getframe(1))
+            # It may have been armed meanwhile.
+            if caller.lines_left is not None:
+                self.trace(caller, sys._getframe(1))
 
     def resume(self, caller: Caller, value: Any = None, error: BaseException | None = None) -> None:
         """Let a caller run until it stops again, or ends."""
@@ -250,16 +253,17 @@ class Scheduler(RuleBasedStateMachine):
     @contextmanager
     def traced(self, caller: Caller) -> Iterator[None]:
         before = sys.gettrace()
-        self.trace(caller, None)
+        if caller.lines_left is not None:
+            self.trace(caller, None)
         try:
             yield
         finally:
-            sys.settrace(before)
+            # Whoever measures coverage traces, too.
+            if caller.lines_left is not None:
+                sys.settrace(before)
 
     def trace(self, caller: Caller, frame: FrameType | None) -> None:
         """Count the lines from now on, also of those who called."""
-        if caller.lines_left is None:
-            return
 
         def see(frame: FrameType, event: str, argument: object) -> Any:
             if not is_ours(frame) or caller.lines_left is None:

@@ -7,19 +7,26 @@ import errno
 import logging
 import os
 import pickle
+import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
-from types import SimpleNamespace
+from types import FrameType, SimpleNamespace
 from typing import Any, Callable
 
 import pytest
 
-from thingspace_auth_adapters import M2mLoginError, OauthToken, VzM2mCredentials
+from thingspace_auth_adapters import (
+    M2mLoginError,
+    OauthToken,
+    ReentrantRequestError,
+    VzM2mCredentials,
+)
 from thingspace_auth_adapters._core import tokens as tokens_module
 from thingspace_auth_adapters._core.lifecycle import Lifecycle
+from thingspace_auth_adapters._core.refresh import Caller, Failed, Limits, Refresh
 from thingspace_auth_adapters.simulator import ThingspaceSimulator
-from thingspace_auth_adapters.stores import StoreBusy, TokenStore
+from thingspace_auth_adapters.stores import StoreBusy, StoreUnavailable, TokenStore
 
 from .kinds import ADAPTER_KINDS, ASYNC_KINDS, PASSWORD, Kind
 from .optional import anyio
@@ -512,3 +519,166 @@ def test_calls_cancelled_behind_a_stores_lock_end_at_once_and_leave_no_threads(
     # One leads; asyncio and trio may keep one of their own.
     assert most[0] <= before + 3
     assert store.waiting == 1
+
+
+# What was found by trying.
+
+
+class AssigningPlatform(Platform):
+    """Something is assigned while its first login is out."""
+
+    assign: Callable[[], object]
+
+    def new_session(self) -> Answer:
+        if self.opened == 0:
+            self.assign()
+        return super().new_session()
+
+
+@pytest.mark.parametrize("successor", [None, "another"])
+def test_session_of_a_login_that_outlived_its_account_goes_to_no_foreign_host(
+    kind: Kind, successor: str | None
+) -> None:
+    """``auth.m2m`` is assigned while the login is out: its session is ours all the same."""
+    platform, evil = AssigningPlatform(), "https://evil.example/"
+    auth = kind.auth(platform, m2m=account())
+    m2m = None if successor is None else VzM2mCredentials(successor, PASSWORD)
+    platform.assign = lambda: setattr(auth, "m2m", m2m)
+    platform.api = [Answer(307, b"", {"Location": evil})]
+    options: dict[str, Any] = {}
+    if not kind.is_requests:
+        options["event_hooks"] = {"request": [auth.aguard if kind.is_async else auth.guard]}
+    kind.get(auth, API, platform, **options)
+    assert platform.sessions == ["session-1", None]
+
+
+@pytest.mark.parametrize("kind", ASYNC_KINDS, ids=lambda kind: kind.name)
+def test_synchronous_request_that_would_wait_for_its_own_loop_is_refused_also_with_a_session(
+    kind: Kind, platform: Platform
+) -> None:
+    """The login waits for a provider that needs the very loop on which the request blocks."""
+    asked: list[int] = []
+
+    async def provider(last: Any, manager: Any) -> Any:
+        asked.append(1)
+        while len(refused) == 0:
+            await anyio.sleep(0.001)
+        return await manager.afetch_token()
+
+    auth = kind.auth(platform, m2m=account(), oauth_token_provider=provider)
+    refused: list[BaseException] = []
+    statuses: list[int] = []
+
+    async def story() -> None:
+        async def ask() -> None:
+            transport = kind.transport(platform)
+            async with kind.library.AsyncClient(auth=auth, transport=transport) as client:
+                statuses.append((await client.get(API)).status_code)
+
+        async with anyio.create_task_group() as group:
+            group.start_soon(ask)
+            await aeventually(lambda: asked)
+            with kind.library.Client(auth=auth, transport=kind.transport(platform)) as client:
+                with pytest.raises(ReentrantRequestError) as caught:
+                    client.get(API)
+            refused.append(caught.value)
+
+    kind.run(story)
+    assert statuses == [200]
+    assert len(platform.login_calls) == 1
+
+
+def test_provider_may_assign_a_session(kind: Kind, platform: Platform) -> None:
+    """That makes its own answer no older than it is."""
+
+    def provider(last: Any, manager: Any) -> Any:
+        manager.m2m = "the-session"
+        return {"access_token": "provided"}
+
+    auth = kind.auth(platform, oauth_token_provider=provider)
+    kind.get(auth, API, platform)
+    assert platform.bearers == ["provided"]
+
+
+def test_session_whose_lock_is_busy_is_opened_all_the_same(
+    kind: Kind, platform: Platform, clock: VirtualClock
+) -> None:
+    class Busy(HeldStore):
+        @contextmanager
+        def locked(self, name: str, patience: float) -> Iterator[None]:
+            clock.advance(patience)
+            if self.lock.locked():
+                raise StoreBusy("held")
+            yield
+
+    auth = kind.auth(platform, m2m=account(), store=Busy())
+    begun_at = clock.steady
+    assert kind.get(auth, API, platform).status == 200
+    assert platform.trail == ["token", "login", "api"]
+    assert clock.steady - begun_at <= 3 * auth.timeout
+
+
+class Stack(logging.Handler):
+    """Keeps what the package's frames hold while a record is logged."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.shown: list[str] = []
+
+    def emit(self, record: logging.LogRecord) -> None:
+        frame: FrameType | None = sys._getframe()
+        while frame is not None:
+            if "thingspace_auth_adapters" in frame.f_code.co_filename:
+                self.shown.append(repr(frame.f_locals))
+            frame = frame.f_back
+
+
+class ForgedStore(HeldStore):
+    """A store of corrupt entries, which cannot be written."""
+
+    def read(self, name: str) -> bytes | None:
+        return b'{"fields": {"token": "token-0"}, "seal": "forged"}'
+
+    def write(self, name: str, content: bytes) -> None:
+        raise StoreUnavailable("disk full")
+
+    @contextmanager
+    def locked(self, name: str, patience: float) -> Iterator[None]:
+        yield
+
+
+@pytest.fixture
+def stack() -> Iterator[Stack]:
+    handler, logger = Stack(), logging.getLogger("thingspace_auth_adapters")
+    logger.addHandler(handler)
+    yield handler
+    logger.removeHandler(handler)
+
+
+def test_what_our_frames_hold_while_a_warning_is_logged_shows_no_token(
+    kind: Kind, platform: Platform, stack: Stack
+) -> None:
+    """Crash reporters take the live stack, too."""
+    auth = kind.auth(platform, m2m=account(), store=ForgedStore())
+    for _ in range(2):
+        kind.get(auth, API, platform, headers={"VZ-M2M-Token": "hers-1"})
+    ours = {"Authorization": "Bearer token-1", "VZ-M2M-Token": "session-1"}
+    for url in ("https://evil.example/", f"{EDGE}/api/mec/eds"):
+        kind.get(auth, url, platform, headers=ours)
+    assert len(stack.shown) > 5
+    for secret in ("token-0", "token-1", "session-1", "hers-1", PASSWORD, "s3cr3t"):
+        assert not [text for text in stack.shown if secret in text]
+
+
+def test_failure_of_a_refresh_that_had_less_time_is_not_shared(clock: VirtualClock) -> None:
+    """A login's access token has to come in time for it; others have all their attempts."""
+    hurried, patient = Caller(clock.steady + 10), Caller(clock.steady + 240)
+    failure = Failed(LookupError())
+    refresh = Refresh(hurried, None, Limits(0.0, 0.0, 4))
+    refresh.is_curtailed = True
+    assert patient.take(refresh, failure) is None
+    with pytest.raises(Failed):
+        hurried.take(refresh, failure)
+    refresh.is_curtailed = False
+    with pytest.raises(Failed):
+        patient.take(refresh, failure)

@@ -237,6 +237,8 @@ class ThingspaceAuth(ABC):
             Exception: what ``oauth_on_token_update`` raised.
         """
         sent, answer = to_url(url, lower(sent_headers), method), (status, lower(headers), body)
+        # This frame is in the traceback of an error.
+        del sent_headers
         return self._for_user("arecover", TOKEN_PATH, self._recovered, sent, *answer)
 
     def fetch_vz_m2m_token(self) -> str:

@@ -211,6 +211,8 @@ class ThingspaceAuth(auth.ThingspaceAuth):
         """As :meth:`recover`, without blocking the event loop."""
         sent = auth.to_url(url, auth.lower(sent_headers), method)
         answer = (status, auth.lower(headers), body)
+        # This frame is in the traceback of an error.
+        del sent_headers
         return await self._arun(TOKEN_PATH, self._arecovered, sent, *answer)
 
     async def afetch_vz_m2m_token(self) -> str:

@@ -162,11 +162,10 @@ class Life:
                 token.expires_at = expires_at = now + idle_timeout
                 token.stale_at = expires_at if expires_at < token.touch_at else token.touch_at
                 if not self._has_warned_of_replacing and name in headers:
-                    self._warn_of_replacing(name, headers[name])
+                    return None
             headers[name] = token.header
-        if target.is_swept:
-            self._sweep(target, headers)
-        return sources
+        is_swept = target.is_swept and any(map(headers.__contains__, target.unwanted))
+        return None if is_swept else sources
 
     def sources(self, outgoing: Outgoing) -> Sources:
         """Which headers a request carries; others of ours are taken off it.
@@ -186,7 +185,7 @@ class Life:
                     targets.clear()
                 targets[outgoing.key] = target
         if target.is_swept:
-            self._sweep(target, outgoing.headers)
+            self._sweep(target, outgoing)
         return target.sources
 
     def put(
@@ -196,7 +195,7 @@ class Life:
         for (name, _), token in zip(sources, tokens):
             token.use(self._time())
             if name != AUTHORIZATION and name in outgoing.headers:
-                self._warn_of_replacing(name, outgoing.headers[name])
+                self._warn_of_replacing(name, outgoing)
             outgoing.headers[name] = token.header
 
     def unwanted(self, outgoing: Outgoing) -> tuple[str, ...]:
@@ -320,19 +319,19 @@ class Life:
         is_bearer = name == AUTHORIZATION
         return self._tokens.bearers.held if is_bearer else self._tokens.held_sessions
 
-    def _sweep(self, target: Target, headers: MutableMapping[str, Any]) -> None:
+    def _sweep(self, target: Target, outgoing: Outgoing) -> None:
         """Take off what a library copied from another request, and tell once for each host."""
-        if not self.withhold(target.unwanted, headers):
+        if not self.withhold(target.unwanted, outgoing.headers):
             return
         host = _name_of(target.origin)
-        if host not in self._swept_hosts:
+        if host not in self._swept_hosts and len(self._swept_hosts) < _MOST_TARGETS:
             self._swept_hosts.add(host)
             message = "%s is not to get a token of ours, which was removed: see allowed_hosts"
             logger.warning(message, host)
 
-    def _warn_of_replacing(self, name: str, value: object) -> None:
+    def _warn_of_replacing(self, name: str, outgoing: Outgoing) -> None:
         """Tell once that a session header of the request's own gives way to ours."""
-        if not self._has_warned_of_replacing and value not in self._held(name):
+        if not self._has_warned_of_replacing and outgoing.headers[name] not in self._held(name):
             self._has_warned_of_replacing = True
             logger.warning("m2m is set: it replaces the %s that a request already has", name)
 

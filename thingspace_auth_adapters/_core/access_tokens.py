@@ -57,9 +57,6 @@ class AccessTokens:
         provided = None if self._provider is None else self._asked(refresh)
         return self.fetch(refresh.limits) if provided is None else provided
 
-    def acquire_apart(self, refresh: Refresh) -> CachedToken[OauthToken]:
-        return self.fetch(refresh.limits)
-
     def fetch(
         self, limits: Limits | None = None, additional_params: Mapping[str, str] | None = None
     ) -> CachedToken[OauthToken]:
@@ -70,7 +67,8 @@ class AccessTokens:
             token = self._grant.read_token(answer, now, additional_params)
             return token if isinstance(token, Refused) else self.cached(token, now)
 
-        request, limits = self._grant.token_request(additional_params), limits or self._limits
+        request = self._grant.token_request(additional_params)
+        limits = limits or self._endpoint.limits
         return self._endpoint.call(request, read, limits, self.credential.value)
 
     def overdue(self) -> Exception:
@@ -84,7 +82,7 @@ class AccessTokens:
             return self._grant.read_revocation(answer, self._clock.time(), access_token)
 
         request = self._grant.revocation_request(access_token)
-        self._endpoint.call(request, read, self._limits)
+        self._endpoint.call(request, read, self._endpoint.limits)
 
     def extended(
         self, token: CachedToken[OauthToken], now: float
@@ -100,10 +98,6 @@ class AccessTokens:
         if arrived_at is None or token is None:
             raise ValueError("a field is null")
         return self.cached(token, arrived_at)
-
-    @property
-    def _limits(self) -> Limits:
-        return self._endpoint.limits
 
     def _asked(self, refresh: Refresh) -> CachedToken[OauthToken] | None:
         """Ask the provider, and log what came of it."""
@@ -125,7 +119,7 @@ class AccessTokens:
         try:
             token = as_token(value, "what oauth_token_provider returned")
         except (TypeError, ValueError) as error:
-            raise Failed(error) from None
+            raise Failed(error.with_traceback(None)) from None
         if token is None:
             return None
         now = self._clock.time()

@@ -114,16 +114,19 @@ class Lifecycle(Generic[T]):
             ReentrantRequestError: who is to bring it waits for this caller.
         """
         while True:
-            found = self.look(caller)
-            if isinstance(found, CachedToken):
-                return found
-            is_leader = found.caller is caller
             try:
+                found = self.look(caller)
+                if isinstance(found, CachedToken):
+                    return found
+                if caller.outer is not None:
+                    caller.outer.inner = found
+                is_leader = found.caller is caller
                 outcome = self.lead(found) if is_leader else self._wait(found, caller)
             finally:
-                # Once more, for an interrupt in the middle of the leader's own end.
-                if is_leader:
-                    self._flight.finish(found, None)
+                # For an interrupt before the leader began, or in the middle of its own end.
+                mine = self._flight.refresh
+                if mine is not None and mine.caller is caller:
+                    self._flight.finish(mine, None)
             token = caller.take(found, outcome)
             if token is not None:
                 return token
@@ -165,10 +168,9 @@ class Lifecycle(Generic[T]):
         finally:
             refresh.has_ended = True
             self._flight.finish(refresh, outcome)
-        updates = refresh.caller.updates
-        if updates is not None:
-            # The refresh around this one tells of them.
-            updates += refresh.updates
+        outer = refresh.caller.outer
+        if outer is not None:
+            outer.updates += refresh.updates
         elif refresh.updates and self._tell is not None:
             self._tell(refresh.updates, refresh.caller.loop)
         return outcome
@@ -215,7 +217,7 @@ class Lifecycle(Generic[T]):
                 self._rejected = tuple(one for one in self._rejected if one != token.header)
             self._publish(token)
             refresh = waiting_refresh(self._owner)
-            if refresh is not None:
+            if refresh is not None and refresh is self._flight.refresh:
                 # What a provider assigns does not make its own answer outdated.
                 refresh.generation = self._generation
 
@@ -249,11 +251,14 @@ class Lifecycle(Generic[T]):
 
     def _begun(self, last: CachedToken[T] | None, is_early: bool, caller: Caller) -> Refresh:
         timeout, attempts = self.source.timeout, 1 if is_early else MOST_ATTEMPTS
+        its_own = self.clock.monotonic() + self.source.longest
         # The last read may begin at the end, so the end comes one read before its caller's.
-        ends_at = min(self.clock.monotonic() + self.source.longest, caller.gives_up_at - timeout)
+        ends_at = min(its_own, caller.gives_up_at - timeout)
         limits = Limits(ends_at - timeout, ends_at, attempts)
         now = self._generation, self._rejected
-        return Refresh(caller, self._owner, limits, last, is_early, *now)
+        refresh = Refresh(caller, self._owner, limits, last, is_early, *now)
+        refresh.is_curtailed = ends_at < its_own
+        return refresh
 
     def _wait(self, refresh: Refresh, caller: Caller) -> Outcome:
         begun_at = self.clock.monotonic()

@@ -46,18 +46,13 @@ class StoreEntry:
             is_reported: whether the latter is logged.
         """
         content = self.store.read(self.name)
-        if content is None:
-            return None
-        sealed = json_object(content) or {}
-        fields, seal = sealed.get("fields"), sealed.get("seal")
-        is_ours = isinstance(seal, str) and hmac.compare_digest(
-            seal.encode("utf-8", "replace"), self._hash(self.name, fields).encode()
-        )
-        if is_ours and isinstance(fields, dict):
-            return fields
-        if is_reported:
+        fields = None if content is None else self._unsealed(content)
+        is_corrupt = content is not None and fields is None
+        # Crash reporters take the frames of a warning.
+        del content
+        if is_corrupt and is_reported:
             self.report_corrupt()
-        return None
+        return fields
 
     def write(self, fields: dict[str, Any]) -> None:
         """Replace what is stored."""
@@ -68,8 +63,12 @@ class StoreEntry:
         """Replace what is stored, or log that the store cannot be reached."""
         try:
             self.write(fields)
+            return
         except StoreUnavailable as error:
-            self.report_unavailable(error)
+            failure = error
+        # Crash reporters take the frames of a warning.
+        del fields
+        self.report_unavailable(failure)
 
     def delete(self) -> None:
         """Forget what is stored."""
@@ -105,6 +104,14 @@ class StoreEntry:
 
     def __repr__(self) -> str:
         return f"<StoreEntry in {self.store!r}>"
+
+    def _unsealed(self, content: bytes) -> dict[str, Any] | None:
+        sealed = json_object(content) or {}
+        fields, seal = sealed.get("fields"), sealed.get("seal")
+        is_ours = isinstance(seal, str) and hmac.compare_digest(
+            seal.encode("utf-8", "replace"), self._hash(self.name, fields).encode()
+        )
+        return fields if is_ours and isinstance(fields, dict) else None
 
     def _hash(self, name: str, content: object) -> str:
         text = json.dumps([name, content], sort_keys=True)

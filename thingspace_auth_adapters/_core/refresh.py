@@ -78,10 +78,11 @@ class Caller:
     Args:
         gives_up_at: reading of the monotonic clock at which it waits no longer.
         loop: runs its ``async def`` callbacks; ``None`` under a synchronous client.
-        updates: takes the tokens that came into use; ``None`` if this caller tells of them itself.
+        outer: the refresh on whose behalf it asks, if any: that one tells of the tokens that came
+            into use.
 
     Attributes:
-        refreshes: how many it has waited for.
+        refreshes: how many in a row brought it nothing.
         failure: what the last of them failed with, if anything.
     """
 
@@ -89,11 +90,11 @@ class Caller:
         self,
         gives_up_at: float,
         loop: EventLoop | None = None,
-        updates: list[Any] | None = None,
+        outer: Refresh | None = None,
     ) -> None:
         self.gives_up_at = gives_up_at
         self.loop = loop
-        self.updates = updates
+        self.outer = outer
         self.refreshes = 0
         self.failure: Failed | None = None
 
@@ -110,7 +111,12 @@ class Caller:
         # A single attempt ahead of expiry says nothing to those who need another token now.
         if outcome is None or refresh.is_early:
             return None
-        raise outcome if refresh.caller is self else outcome.for_another()
+        if refresh.caller is self:
+            raise outcome
+        # Another caller may have had less time for it than this one has.
+        if refresh.is_curtailed:
+            return None
+        raise outcome.for_another()
 
 
 class Refresh:
@@ -128,10 +134,13 @@ class Refresh:
     Attributes:
         future: settled with the outcome.
         process: the leader's process; in a forked child nobody leads it.
-        thread: the thread without which it cannot go on; ``None`` until it is led.
+        thread: its leader's thread, or the event loop's while that runs a callback of its own;
+            ``None`` until it is led.
+        inner: the refresh for which its leader waits, or that it leads, if any.
         fetched: what the provider fetched on its behalf.
         updates: the tokens that came into use on the way.
         is_shared: whether the store's lock is held.
+        is_curtailed: whether its caller gives up before it could have had all its attempts.
         is_apart: whether its caller keeps the token for itself.
         has_ended: whether its leader is done, and not merely given up.
     """
@@ -156,9 +165,11 @@ class Refresh:
         self.future: Future[Outcome] = Future()
         self.process = os.getpid()
         self.thread: int | None = None
+        self.inner: Refresh | None = None
         self.fetched: CachedToken[Any] | None = None
         self.updates: list[Any] = []
         self.is_shared = False
+        self.is_curtailed = False
         self.is_apart = False
         self.has_ended = False
 
@@ -174,7 +185,7 @@ class Refresh:
             ReentrantRequestError: it cannot go on while this thread waits.
         """
         while not self.future.done() and clock.monotonic() < until:
-            if self.thread == threading.get_ident() and not clock.has_greenlets:
+            if self._needs(threading.get_ident()) and not clock.has_greenlets:
                 raise ReentrantRequestError(
                     "this request waits for a token that only this thread can bring, so that"
                     " neither would ever go on: on an event loop's thread use an asynchronous"
@@ -182,6 +193,12 @@ class Refresh:
                     " auth object's"
                 )
             clock.wait(self.future, min(until - clock.monotonic(), WATCH_SECONDS))
+
+    def _needs(self, thread: int) -> bool:
+        """Whether it cannot go on without this thread."""
+        inner = self.inner
+        has_inner = inner is not None and not inner.future.done()
+        return self.thread == thread or (has_inner and inner is not None and inner._needs(thread))
 
 
 class SingleFlight:

@@ -142,7 +142,7 @@ class Sessions:
 
     def _bearer(self, refresh: Refresh) -> CachedToken[Any]:
         """An access token, in time for a login."""
-        caller = Caller(refresh.limits.ends_at, refresh.caller.loop, refresh.updates)
+        caller = Caller(refresh.limits.ends_at, refresh.caller.loop, refresh)
         return self._bearers.acquire(caller)
 
     @contextmanager
@@ -150,20 +150,21 @@ class Sessions:
         """Wait until no other login to the account is under way in this process."""
         logins, begins_by = self._account.logins, refresh.limits.begins_by
         mine = Refresh(refresh.caller, refresh.owner, refresh.limits)
-        mine.thread = refresh.thread
-        while True:
-            with logins.lock:
-                login = logins.under_way
-                if login is None:
-                    logins.refresh = mine
-                    break
-            if self._clock.monotonic() >= begins_by:
-                raise Failed(self.overdue())
-            overdue_at = login.limits.ends_at + self.timeout
-            login.wait(min(overdue_at, begins_by), self._clock)
-            if self._clock.monotonic() >= overdue_at:
-                logins.finish(login, None)
+        # It goes on as its refresh does.
+        mine.inner = refresh
         try:
+            while True:
+                with logins.lock:
+                    login = logins.under_way
+                    if login is None:
+                        logins.refresh = mine
+                        break
+                if self._clock.monotonic() >= begins_by:
+                    raise Failed(self.overdue())
+                overdue_at = login.limits.ends_at + self.timeout
+                login.wait(min(overdue_at, begins_by), self._clock)
+                if self._clock.monotonic() >= overdue_at:
+                    logins.finish(login, None)
             yield
         finally:
             logins.finish(mine, None)

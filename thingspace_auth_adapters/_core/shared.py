@@ -18,6 +18,9 @@ from .refresh import Failed, Refresh
 
 T = TypeVar("T")
 
+LOCK_PATIENCE = 1.5
+"""For how many timeouts a lock is waited for: an access token has to be asked for within two."""
+
 
 class StorableSource(TokenSource[T], Protocol[T]):
     """A source whose tokens a store can keep."""
@@ -76,10 +79,11 @@ class SharedSource(TokenSource[T]):
         self, refresh: Refresh, acquire: Callable[[Refresh], CachedToken[T]]
     ) -> CachedToken[T]:
         """Acquire under the store's lock, or without a store if it cannot be had."""
-        # Half a read is left in which to begin the call beside a holder that stands still.
-        until = refresh.limits.begins_by - self.timeout / 2
+        # Beside a holder that stands still, half a timeout is left in which to begin the call.
+        left = refresh.limits.begins_by - self._clock.monotonic() - self.timeout / 2
+        patience = max(min(left, LOCK_PATIENCE * self.timeout), 0.0)
         try:
-            with self.entry.locked(max(until - self._clock.monotonic(), 0.0)):
+            with self.entry.locked(patience):
                 refresh.is_shared = True
                 return acquire(refresh)
         except StoreUnavailable as error:
@@ -133,12 +137,12 @@ class SharedSource(TokenSource[T]):
         Raises:
             StoreUnavailable, InsecureStoreError: it cannot be reached, or not be trusted.
         """
-        fields = self.entry.read(is_reported)
-        if fields is None:
-            return None
-        try:
-            return self._source.from_fields(fields)
-        except (KeyError, TypeError, ValueError):
-            if is_reported:
-                self.entry.report_corrupt()
-            return None
+        fields, token = self.entry.read(is_reported), None
+        is_there = fields is not None
+        with suppress(KeyError, TypeError, ValueError):
+            token = None if fields is None else self._source.from_fields(fields)
+        # Crash reporters take the frames of a warning.
+        del fields
+        if is_there and token is None and is_reported:
+            self.entry.report_corrupt()
+        return token

@@ -62,7 +62,7 @@ class Tokens:
         self.sessions: Lifecycle[str] | None = None
         self.given: object = None
         self._adopted: OauthToken | None = None
-        self._former_sessions: tuple[str, ...] = ()
+        self._former: tuple[Lifecycle[str], ...] = ()
         self.session_source: Sessions | None = None
         self._settings = settings
         self._owner = owner
@@ -76,16 +76,17 @@ class Tokens:
     @property
     def held_sessions(self) -> tuple[str, ...]:
         """Values of session headers that are ours, those of former accounts included."""
-        sessions = self.sessions
-        current = () if sessions is None else sessions.held
-        return (*self._former_sessions, *current)
+        # A login that was out when its account was replaced may have ended since.
+        known = (*self._former, self.sessions)
+        return tuple(value for one in known if one is not None for value in one.held)
 
     def open_sessions(self, credentials: VzM2mCredentials | None) -> None:
         """Have sessions of this account from now on, or none."""
         source = sessions = None
         if credentials is not None:
             source, sessions = self._sessions_of(credentials)
-        self._former_sessions = self.held_sessions[-REMEMBERED:]
+        if self.sessions is not None:
+            self._former = (*self._former[1 - REMEMBERED :], self.sessions)
         self.session_source, self.sessions = source, sessions
 
     def caller(self, loop: EventLoop | None = None) -> Caller:

@@ -37,8 +37,10 @@ async def acquire(lifecycle: Lifecycle[T], caller: Caller) -> CachedToken[T]:
             return found
         begun_at = lifecycle.clock.monotonic()
         led = start(lifecycle.lead, found) if found.caller is caller else None
-        seconds = lifecycle.waits_until(found, caller) - begun_at
-        await settled(found.future, max(seconds, 0.0))
+        until = lifecycle.waits_until(found, caller)
+        # A loop's timer may be early.
+        while not found.future.done() and lifecycle.clock.monotonic() < until:
+            await settled(found.future, until - lifecycle.clock.monotonic())
         if led is None or not found.has_ended:
             outcome = lifecycle.waited(found, begun_at)
         else:

@@ -23,7 +23,7 @@ class TokenStore(ABC):
     - Content is opaque bytes. It holds tokens, so nobody else may read it; it never holds the
       client secret or a password.
     - Methods block, and may run on any thread, several at a time. Under an asynchronous client
-      they run in worker threads.
+      they run in the daemon thread that leads the refresh.
     - A lock excludes threads as well as processes. It may be released on another thread than the
       one that took it. It does not outlive its process by more than 20 seconds.
     - While one name is locked, other names can be locked, and every entry can be read and written.
