@@ -682,3 +682,78 @@ def test_failure_of_a_refresh_that_had_less_time_is_not_shared(clock: VirtualClo
     refresh.is_curtailed = False
     with pytest.raises(Failed):
         patient.take(refresh, failure)
+
+
+class Limit(TimeoutError):
+    """What a signal handler raises when a job's time is up."""
+
+
+def raising(kind: Kind, error: Exception) -> dict[str, Any]:
+    """Options for an object whose calls of endpoints raise this error."""
+    if not kind.is_requests:
+        library = kind.library
+
+        class Transport(library.BaseTransport):  # type: ignore[name-defined,misc]
+            def handle_request(self, request: Any) -> Any:
+                raise error
+
+        return {"client_options": {"transport": Transport()}}
+    import requests
+
+    class Adapter(requests.adapters.BaseAdapter):
+        def send(self, *args: Any, **kwargs: Any) -> Any:
+            raise error
+
+        def close(self) -> None: ...
+
+    session = requests.Session()
+    session.mount("https://", Adapter())
+    return {"session": session}
+
+
+def test_time_limit_that_is_a_timeout_error_reaches_its_caller(sync_kind: Kind) -> None:
+    """It is the caller's own, and no timeout of the token endpoint's."""
+    limit = Limit()
+    auth = sync_kind.auth(**raising(sync_kind, limit))
+    with pytest.raises(Limit) as caught:
+        auth.headers(API)
+    assert caught.value is limit
+
+
+def test_error_of_a_session_that_holds_no_response_is_no_answer() -> None:
+    requests = pytest.importorskip("requests")
+    kind = next(kind for kind in ADAPTER_KINDS if kind.is_requests)
+    auth = kind.auth(**raising(kind, requests.HTTPError("odd")))
+    with pytest.raises(requests.RequestException, match="token endpoint could not be reached"):
+        auth.fetch_token()
+
+
+def test_without_an_account_there_is_no_login_to_allow(kind: Kind, platform: Platform) -> None:
+    auth = kind.auth(platform)
+    if kind.is_async:
+        kind.run(auth.aallow_login)
+    else:
+        auth.allow_login()
+    assert platform.calls == []
+
+
+def test_who_waits_behind_a_store_for_too_long_is_told_of_the_endpoint(
+    kind: Kind, platform: Platform
+) -> None:
+    auth = kind.auth(platform, m2m=account(), store=HeldStore())
+    for lifecycle, name in (
+        (auth._tokens.bearers, "token endpoint"),
+        (auth._tokens.sessions, "login"),
+    ):
+        error = lifecycle.source.overdue()
+        assert isinstance(error, kind.read_timeout)
+        assert f"{name} could not be reached" in str(error)
+
+
+def test_what_stands_in_for_requests_shows_no_token() -> None:
+    from thingspace_auth_adapters._adapters.life import Carried, Outgoing
+
+    lifecycle: Any = None
+    carried = Carried("Authorization", "Bearer the-token", lifecycle)
+    outgoing = Outgoing(None, API, "GET", {"Authorization": "Bearer the-token"}, None)
+    assert "the-token" not in repr(carried) + repr(outgoing)

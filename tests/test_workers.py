@@ -17,6 +17,7 @@ from typing import Any, Callable
 import pytest
 
 from thingspace_auth_adapters import ReentrantRequestError, VzM2mCredentials
+from thingspace_auth_adapters._core import workers
 from thingspace_auth_adapters.stores import TokenStore
 
 from .kinds import ASYNC_KINDS, SYNC_KINDS, Kind
@@ -636,3 +637,23 @@ def test_trio_that_another_thread_is_importing_breaks_nothing(
         with monkeypatch.context() as patched:
             patched.setitem(sys.modules, "trio", half)
             assert kind.auth(platform).headers(API)["Authorization"].startswith("Bearer token-")
+
+
+def test_program_without_asyncio_runs_no_loop(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "trio", None)
+    monkeypatch.delitem(sys.modules, "asyncio")
+    assert workers.running_loop() is None
+
+
+def test_callback_that_takes_its_time_on_a_running_loop_is_waited_for(
+    async_kind: Kind, platform: Platform, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(workers, "WATCH_SECONDS", 0.001)
+
+    async def provider(last: Any, manager: Any) -> Any:
+        for _ in range(20):
+            await anyio.sleep(0.002)
+        return {"access_token": "provided"}
+
+    async_kind.get(async_kind.auth(platform, oauth_token_provider=provider), API, platform)
+    assert platform.bearers == ["provided"]

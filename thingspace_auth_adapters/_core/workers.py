@@ -10,6 +10,7 @@ import contextvars
 import inspect
 import sys
 import threading
+from abc import ABC, abstractmethod
 from collections.abc import Awaitable
 from concurrent.futures import Future, wait
 from contextlib import suppress
@@ -117,7 +118,7 @@ def running_loop() -> EventLoop | None:
         return None
 
 
-class _Loop:
+class _Loop(ABC):
     """An event loop, as the thread sees it that leads a refresh."""
 
     def __init__(self) -> None:
@@ -143,9 +144,9 @@ class _Loop:
         _drop(awaitable)
         raise CallbackInterrupted
 
+    @abstractmethod
     def _perform(self, outcome: Future[Any], awaitable: Awaitable[Any]) -> None:
         """Settle the outcome, unless the loop ends or stands still."""
-        raise NotImplementedError
 
 
 class AsyncioLoop(_Loop):
