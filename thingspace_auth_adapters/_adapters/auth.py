@@ -239,7 +239,10 @@ class ThingspaceAuth(ABC):
         sent, answer = to_url(url, lower(sent_headers), method), (status, lower(headers), body)
         # This frame is in the traceback of an error.
         del sent_headers
-        return self._for_user("arecover", TOKEN_PATH, self._recovered, sent, *answer)
+        renewed: dict[str, str] | None = self._for_user(
+            "arecover", TOKEN_PATH, self._recovered, sent, *answer
+        )
+        return renewed
 
     def fetch_vz_m2m_token(self) -> str:
         """Log in to ThingSpace's M2M session service now. Installs nothing: the caller decides.
@@ -360,22 +363,15 @@ class ThingspaceAuth(ABC):
         headers = self._life.renewed(case, other)
         if headers is None:
             return None
-        again = self._again(response, headers)
+        again = headers if response is None else self._again(response, headers)
         log_repeat(case, "its body cannot be sent again" if again is None else None)
         spent.add(case.credential)
         return again
 
-    def _recovered(self, sent: Outgoing, *answer: Any) -> dict[str, str] | None:
+    def _recovered(self, sent: Outgoing, *answer: Any) -> Any:
+        """The same for an answer that a client without an adapter got: the headers alone."""
         case = self._life.case(sent, *answer)
-        return case and self._headers_again(case, self._other(case))
-
-    def _headers_again(
-        self, case: Case, other: CachedToken[Any] | Failed | None
-    ) -> dict[str, str] | None:
-        headers = self._life.renewed(case, other)
-        if headers is not None:
-            log_repeat(case)
-        return headers
+        return case and self._repeated(None, case, self._other(case), set())
 
     def _run(self, request: object, function: Callable[..., T], *args: Any) -> T:
         """Call a function on behalf of a request, or of an endpoint's path."""

@@ -142,33 +142,27 @@ class ThingspaceAuth(auth.ThingspaceAuth):
         if not self._is_ready(request):
             self._run(request, self._prepare, self._outgoing(request))
         response = yield request
-        if response.status_code < 400 and not response.history:
-            return
         spent: set[Credential] = set()
-        while response.status_code >= 400:
+        while response.status_code >= 400 or response.history:
+            self._warn_of_leaks(response)
             read = self._transport.read_body
             again = self._run(request, self._repetition, response, spent, read)
             if again is None:
-                break
-            self._warn_of_leaks(response)
+                return
             response = yield again
-        self._warn_of_leaks(response)
 
     async def async_auth_flow(self, request: Any) -> AsyncGenerator[Any, Any]:
         """What ``httpx.AsyncClient`` runs for each request: see :class:`httpx.Auth`."""
         if not self._is_ready(request):
             await self._arun(request, self._aprepare, self._outgoing(request))
         response = yield request
-        if response.status_code < 400 and not response.history:
-            return
         spent: set[Credential] = set()
-        while response.status_code >= 400:
+        while response.status_code >= 400 or response.history:
+            self._warn_of_leaks(response)
             again = await self._arun(request, self._arepetition, response, spent)
             if again is None:
-                break
-            self._warn_of_leaks(response)
+                return
             response = yield again
-        self._warn_of_leaks(response)
 
     def guard(self, request: Any) -> None:
         """An event hook that takes our headers off requests that must not carry them.
@@ -285,10 +279,10 @@ class ThingspaceAuth(auth.ThingspaceAuth):
         case = self._life.case(sent, status_code, response.headers, body, spent)
         return case and self._repeated(response, case, await self._aother(case), spent)
 
-    async def _arecovered(self, sent: Outgoing, *answer: Any) -> dict[str, str] | None:
+    async def _arecovered(self, sent: Outgoing, *answer: Any) -> Any:
         """As :meth:`_recovered`, awaiting."""
         case = self._life.case(sent, *answer)
-        return case and self._headers_again(case, await self._aother(case))
+        return case and self._repeated(None, case, await self._aother(case), set())
 
     async def _aother(self, case: Case) -> CachedToken[Any] | Failed | None:
         """As :meth:`_other`, awaiting."""

@@ -8,7 +8,7 @@ its client send, and reads a body.
 from __future__ import annotations
 
 from collections.abc import Collection, Hashable, Mapping, MutableMapping
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Optional
 
 from .._core.cached_token import CachedToken, Status, status
 from .._core.endpoint import warn_of_failure
@@ -63,26 +63,9 @@ class Outgoing:
         return f"<Outgoing {self.method} to {self.origin}>"
 
 
-class Target:
-    """What is known of where requests go.
-
-    Args:
-        origin: where that is.
-        sources: the headers that they carry.
-        unwanted: the headers of ours that they must not carry.
-        is_swept: whether a request may come with one of those.
-    """
-
-    # Not a named tuple: each request reads two of these, and slots are read faster.
-    __slots__ = ("is_swept", "origin", "sources", "unwanted")
-
-    def __init__(
-        self, origin: Origin | None, sources: Sources, unwanted: tuple[str, ...], is_swept: bool
-    ) -> None:
-        self.origin = origin
-        self.sources = sources
-        self.unwanted = unwanted
-        self.is_swept = is_swept
+Target = tuple[Sources, tuple[str, ...], bool, Optional[Origin]]
+"""What is known of where requests go: the headers that they carry, the headers of ours that they
+must not carry, whether a request may come with one of those, and the origin."""
 
 
 class Carried:
@@ -151,7 +134,8 @@ class Life:
             return None
         if getattr(self._credentials, "oauth_token", None) is not self._tokens.given:
             return None
-        sources, now = target.sources, self._time()
+        sources, unwanted, is_swept, _ = target
+        now = self._time()
         for name, lifecycle in sources:
             token = lifecycle.current
             if token is None or now >= token.stale_at:
@@ -164,8 +148,9 @@ class Life:
                 if not self._has_warned_of_replacing and name in headers:
                     return None
             headers[name] = token.header
-        is_swept = target.is_swept and any(map(headers.__contains__, target.unwanted))
-        return None if is_swept else sources
+        if is_swept and any(map(headers.__contains__, unwanted)):
+            return None
+        return sources
 
     def sources(self, outgoing: Outgoing) -> Sources:
         """Which headers a request carries; others of ours are taken off it.
@@ -184,9 +169,10 @@ class Life:
                 if len(targets) >= _MOST_TARGETS:
                     targets.clear()
                 targets[outgoing.key] = target
-        if target.is_swept:
-            self._sweep(target, outgoing)
-        return target.sources
+        sources, unwanted, is_swept, origin = target
+        if is_swept:
+            self._sweep(unwanted, origin, outgoing)
+        return sources
 
     def put(
         self, outgoing: Outgoing, sources: Sources, tokens: Collection[CachedToken[Any]]
@@ -200,12 +186,12 @@ class Life:
 
     def unwanted(self, outgoing: Outgoing) -> tuple[str, ...]:
         """The headers that a redirect must not take to where a request goes."""
-        return self._target(outgoing).unwanted
+        return self._target(outgoing)[1]
 
     def known_unwanted(self, key: Hashable, location: str) -> tuple[str, ...] | None:
         """The same by a request's key; ``None`` if it is not known yet."""
         target = None if may_be_endpoint(location) else self._targets.get(key)
-        return None if target is None else target.unwanted
+        return None if target is None else target[1]
 
     def withhold(self, names: Collection[str], headers: MutableMapping[str, Any]) -> bool:
         """Take ours, and only ours, off a request; whether any was there."""
@@ -313,17 +299,17 @@ class Life:
             sources = (*sources, (names[1], sessions))
         unwanted = tuple({*_OUR_HEADERS} - {*names})
         # No redirect leads from a host with a header of its own to one with the usual.
-        return Target(origin, sources, unwanted, names != _OUR_HEADERS[:2])
+        return sources, unwanted, names != _OUR_HEADERS[:2], origin
 
     def _held(self, name: str) -> tuple[str, ...]:
         is_bearer = name == AUTHORIZATION
         return self._tokens.bearers.held if is_bearer else self._tokens.held_sessions
 
-    def _sweep(self, target: Target, outgoing: Outgoing) -> None:
+    def _sweep(self, unwanted: Collection[str], origin: Origin | None, outgoing: Outgoing) -> None:
         """Take off what a library copied from another request, and tell once for each host."""
-        if not self.withhold(target.unwanted, outgoing.headers):
+        if not self.withhold(unwanted, outgoing.headers):
             return
-        host = _name_of(target.origin)
+        host = _name_of(origin)
         if host not in self._swept_hosts and len(self._swept_hosts) < _MOST_TARGETS:
             self._swept_hosts.add(host)
             message = "%s is not to get a token of ours, which was removed: see allowed_hosts"
