@@ -1,24 +1,22 @@
-"""A handler for AWS Lambda: warm invocations share the auth object, and so token and session.
+"""A handler for AWS Lambda, all of whose environments share one token and one session.
 
-The store in ``/tmp``, the one place where a function may write, serves the next process in the same
-environment: Lambda starts one after a timeout or a crash.
+Each environment has a ``/tmp`` of its own. With a store there, each would try an outdated password
+once, and five failed logins lock the user name. So they share a Redis, such as ElastiCache, whose
+URL is in ``REDIS_URL``. Without an M2M account ``FileTokenStore("/tmp/thingspace-auth")`` will do.
 """
 
 from __future__ import annotations
 
 import os
-import tempfile
-from pathlib import Path
 from typing import Any
 
 import requests
 
 from thingspace_auth_adapters.requests import ThingspaceAuth
-from thingspace_auth_adapters.stores import FileTokenStore
+from thingspace_auth_adapters.stores import RedisTokenStore
 
 BASE_URL = os.environ.get("THINGSPACE_BASE_URL", "https://thingspace.verizon.com")
-STORE = FileTokenStore(Path(tempfile.gettempdir(), "thingspace-auth"))
-AUTH = ThingspaceAuth.from_environment(store=STORE)
+AUTH = ThingspaceAuth.from_environment(store=RedisTokenStore(os.environ["REDIS_URL"]))
 
 
 def handler(event: dict[str, Any], context: object) -> dict[str, Any]:

@@ -2,7 +2,9 @@
 
     celery --workdir examples --app celery_tasks worker
 
-Here the broker's Redis serves as the store, too; any other will do.
+Five processes without a store can lock the user name: each would try a wrong password once. Here
+the broker's Redis serves as the store, too; any other will do. On a single machine a
+``FileTokenStore`` is enough.
 """
 
 # mypy: disable-error-code="import-not-found, import-untyped, untyped-decorator"

@@ -2,7 +2,9 @@
 
     gunicorn --workers 8 --chdir examples gunicorn_app:app
 
-It works with ``--preload``, too. Workers on several machines share a ``RedisTokenStore`` instead.
+Five workers without a store can lock the user name: each would try a wrong password once. This
+store is for one machine; workers on several machines share a ``RedisTokenStore``. ``--preload``
+works, too.
 """
 
 from __future__ import annotations

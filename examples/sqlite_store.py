@@ -26,6 +26,9 @@ class SqliteTokenStore(TokenStore):
     def __init__(self, path: str) -> None:
         self.path = os.path.abspath(path)
 
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({self.path!r})"
+
     def read(self, name: str) -> bytes | None:
         row = self._execute("SELECT content FROM entries WHERE name = ?", name)
         return row[0] if row else None

@@ -7,7 +7,7 @@ import os
 import sqlite3
 import sys
 from collections.abc import Generator
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, suppress
 
 import requests
 
@@ -20,6 +20,9 @@ PATH = sys.argv[1] if len(sys.argv) > 1 else "tokens.sqlite"
 
 @contextmanager
 def tokens() -> Generator[sqlite3.Connection, None, None]:
+    # SQLite would let others read the file.
+    with suppress(FileExistsError):
+        os.close(os.open(PATH, os.O_CREAT | os.O_EXCL, 0o600))
     with closing(sqlite3.connect(PATH)) as database, database:
         database.execute("CREATE TABLE IF NOT EXISTS tokens (token TEXT)")
         yield database

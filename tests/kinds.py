@@ -5,7 +5,8 @@ from __future__ import annotations
 import importlib
 import importlib.util
 import io
-from typing import Any, Callable, NamedTuple
+from contextlib import suppress
+from typing import Any, Callable, NamedTuple, cast
 
 import pytest
 
@@ -311,6 +312,9 @@ def requests_adapter(platform: Platform) -> Any:
 
     def match(request: Any) -> Any:
         body = b"" if platform.is_unreachable(request.path) else request.body
+        # As urllib3 does before it sends anything.
+        with suppress(OSError):
+            getattr(body, "tell", int)()
         if hasattr(body, "read"):
             body = body.read()
         elif body is not None and not isinstance(body, (str, bytes)):
@@ -334,6 +338,7 @@ def requests_adapter(platform: Platform) -> Any:
 
 
 def requests_failure(failure: str, request: Any) -> Exception:
+    import urllib3
     from requests import exceptions
 
     error_types: dict[str, Any] = {
@@ -345,8 +350,11 @@ def requests_failure(failure: str, request: Any) -> Exception:
         "proxy": exceptions.ProxyError,
         "unsupported": exceptions.InvalidSchema,
     }
-    text = "CERTIFICATE_VERIFY_FAILED" if failure == "certificate" else failure
-    error: Exception = error_types[failure](text, request=request)
+    told: Any = "CERTIFICATE_VERIFY_FAILED" if failure == "certificate" else failure
+    if failure == "connect":
+        reason = urllib3.exceptions.NewConnectionError(cast("Any", None), failure)
+        told = urllib3.exceptions.MaxRetryError(cast("Any", None), request.url, reason)
+    error: Exception = error_types[failure](told, request=request)
     return error
 
 

@@ -101,8 +101,8 @@ def test_as_json_times_are_unix_timestamps(
         "are_blocked": False,
         "blocked_until": None,
         "refusal": None,
-        "unknown": 0,
-        "unknown_at": None,
+        "failures": 0,
+        "failed_at": None,
     }
     for token in (*simulator.issued_tokens, *simulator.issued_sessions):
         assert token not in str(found)
@@ -138,7 +138,9 @@ def test_a_refused_login_is_shown_with_what_to_do(
     run(capsys, "headers")
     told, remedy = shown(capsys)["logins"].splitlines()
     assert told.startswith("one was refused 2")
-    assert told.endswith("REQUEST_FAILED.Login: It is on hold; none is tried again")
+    assert told.endswith(
+        "REQUEST_FAILED.Login: It is on hold; none is tried again with this password"
+    )
     assert "run thingspace-auth clear to allow" in remedy
     file = tmp_path / "the fleet.env"
     file.touch(mode=0o600)
@@ -155,25 +157,25 @@ def test_a_refused_login_is_shown_with_what_to_do(
 @pytest.mark.parametrize(
     ("times", "told", "is_blocked"),
     [
-        (1, "1 in a row without a readable outcome, the last one ", False),
+        (1, "1 in a row failed, the last one ", False),
         (2, "; none is tried until ", True),
         (4, "; none is tried again", True),
     ],
 )
-def test_logins_of_unknown_outcome_are_shown(
+def test_failed_logins_are_shown(
     capsys: pytest.CaptureFixture[str],
     simulator: ThingspaceSimulator,
     times: int,
     told: str,
     is_blocked: bool,
 ) -> None:
-    count_entry().write(login_guard.LoginCount(times, time.time()).to_fields())
+    count_entry().write(login_guard.LoginCount(times, time.time())._asdict())
     first, *remedy = shown(capsys)["logins"].splitlines()
     assert told in first
     assert bool(remedy) == is_blocked
     logins = as_json(capsys)["logins"]
-    assert (logins["unknown"], logins["are_blocked"]) == (times, is_blocked)
-    assert logins["unknown_at"] == pytest.approx(time.time(), abs=60)
+    assert (logins["failures"], logins["are_blocked"]) == (times, is_blocked)
+    assert logins["failed_at"] == pytest.approx(time.time(), abs=60)
     assert (logins["blocked_until"] is not None) == (times == 2)
 
 
@@ -184,7 +186,7 @@ def count_entry() -> Any:
 
     environment = Environment.beside(None)
     auth = authorizer(environment, (), store_of(environment), environment.m2m_credentials())
-    return auth._tokens.session_source._count_entry
+    return auth._tokens.session_source.lock
 
 
 def test_an_access_token_that_does_not_say_when_it_expires(

@@ -132,6 +132,39 @@ def test_session_is_kept_from_5g_edge_and_the_endpoints_for_credentials(
     assert [call.session for call in platform.calls] == [None, None]
 
 
+@pytest.mark.parametrize("host", ["5gedge.verizon.com", "staging.5gedge.verizon.com"])
+@pytest.mark.parametrize(
+    ("path", "is_both"),
+    [
+        ("/api/mec/performance/v1/firehose", True),
+        ("/api/mec/performance/?x=1", True),
+        ("/api/mec/eds/serviceprofiles", False),
+        ("/api/mec/performances", False),
+        ("/x/api/mec/performance/", False),
+        ("/api/mec/eds?next=/api/mec/performance/", False),
+    ],
+)
+def test_edge_performance_api_gets_both_headers(
+    kind: Kind, platform: Platform, auth: Any, host: str, path: str, is_both: bool
+) -> None:
+    """On 5G Edge's hosts the path decides, whatever went there before."""
+    for each in ("/api/mec/eds", path, "/api/mec/performance/x", path):
+        kind.get(auth, f"https://{host}{each}", platform)
+    bearer = {"authorization": "Bearer token-1"}
+    both = {**bearer, "vz-m2m-token": "session-1"}
+    expected = both if is_both else bearer
+    assert headers_sent(platform) == [bearer, expected, both, expected]
+
+
+def test_dead_session_of_the_edge_performance_api_is_replaced(
+    kind: Kind, platform: Platform, auth: Any
+) -> None:
+    url = "https://5gedge.verizon.com/api/mec/performance/v1/firehose"
+    platform.api = [session_refusal()]
+    assert kind.get(auth, url, platform).status == 200
+    assert platform.sessions == ["session-1", "session-2"]
+
+
 def test_staging_of_5g_edge_gets_the_bearer_alone(kind: Kind, platform: Platform) -> None:
     auth = kind.auth(platform, m2m=credentials(), allowed_hosts=["*.5gedge.verizon.com"])
     kind.get(auth, "https://staging.5gedge.verizon.com/api/mec/eds", platform)
@@ -222,7 +255,7 @@ def test_without_m2m_a_session_header_is_not_touched(
         {**bearer, "vz-m2m-token": "their-own"},
         {**bearer, "sessiontoken": "their-own"},
     ]
-    assert caplog.text == ""
+    assert caplog.text.count("m2m=") == 1
 
 
 def sender(kind: Kind, auth: Any, platform: Platform, **options: Any) -> Callable[[Any], Any]:
@@ -244,7 +277,7 @@ def sender(kind: Kind, auth: Any, platform: Platform, **options: Any) -> Callabl
 
 
 def test_a_request_that_is_sent_again_carries_the_newer_session(
-    httpx_kind: Kind, platform: Platform, caplog: pytest.LogCaptureFixture
+    httpx_kind: Kind, platform: Platform, clock: VirtualClock, caplog: pytest.LogCaptureFixture
 ) -> None:
     """A request that was sent holds our header: it is ours all the same, not its own."""
     auth = httpx_kind.auth(platform, m2m=credentials())
@@ -252,6 +285,7 @@ def test_a_request_that_is_sent_again_carries_the_newer_session(
     request = httpx_kind.library.Request("GET", API, extensions={"timeout": {}})
     send(request)
     for _ in range(8):
+        clock.advance(60)
         platform.api = [session_refusal()]
         httpx_kind.get(auth, API, platform)
     send(request)
@@ -754,14 +788,19 @@ def test_gateways_401_renews_the_bearer_once_for_a_login(
 
 
 def test_login_whose_bearer_comes_back_the_same_is_not_sent_again(
-    kind: Kind, platform: Platform, auth: Any
+    kind: Kind, platform: Platform, auth: Any, clock: VirtualClock
 ) -> None:
+    """Not by this request, nor by those of the next 30 seconds."""
     platform.tokens = [token_answer("same"), token_answer("same")]
-    platform.logins = [refusal(), refusal()]
-    for _ in range(2):
-        with pytest.raises(M2mLoginError):
+    platform.logins = [refusal()]
+    for _ in range(5):
+        with pytest.raises(M2mLoginError) as caught:
             kind.get(auth, API, platform)
-    assert platform.trail == ["token", "login", "token", "login"]
+        assert (caught.value.status_code, caught.value.error_code) == (401, "900901")
+    assert platform.trail == ["token", "login", "token"]
+    clock.advance(30)
+    assert kind.get(auth, API, platform).status == 200
+    assert platform.trail == ["token", "login", "token", "login", "api"]
 
 
 def test_token_endpoint_that_fails_a_login_is_what_the_caller_learns_of(

@@ -729,14 +729,14 @@ def test_transient_answers_are_tried_again(
     assert 0.25 <= first <= 0.5 <= second <= 1
 
 
-@pytest.mark.parametrize("failure", ["connect", "read timeout", "protocol", "proxy"])
+@pytest.mark.parametrize("failure", ["connect", "read timeout", "protocol"])
 def test_connection_failures_are_tried_again(kind: Kind, platform: Platform, failure: str) -> None:
     platform.tokens = [Answer(failure=failure)]
     assert kind.get(kind.auth(platform), API, platform).status == 200
     assert len(platform.token_calls) == 2
 
 
-@pytest.mark.parametrize("failure", ["certificate", "unsupported"])
+@pytest.mark.parametrize("failure", ["certificate", "proxy", "unsupported"])
 def test_failures_that_stay_are_not_tried_again(
     kind: Kind, platform: Platform, failure: str
 ) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import socket
 import subprocess
 import sys
@@ -17,6 +18,7 @@ import pytest
 
 from thingspace_auth_adapters.simulator import ThingspaceSimulator
 
+from .redis_server import RedisServer
 from .snippets import ROOT, at_home_in, environment_of, skip_without_libraries_of
 from .test_pytest_plugin import options_that_load_the_plugin
 
@@ -30,11 +32,16 @@ EXAMPLES = {
     "testing_with_requests_mock.py": "counted\n",
     "testing_with_simulator.py": "survived\n",
     "cron_job.py": "200\n",
-    "aws_lambda.py": "200\n200\n200\n",
     "aiohttp_middleware.py": "[200, 200",
     "sqlite_store.py": "200\n",
 }
-SERVED = {"celery_tasks.py", "fastapi_app.py", "gunicorn_app.py", "testing_with_pytest.py"}
+SERVED = {
+    "aws_lambda.py",
+    "celery_tasks.py",
+    "fastapi_app.py",
+    "gunicorn_app.py",
+    "testing_with_pytest.py",
+}
 HANDLERS = {"prometheus_handler.py", "opentelemetry_handler.py"}
 """Tested in test_observability.py."""
 
@@ -158,7 +165,7 @@ def test_example_runs(simulator: ThingspaceSimulator, tmp_path: Path, name: str)
     simulator.sessions_required = "ThingspaceAuth.from_environment" in path.read_text(
         encoding="utf-8"
     )
-    shown = run(simulator, str(path), str(tmp_path / "tokens.sqlite"), TMPDIR=str(tmp_path))
+    shown = run(simulator, str(path), str(tmp_path / "tokens.sqlite"))
     assert shown.startswith(EXAMPLES[name])
     assert len(simulator.token_requests) <= 1
     assert len(simulator.login_requests) == simulator.sessions_required
@@ -192,6 +199,21 @@ def test_second_process_finds_the_token_of_the_first(
 
 
 @pytest.mark.once
+@pytest.mark.skipif(os.name != "posix", reason="permissions are POSIX's")
+@pytest.mark.parametrize("name", ["token_database.py", "sqlite_store.py"])
+def test_database_of_an_example_is_for_the_user_alone(
+    simulator: ThingspaceSimulator, tmp_path: Path, name: str
+) -> None:
+    database = tmp_path / "tokens.sqlite"
+    previous = os.umask(0)
+    try:
+        run(simulator, str(example(name)), str(database))
+    finally:
+        os.umask(previous)
+    assert database.stat().st_mode & 0o777 == 0o600
+
+
+@pytest.mark.once
 def test_runs_by_cron_share_one_token_and_one_login(simulator: ThingspaceSimulator) -> None:
     path = example("cron_job.py")
     assert [run(simulator, str(path)) for _ in range(3)] == ["200\n"] * 3
@@ -211,15 +233,36 @@ def test_runs_by_cron_log_in_once_with_a_wrong_password(simulator: ThingspaceSim
     assert run(simulator, str(path)) == "200\n"
 
 
+@pytest.fixture
+def redis_server(tmp_path: Path) -> Iterator[RedisServer]:
+    pytest.importorskip("redis")
+    server = RedisServer(tmp_path)
+    yield server
+    server.stop()
+
+
 @pytest.mark.once
-def test_next_process_of_a_lambda_finds_token_and_session(
-    simulator: ThingspaceSimulator, tmp_path: Path
+def test_environments_of_a_lambda_share_one_token_and_one_login(
+    simulator: ThingspaceSimulator, redis_server: RedisServer
 ) -> None:
     path = example("aws_lambda.py")
+    simulator.sessions_required = True
     for _ in range(2):
-        assert run(simulator, str(path), TMPDIR=str(tmp_path)) == "200\n" * 3
+        assert run(simulator, str(path), REDIS_URL=redis_server.url) == "200\n" * 3
     assert_one_token_and_one_login(simulator)
     assert len(simulator.api_requests) == 6
+
+
+@pytest.mark.once
+def test_environments_of_a_lambda_log_in_once_with_a_wrong_password(
+    simulator: ThingspaceSimulator, redis_server: RedisServer
+) -> None:
+    path = example("aws_lambda.py")
+    url = redis_server.url
+    for _ in range(3):
+        process = finished(simulator, str(path), REDIS_URL=url, VZ_M2M_PASSWORD="wrong")
+        assert "M2mLoginError" in process.stderr
+    assert simulator.failed_logins == len(simulator.login_requests) == 1
 
 
 @pytest.mark.once

@@ -7,6 +7,7 @@ import pickle
 import secrets
 import socket
 import stat
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -69,6 +70,7 @@ OPERATIONS: dict[str, Callable[[FileTokenStore], object]] = {
     "write": lambda store: store.write(NAME, b"new"),
     "delete": lambda store: store.delete(NAME),
     "locked": lock_and_release,
+    "remove_temporary_files": lambda store: store.remove_temporary_files(),
 }
 
 
@@ -155,6 +157,88 @@ def test_file_of_somebody_else_under_the_temporary_name_is_left_alone(
         store.write(NAME, b"token")
     assert victim.read_bytes() == guessed.read_bytes() == b"untouched"
     assert store.read(NAME) == b"content"
+
+
+def left_behind(directory: Path, seconds_ago: float) -> Path:
+    """The temporary file of a writer that was killed."""
+    path = directory / f"{secrets.token_hex(16)}.new"
+    path.touch(mode=0o600)
+    changed_at = time.time() - seconds_ago
+    os.utime(path, (changed_at, changed_at))
+    return path
+
+
+# A clock that jumped may have been ahead.
+@pytest.mark.parametrize("seconds_ago", [61, 1e6, -1e6])
+def test_temporary_files_of_killed_writers_are_removed_by_the_next_write(
+    store: FileTokenStore, entry: Path, seconds_ago: float
+) -> None:
+    left_behind(entry.parent, seconds_ago)
+    mine, young = entry.with_name("notes.new"), left_behind(entry.parent, 30)
+    mine.touch()
+    os.utime(mine, (0, 0))
+    store.write(NAME, b"content")
+    assert {*entry.parent.iterdir()} == {entry, young, mine}
+
+
+def test_write_judges_age_by_the_clock_of_the_file_system(
+    store: FileTokenStore, entry: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A test of the user's may have changed Python's, while another thread writes."""
+    young = left_behind(entry.parent, 30)
+    monkeypatch.setattr(time, "time", lambda: 1e6)
+    store.write(NAME, b"content")
+    assert young.exists()
+
+
+def test_all_temporary_files_can_be_removed_or_those_of_an_age(
+    store: FileTokenStore, entry: Path
+) -> None:
+    old, _ = left_behind(entry.parent, 30), left_behind(entry.parent, 120)
+    store.remove_temporary_files(older_than=60)
+    assert {*entry.parent.iterdir()} == {entry, old}
+    left_behind(entry.parent, 0)
+    left_behind(entry.parent, -1e6)
+    store.remove_temporary_files()
+    assert [*entry.parent.iterdir()] == [entry]
+
+
+def test_temporary_files_can_be_removed_where_there_is_no_directory(
+    store: FileTokenStore, directory: Path
+) -> None:
+    store.remove_temporary_files()
+    assert not directory.exists()
+
+
+def test_temporary_file_that_another_process_removes_first_is_no_failure(
+    store: FileTokenStore, entry: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    left = left_behind(entry.parent, 120)
+    unlink = os.unlink
+
+    def unlink_twice(path: str, **options: Any) -> None:
+        unlink(path, **options)
+        unlink(path, **options)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "unlink", unlink_twice)
+        store.write(NAME, b"new")
+    assert store.read(NAME) == b"new"
+    assert not left.exists()
+
+
+def test_directory_that_cannot_be_listed_can_be_written_to(
+    store: FileTokenStore, entry: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(directory: object) -> object:
+        raise PermissionError(13, "Permission denied")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "scandir", refuse)
+        store.write(NAME, b"new")
+        with pytest.raises(StoreUnavailable, match="Permission denied"):
+            store.remove_temporary_files()
+    assert store.read(NAME) == b"new"
 
 
 @pytest.mark.parametrize("error", [OSError(28, "No space left on device"), KeyboardInterrupt()])
@@ -389,16 +473,84 @@ def test_file_in_the_place_of_the_directory_makes_it_unavailable(
         operation(store)
 
 
+@pytest.fixture
+def homeless(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> FileTokenStore:
+    """As in a container that runs under any user id."""
+
+    def unknown(user: int) -> object:
+        raise KeyError("getpwuid(): uid not found")
+
+    monkeypatch.chdir(tmp_path)
+    for name in ("HOME", "XDG_CACHE_HOME"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setattr(pytest.importorskip("pwd"), "getpwuid", unknown)
+    return FileTokenStore()
+
+
 def test_without_a_home_directory_it_is_unavailable(
+    homeless: FileTokenStore, operation: Callable[[FileTokenStore], object]
+) -> None:
+    with pytest.raises(StoreUnavailable, match="no home directory: give FileTokenStore a path"):
+        operation(homeless)
+    assert [*Path.cwd().iterdir()] == []
+
+
+@pytest.mark.parametrize("error", [RuntimeError, KeyError])
+def test_without_a_home_directory_it_can_be_shown(
+    homeless: FileTokenStore, monkeypatch: pytest.MonkeyPatch, error: type[Exception]
+) -> None:
+    """Whether platformdirs finds a directory that is none, or raises what it likes."""
+
+    def refuse(*arguments: object, **options: object) -> Path:
+        raise error("no home")
+
+    shown = repr(homeless), homeless.path, homeless.how_to_clear
+    assert "thingspace-auth" in repr(homeless)
+    monkeypatch.setattr("platformdirs.user_cache_path", refuse)
+    assert (repr(homeless), homeless.path, homeless.how_to_clear) == shown
+
+
+def refuse_to_make(monkeypatch: pytest.MonkeyPatch, parent: Path) -> None:
+    """What permissions do, but not to root."""
+    make = Path.mkdir
+
+    def refuse(path: Path, *arguments: Any, **options: Any) -> None:
+        if path.parent == parent:
+            raise PermissionError(13, "Permission denied")
+        make(path, *arguments, **options)
+
+    monkeypatch.setattr(Path, "mkdir", refuse)
+    monkeypatch.setattr(os, "access", lambda path, mode: path != parent)
+
+
+@pytest.mark.parametrize("hindrance", ["permissions", "file", "dead link"])
+def test_directory_that_is_missing_and_cannot_be_made_is_unavailable(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
     operation: Callable[[FileTokenStore], object],
+    hindrance: str,
 ) -> None:
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(file_module, "_default_path", lambda: Path("~/.cache/thingspace-auth"))
-    with pytest.raises(StoreUnavailable, match="no home directory"):
-        operation(FileTokenStore())
-    assert [*tmp_path.iterdir()] == []
+    """Otherwise the count of logins would seem to be there and empty, and never be written."""
+    parent = tmp_path / "parent"
+    if hindrance == "permissions":
+        parent.mkdir()
+        refuse_to_make(monkeypatch, parent)
+    elif hindrance == "file":
+        parent.touch()
+    else:
+        parent.symlink_to(tmp_path / "nowhere")
+    with pytest.raises(StoreUnavailable, match="cannot be reached"):
+        operation(FileTokenStore(parent / "between" / "store"))
+
+
+def test_directory_on_a_missing_drive_is_unavailable(
+    store: FileTokenStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As on Windows, where not even the uppermost directory need exist."""
+    monkeypatch.setattr(os.path, "lexists", lambda path: False)
+    monkeypatch.setattr(Path, "is_dir", lambda path: False)
+    with pytest.raises(StoreUnavailable, match="cannot be reached"):
+        store.read(NAME)
 
 
 def test_file_system_without_locks_makes_it_unavailable_at_once(

@@ -13,7 +13,7 @@ from thingspace_auth_adapters._model.hosts import (
     default_entries,
     is_login_endpoint,
     is_token_endpoint,
-    may_be_endpoint,
+    may_be_special,
     origin,
     origin_of,
 )
@@ -185,7 +185,7 @@ def test_headers_at_each_host(url: str, names: tuple[str, ...]) -> None:
 )
 def test_endpoints_are_known_by_their_path(location: str, is_tokens: bool, is_logins: bool) -> None:
     assert (is_token_endpoint(location), is_login_endpoint(location)) == (is_tokens, is_logins)
-    assert may_be_endpoint(location) or not (is_tokens or is_logins)
+    assert may_be_special(location) or not (is_tokens or is_logins)
 
 
 def test_origin_from_parts() -> None:

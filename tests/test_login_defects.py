@@ -24,9 +24,7 @@ from .real import PATIENCE, Threads, aeventually, eventually, options_for
 from .test_login_guard import (
     HOUR,
     Policy,
-    TimeLimit,
     blocked,
-    connecting_for_too_long,
     credentials,
     fails,
     logs_in,
@@ -181,6 +179,8 @@ def out_of_reach_after_sending(kind: Kind, request: Any) -> Generator[None, Any,
 def test_adapters_and_transports_of_all_sorts(
     kind: Kind, simulator: ThingspaceSimulator, policy: Policy, failure: str
 ) -> None:
+    if kind.is_requests and policy is out_of_reach_after_sending:
+        pytest.skip("an adapter that says of what it sent that it did not is believed")
     auth = auth_for(kind, simulator, **through(kind, policy))
     make_fail(simulator, failure)
     assert_two_logins_at_most(kind, auth, simulator)
@@ -402,18 +402,6 @@ def test_error_page_of_a_proxy_is_not_a_refusal(
 
 
 # Impatient callers.
-
-
-def test_callers_whose_time_is_up_while_they_connect_lock_nobody_out(
-    sync_kind: Kind, simulator: ThingspaceSimulator
-) -> None:
-    auth = auth_for(sync_kind, simulator, **through(sync_kind, connecting_for_too_long))
-    for _ in range(5):
-        with pytest.raises(TimeLimit):
-            sync_kind.get(auth, simulator.url + PATH)
-    patient = auth_for(sync_kind, simulator)
-    assert sync_kind.get(patient, simulator.url + PATH).status == 200
-    assert len(simulator.login_requests) == 1
 
 
 def test_callers_who_are_cancelled_while_they_connect_lock_nobody_out(

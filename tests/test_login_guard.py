@@ -166,22 +166,6 @@ def retrying(kind: Kind, request: Any) -> Generator[None, Any, Any]:
     return (yield)
 
 
-def unreachable(kind: Kind, request: Any) -> Generator[None, Any, Any]:
-    if request is not None:
-        raise kind.connect_error("nobody listens")
-    return (yield)
-
-
-class TimeLimit(Exception):
-    """What a signal handler raises when a job's time is up."""
-
-
-def connecting_for_too_long(kind: Kind, request: Any) -> Generator[None, Any, Any]:
-    if request is not None:
-        raise TimeLimit
-    return (yield)
-
-
 # Refused.
 
 REFUSALS = {
@@ -263,19 +247,26 @@ def test_two_logins_of_unknown_outcome_are_followed_by_none(
 
 
 @pytest.mark.parametrize("name", ["timeout", "500", "empty 401"])
-def test_two_more_are_risked_after_an_hour_and_then_none_ever(
+def test_pauses_grow_with_the_failures_in_a_row_and_four_are_the_last(
     kind: Kind, platform: Platform, auth: Any, clock: VirtualClock, name: str
 ) -> None:
     platform.logins = [UNKNOWNS[name]] * 9
-    for logins in (2, 4):
+    for logins, pause in ((2, 5 * MINUTE), (3, HOUR)):
         for _ in range(3):
             fails(kind, auth, platform)
         assert len(platform.login_calls) == logins
-        clock.advance(HOUR - MINUTE)
+        error = blocked(kind, auth, platform)
+        assert error.retryable
+        assert f"{5 - logins} more would" in str(error)
+        clock.advance(pause - MINUTE)
         blocked(kind, auth, platform)
-        clock.advance(2 * MINUTE)
+        clock.advance(MINUTE)
+    fails(kind, auth, platform)
     clock.advance(YEARS)
-    blocked(kind, auth, platform)
+    error = blocked(kind, auth, platform)
+    assert not error.retryable
+    assert "1 more would" in str(error)
+    assert len(platform.login_calls) == 4
 
 
 @pytest.mark.parametrize("name", ["timeout", "500", "empty 401"])
@@ -310,30 +301,24 @@ def test_logins_of_unknown_outcome_are_those_of_all_objects_of_the_account(
 
 
 @pytest.mark.parametrize("is_sent", [False, True], ids=["connecting", "sent"])
-def test_interrupt_of_a_synchronous_login_counts_only_if_it_was_sent(
+def test_interrupt_makes_a_synchronous_login_unknown(
     sync_kind: Kind, platform: Platform, is_sent: bool
 ) -> None:
+    """Also while it connects: what beneath us has begun cannot be known."""
     interrupt = KeyboardInterrupt()
-    is_interrupted = True
 
     def interrupted(kind: Kind, request: Any) -> Generator[None, Any, Any]:
-        response = (yield) if is_sent or not is_interrupted else None
-        if is_interrupted:
-            raise interrupt
-        return response
+        if is_sent:
+            yield
+        raise interrupt
 
     auth = sync_kind.auth(m2m=credentials(), **through(sync_kind, interrupted, platform))
     for _ in range(2):
         with pytest.raises(KeyboardInterrupt) as caught:
             sync_kind.get(auth, API, platform)
         assert caught.value is interrupt
-    is_interrupted = False
-    if is_sent:
-        assert len(platform.login_calls) == 2
-        assert blocked(sync_kind, auth, platform).status_code is None
-    else:
-        logs_in(sync_kind, auth, platform)
-        assert len(platform.login_calls) == 1
+    assert len(platform.login_calls) == (2 if is_sent else 0)
+    assert blocked(sync_kind, auth, platform).status_code is None
 
 
 # No attempt.
@@ -345,6 +330,11 @@ NO_ATTEMPTS = {
     "503 fault": Answer(503, {"fault": {"code": "900800"}}),
     "403 fault": Answer(403, {"fault": {"code": "900908", "message": "Resource forbidden"}}),
     "400 fault": Answer(400, {"fault": {"code": "900906", "message": "No matching resource"}}),
+    "403 flat fault": Answer(403, {"code": 900908, "message": "Resource forbidden"}),
+    "503 throttled in XML": Answer(
+        503, b"<amt:fault xmlns:amt='x'><amt:code>900800</amt:code></amt:fault>"
+    ),
+    "500 of the bearer": Answer(500, {"fault": {"code": "900901"}}),
     "403 fault in XML": Answer(
         403, b'<?xml version="1.0"?>\n<am:fault xmlns:am="x"><am:code>900908</am:code></am:fault>'
     ),
@@ -354,35 +344,53 @@ NO_ATTEMPTS = {
 
 @pytest.mark.parametrize("name", list(NO_ATTEMPTS))
 def test_what_the_gateway_kept_from_the_login_does_not_count(
-    kind: Kind, platform: Platform, auth: Any, name: str
+    kind: Kind, platform: Platform, auth: Any, clock: VirtualClock, name: str
 ) -> None:
     platform.logins = [NO_ATTEMPTS[name]] * 99
     for _ in range(3):
         fails(kind, auth, platform)
+        # A throttled login is left alone for a while.
+        clock.advance(10)
     assert len(platform.login_calls) >= 3
     logs_in(kind, auth, platform)
 
 
 def test_what_the_gateway_kept_from_the_login_does_not_reset_the_count(
-    kind: Kind, platform: Platform, auth: Any
+    kind: Kind, platform: Platform, auth: Any, clock: VirtualClock
 ) -> None:
     platform.logins = [Answer(500), NO_ATTEMPTS["429"], Answer(500), NO_ATTEMPTS["429"]]
     for _ in range(3):
         fails(kind, auth, platform)
+        clock.advance(10)
     blocked(kind, auth, platform)
     assert len(platform.login_calls) == 3
 
 
-@pytest.mark.parametrize("policy", [unreachable, connecting_for_too_long])
-def test_login_whose_body_was_never_read_does_not_count(
-    kind: Kind, platform: Platform, policy: Policy
+def test_login_that_found_no_connection_does_not_count(kind: Kind, platform: Platform) -> None:
+    auth = kind.auth(platform, m2m=credentials())
+    for failure in ("connect", "connect timeout", "certificate"):
+        platform.logins = [Answer(failure=failure)] * 99
+        for _ in range(3):
+            with pytest.raises(kind.request_error):
+                kind.get(auth, API, platform)
+    platform.calls.clear()
+    logs_in(kind, auth, platform)
+
+
+def test_login_whose_adapter_or_transport_fails_in_its_own_words_may_have_been_sent(
+    kind: Kind, platform: Platform
 ) -> None:
-    auth = kind.auth(m2m=credentials(), **through(kind, policy, platform))
-    for _ in range(6):
-        with pytest.raises((kind.connect_error, TimeLimit)):
-            kind.get(auth, API, platform)
-    logs_in(kind, kind.auth(platform, m2m=credentials()), platform)
-    assert len(platform.login_calls) == 1
+    """What is not the library's own failure to connect says nothing of that."""
+
+    def fails_oddly(kind: Kind, request: Any) -> Generator[None, Any, Any]:
+        yield
+        raise OSError("the line went dead")
+
+    auth = kind.auth(m2m=credentials(), **through(kind, fails_oddly, platform))
+    for _ in range(5):
+        fails(kind, auth, platform)
+    blocked(kind, auth, platform)
+    assert len(platform.login_calls) == 2
 
 
 # The body.
@@ -610,16 +618,18 @@ def test_refusal_is_remembered_for_every_process(
 def test_unknown_outcomes_add_up_over_processes(
     kind: Kind, platform: Platform, make_store: MakeStore, clock: VirtualClock
 ) -> None:
-    platform.logins = [UNKNOWNS["empty 401"]] * 9
-    for logins in (2, 4):
+    platform.logins = [UNKNOWNS["404"]] * 9
+    for logins, pause in ((2, 5 * MINUTE), (3, HOUR)):
         for _ in range(3):
             fails(kind, another_process(kind, platform, make_store()), platform)
         assert len(platform.login_calls) == logins
-        clock.advance(HOUR - MINUTE)
+        clock.advance(pause - MINUTE)
         blocked(kind, another_process(kind, platform, make_store()), platform)
-        clock.advance(2 * MINUTE)
+        clock.advance(MINUTE)
+    fails(kind, another_process(kind, platform, make_store()), platform)
     clock.advance(YEARS)
     blocked(kind, another_process(kind, platform, make_store()), platform)
+    assert len(platform.login_calls) == 4
 
 
 def test_login_is_in_the_store_before_it_is_sent(kind: Kind, platform: Platform) -> None:

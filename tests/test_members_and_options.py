@@ -396,7 +396,7 @@ def test_child_that_was_forked_inside_the_future_of_a_refresh_goes_on(
     flights = [
         tokens.bearers._flight,
         tokens.sessions._flight,
-        tokens.session_source._account.logins,
+        tokens.session_source.guard.logins,
     ]
     futures = [flight.refresh.future for flight in flights if flight.refresh is not None]
     for future in futures:
@@ -600,22 +600,29 @@ def test_provider_may_assign_a_session(kind: Kind, platform: Platform) -> None:
     assert platform.bearers == ["provided"]
 
 
-def test_session_whose_lock_is_busy_is_opened_all_the_same(
-    kind: Kind, platform: Platform, clock: VirtualClock
+def test_no_login_is_sent_beside_another_process_that_holds_the_lock(
+    kind: Kind, platform: Platform, clock: VirtualClock, caplog: pytest.LogCaptureFixture
 ) -> None:
     class Busy(HeldStore):
         @contextmanager
         def locked(self, name: str, patience: float) -> Iterator[None]:
-            clock.advance(patience)
             if self.lock.locked():
+                clock.advance(patience)
                 raise StoreBusy("held")
             yield
 
     auth = kind.auth(platform, m2m=account(), store=Busy())
     begun_at = clock.steady
+    with pytest.raises(M2mLoginError) as caught:
+        kind.get(auth, API, platform)
+    assert platform.trail == []
+    assert "held" in str(caught.value)
+    assert "lock was not free" in str(caught.value)
+    assert caught.value.retryable
+    assert clock.steady - begun_at <= 4 * auth.timeout
+    assert [one for one in caplog.records if one.levelno > logging.INFO] == []
+    auth._store.lock.release()
     assert kind.get(auth, API, platform).status == 200
-    assert platform.trail == ["token", "login", "api"]
-    assert clock.steady - begun_at <= 3 * auth.timeout
 
 
 class Stack(logging.Handler):
@@ -634,13 +641,14 @@ class Stack(logging.Handler):
 
 
 class ForgedStore(HeldStore):
-    """A store of corrupt entries, which cannot be written."""
+    """A store of corrupt entries, in which tokens cannot be written."""
 
     def read(self, name: str) -> bytes | None:
         return b'{"fields": {"token": "token-0"}, "seal": "forged"}'
 
     def write(self, name: str, content: bytes) -> None:
-        raise StoreUnavailable("disk full")
+        if b"token" in content:
+            raise StoreUnavailable("disk full")
 
     @contextmanager
     def locked(self, name: str, patience: float) -> Iterator[None]:

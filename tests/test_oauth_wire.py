@@ -19,13 +19,16 @@ from thingspace_auth_adapters import (
 from thingspace_auth_adapters._model.settings import Settings
 from thingspace_auth_adapters._wire.messages import (
     LONGEST_ANSWER,
+    WITHHELD,
     AlreadySentError,
     AnswerTooLate,
     HttpAnswer,
     HttpRequest,
     Refused,
     SentOnce,
+    gateway_code,
     json_object,
+    printable,
     quoted,
     retry_after,
     undelivered_text,
@@ -220,22 +223,16 @@ def test_answer_that_is_too_long_is_not_kept() -> None:
     assert "too long" in str(GRANT.read_token(answer, NOW, None).error)  # type: ignore[union-attr]
 
 
-@pytest.mark.parametrize(
-    ("encoding", "is_taken"),
-    [("", True), ("identity", True), (" IDENTITY ", True), ("gzip", False), ("br", False)],
-)
-def test_compressed_answer_is_not_taken(encoding: str, is_taken: bool) -> None:
-    answer = HttpAnswer(200, {"content-encoding": encoding})
-    assert answer.take(b"x", 0.0, 1.0) is is_taken
-    assert ("compressed" in str(answer.flaw)) is not is_taken
-
-
-def test_body_that_is_sent_once_can_be_taken_once() -> None:
-    once = SentOnce()
-    assert once.take(b"body") == b"body"
-    assert once.was_sent
-    with pytest.raises(AlreadySentError):
-        once.take(b"body")
+def test_body_that_is_sent_once_can_be_looked_at_and_sent_once() -> None:
+    body = SentOnce(b"body")
+    seen = [body.was_seen]
+    assert (body, body.look(), body.look(), len(body)) == (b"body", b"body", b"body", 4)
+    assert [*seen, body.was_seen] == [False, True]
+    assert "body" not in f"{body} {body!r}"
+    assert body.tell() == 0
+    for again in (body.tell, lambda: body.seek(0)):
+        with pytest.raises(AlreadySentError):
+            again()
 
 
 def test_error_without_an_answer_quotes_no_password_of_a_proxy() -> None:
@@ -253,4 +250,66 @@ def test_error_without_an_answer_quotes_no_password_of_a_proxy() -> None:
     ['p"ä&/+', 'p\\"\\u00e4&/+', "p%22%c3%a4%26%2f%2B", "p&quot;&#228;&amp;/+", "p&#x22;ä&#38;/+"],
 )
 def test_secret_is_found_in_every_usual_escaping(form: str) -> None:
-    assert quoted(f"no: {form}.", 'p"ä&/+') == "no: <hidden>."
+    assert quoted(f"no: {form}.", 'p"ä&/+') == WITHHELD
+    assert quoted(f"no: {form}.", "another", "") == f"no: {form}."
+
+
+@pytest.mark.parametrize(
+    "words",
+    ["\\" * 60_000, "%25" * 20_000, "&amp;" * 12_000, "\\u005c" * 10_000, "\\ud83d" * 10_000],
+)
+def test_whatever_the_words_they_are_looked_through_quickly(words: str) -> None:
+    """A second would do for all of them; each took many of those."""
+    assert quoted(words, "\\" * 9 + "p", "x\\\\y") == printable(words)[:300]
+
+
+@pytest.mark.parametrize(
+    ("body", "code"),
+    [
+        ({"fault": {"code": "900901"}}, "900901"),
+        ({"fault": {"code": 900902}}, "900902"),
+        ({"code": "900903", "message": "…"}, "900903"),
+        ({"code": 900800, "message": "…"}, "900800"),
+        (b"<am:fault xmlns:am='x'><am:code>900901</am:code></am:fault>", "900901"),
+        (b"<?xml version='1.0'?>\n<ams:fault><ams:code> 900904 </ams:code>", "900904"),
+        (b"<fault><code>900800</code></fault>", "900800"),
+        (b"<amt:FAULT a='1'><amt:Code>900803</amt:Code>", "900803"),
+        ({"code": "123"}, None),
+        ({"code": "INVALID"}, None),
+        ({"fault": "900901"}, None),
+        (b"<html><body>900901</body></html>", None),
+        (b"<am:fault xmlns:am='x'/>", None),
+        (b"<a:fault><b:code>900901</b:code></a:fault>", None),
+        (b"", None),
+        (b"[]", None),
+    ],
+)
+def test_fault_of_the_gateway_is_known_in_each_of_its_forms(body: Any, code: str | None) -> None:
+    content = body if isinstance(body, bytes) else json.dumps(body).encode()
+    assert gateway_code(content) == code
+
+
+@pytest.mark.parametrize(
+    ("status", "headers", "body", "is_transient", "is_throttled"),
+    [
+        (400, {}, b"", False, False),
+        (407, {}, b"", False, False),
+        (408, {}, b"", True, False),
+        (425, {}, b"", True, False),
+        (429, {}, b"", True, True),
+        (500, {}, b"", True, False),
+        (503, {}, b"", True, False),
+        (503, {"retry-after": "1"}, b"", True, True),
+        (400, {}, b'{"fault": {"code": "900800"}}', True, True),
+        (403, {}, b"<amt:fault><amt:code>900803</amt:code></amt:fault>", True, True),
+        (200, {}, b'{"fault": {"code": "900800"}}', False, False),
+    ],
+)
+def test_what_may_pass_and_what_is_to_be_left_alone(
+    status: int, headers: dict[str, str], body: bytes, is_transient: bool, is_throttled: bool
+) -> None:
+    answer = HttpAnswer(status, headers)
+    answer.take(body, 0.0, 1.0)
+    assert (answer.is_transient(), answer.is_throttled) == (is_transient, is_throttled)
+    assert answer.is_transient("server_error")
+    assert answer.is_transient("temporarily_unavailable")

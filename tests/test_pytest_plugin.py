@@ -82,21 +82,20 @@ def test_refused_logins_are_forgotten_before_and_after_each_test(run: Run) -> No
     code = """
     from thingspace_auth_adapters import M2mLoginError
     from thingspace_auth_adapters._core import login_guard
+    from thingspace_auth_adapters._core.clock import Clock
 
-    account = login_guard.account("http://127.0.0.1:8000", "user", "password")
-
-    def refuse():
-        account.count = account.count.refused(M2mLoginError("no", status_code=400), 0.0)
+    guard = login_guard.LoginGuard("user", "password", Clock(), None)
 
     def test_before():
-        refuse()
+        guard.refused(M2mLoginError("no", status_code=400))
+        assert guard.objection()
 
     def test_with_it(thingspace_simulator):
-        assert account.count == login_guard.LoginCount()
-        refuse()
+        assert not guard.objection()
+        guard.refused(M2mLoginError("no", status_code=400))
 
     def test_after():
-        assert account.count == login_guard.LoginCount()
+        assert not guard.objection()
     """
     run(code, "-p", "no:randomly").assert_outcomes(passed=3)
 

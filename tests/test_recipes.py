@@ -272,14 +272,15 @@ def test_cassette_replays_renewals_without_a_server_and_holds_no_secret(
     assert replayed.all_played
 
 
-def test_vcrpys_own_filter_of_fields_does_not_hide_the_password_of_a_login(
+def test_vcrpys_own_filter_of_fields_hides_the_password_of_a_login(
     simulator: ThingspaceSimulator, tmp_path: Path
 ) -> None:
     vcr, cassette = pytest.importorskip("vcr", minversion="9.4"), tmp_path / "cassette.yaml"
     pytest.importorskip("requests")
     with vcr.use_cassette(str(cassette), filter_post_data_parameters=["password"]):
         renewed_on_the_way("requests", simulator)
-    assert simulator.password in told_by(cassette)
+    assert simulator.username in told_by(cassette)
+    assert simulator.password not in told_by(cassette)
 
 
 # httpx clients that raise.

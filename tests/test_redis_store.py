@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import pickle
+import re
 import socket
 import sys
 import threading
@@ -16,8 +17,9 @@ import pytest
 from thingspace_auth_adapters import stores
 from thingspace_auth_adapters.stores import StoreBusy, StoreUnavailable
 
-from .real import PATIENCE, eventually
-from .redis_server import RedisServer
+from .real import PATIENCE, Threads, eventually
+from .redis_server import ClusterOfOne, RedisServer
+from .snippets import ROOT
 
 pytest.importorskip("redis")
 
@@ -28,6 +30,12 @@ from thingspace_auth_adapters.stores import redis as redis_module
 from thingspace_auth_adapters.stores.redis import RedisTokenStore
 
 LOCK_THREAD = "thingspace-auth-lock"
+
+PAGE = (ROOT / "docs" / "many-processes.md").read_text(encoding="utf-8")
+RESTRICTIONS = {
+    "no scripts": "~* +@all -@scripting",
+    "what the documentation lists": re.findall(r"ACL SETUSER \w+ on >\w+ (.*)", PAGE)[0],
+}
 
 
 @pytest.fixture(scope="session")
@@ -79,22 +87,24 @@ def test_lock_is_renewed_while_it_is_held_and_then_no_more(
     assert client.get(key) is None
 
 
-def test_lock_is_renewed_although_redis_does_not_answer_once(
-    monkeypatch: pytest.MonkeyPatch,
+@pytest.mark.parametrize("error", [redis.ConnectionError(), ValueError()])
+def test_lock_is_renewed_although_that_failed_once(
+    monkeypatch: pytest.MonkeyPatch, error: Exception
 ) -> None:
-    answers: list[Exception | None] = [redis.ConnectionError(), None, redis.exceptions.LockError()]
-    asked: list[Any] = []
+    asked: list[None] = []
+    done = threading.Event()
 
     class Lock:
         def reacquire(self) -> None:
-            asked.append(answers[len(asked)])
-            if asked[-1] is not None:
-                raise asked[-1]
+            asked.append(None)
+            if len(asked) == 1:
+                raise error
+            done.set()
 
     monkeypatch.setattr(redis_module, "RENEWAL_SECONDS", 0.01)
-    redis_module._start_renewing(Lock(), threading.Event())  # type: ignore[arg-type]
+    redis_module._start_renewing(Lock(), done)  # type: ignore[arg-type]
     eventually(lambda: not lock_threads())
-    assert asked == answers
+    assert len(asked) == 2
 
 
 def test_lock_is_waited_for_as_long_as_the_caller_says(
@@ -112,6 +122,13 @@ def test_lock_is_waited_for_as_long_as_the_caller_says(
     assert waited == [PATIENCE]
 
 
+def warning(caplog: pytest.LogCaptureFixture) -> str:
+    """The only one."""
+    (record,) = caplog.records
+    assert (record.name, record.levelname) == ("thingspace_auth_adapters", "WARNING")
+    return record.getMessage()
+
+
 def test_lock_that_was_lost_is_a_warning_and_that_of_another_is_left_alone(
     server: RedisServer, store: RedisTokenStore, prefix: str, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -119,9 +136,74 @@ def test_lock_that_was_lost_is_a_warning_and_that_of_another_is_left_alone(
     with store.locked("ab", PATIENCE):
         client.set(key, "another's")
     assert client.get(key) == b"another's"
-    (record,) = caplog.records
-    assert (record.name, record.levelname) == ("thingspace_auth_adapters", "WARNING")
-    assert "lost" in record.getMessage()
+    assert "not released (LockNotOwnedError)" in warning(caplog)
+
+
+def test_lock_that_has_expired_is_a_warning(
+    server: RedisServer, store: RedisTokenStore, prefix: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    with store.locked("ab", PATIENCE):
+        server.client().delete(f"{prefix}ab:lock")
+    assert "not released (LockNotOwnedError)" in warning(caplog)
+
+
+def test_lock_that_another_takes_while_it_is_released_is_left_alone(
+    server: RedisServer,
+    store: RedisTokenStore,
+    prefix: str,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    client, key = server.client(), f"{prefix}ab:lock"
+    begin = redis.client.Pipeline.multi
+
+    def begin_too_late(pipeline: redis.client.Pipeline) -> None:
+        client.set(key, "another's")
+        begin(pipeline)
+
+    with store.locked("ab", PATIENCE):
+        monkeypatch.setattr(redis.client.Pipeline, "multi", begin_too_late)
+    assert client.get(key) == b"another's"
+    assert "not released (LockNotOwnedError)" in warning(caplog)
+
+
+def test_lock_of_another_is_not_renewed(
+    server: RedisServer, store: RedisTokenStore, prefix: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(redis_module, "RENEWAL_SECONDS", 0.01)
+    client, key = server.client(), f"{prefix}ab:lock"
+    attempts: list[None] = []
+    renew = redis.lock.Lock.reacquire
+
+    def renew_and_count(lock: redis.lock.Lock) -> object:
+        try:
+            return renew(lock)
+        finally:
+            attempts.append(None)
+
+    with store.locked("ab", PATIENCE):
+        client.set(key, "another's", px=12_000)
+        monkeypatch.setattr(redis.lock.Lock, "reacquire", renew_and_count)
+        eventually(lambda: len(attempts) > 2)
+        assert client.pttl(key) <= 12_000
+
+
+@pytest.mark.once
+def test_many_threads_hold_the_lock_one_after_the_other(
+    store: RedisTokenStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(redis_module, "_POLL_SECONDS", 0.001)
+
+    def count() -> None:
+        for _ in range(40):
+            with store.locked("ab", 10 * PATIENCE):
+                store.write("cd", b"%d" % (int(store.read("cd") or 0) + 1))
+
+    threads = Threads()
+    for _ in range(12):
+        threads.start(count)
+    assert threads.join() == [None] * 12
+    assert store.read("cd") == b"480"
 
 
 def test_redis_that_dies_under_the_lock_is_a_warning(
@@ -132,7 +214,7 @@ def test_redis_that_dies_under_the_lock_is_a_warning(
         pytest.skip("the server is not ours to stop")
     with RedisTokenStore(server.url).locked("ab", PATIENCE):
         server.stop()
-    assert "lost" in caplog.text
+    assert "not released (ConnectionError)" in warning(caplog)
 
 
 def test_lock_can_be_had_when_no_thread_can_be_started(
@@ -147,6 +229,122 @@ def test_lock_can_be_had_when_no_thread_can_be_started(
     with store.locked("ab", PATIENCE):
         assert server.client().get(f"{prefix}ab:lock") is not None
     assert server.client().get(f"{prefix}ab:lock") is None
+
+
+# A Redis, or a double of one, that refuses scripts.
+
+
+@pytest.fixture(params=list(RESTRICTIONS))
+def restricted(request: pytest.FixtureRequest, server: RedisServer) -> Iterator[redis.Redis]:
+    """The client of a user that may not do everything."""
+    if not server.is_ours:
+        pytest.skip("the server is not ours to make users in")
+    rules = RESTRICTIONS[request.param]
+    with server.client() as admin:
+        admin.execute_command("ACL", "SETUSER", "restricted", "on", ">word", *rules.split())
+        with redis.Redis.from_url(server.url, username="restricted", password="word") as client:
+            yield client
+        admin.execute_command("ACL", "DELUSER", "restricted")
+
+
+def assert_lock_is_renewed_and_released(store: RedisTokenStore, client: Any, key: str) -> None:
+    with store.locked("ab", PATIENCE):
+        client.pexpire(key, 12_000)
+        eventually(lambda: client.pttl(key) > 12_000)
+    assert client.get(key) is None
+    eventually(lambda: not lock_threads())
+
+
+def assert_it_stores(store: RedisTokenStore) -> None:
+    content = bytes(range(256))
+    store.write("ab", content)
+    assert store.read("ab") == content
+    store.delete("ab")
+    assert store.read("ab") is None
+
+
+def test_user_that_may_run_no_scripts_will_do(
+    restricted: redis.Redis,
+    server: RedisServer,
+    prefix: str,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    monkeypatch.setattr(redis_module, "RENEWAL_SECONDS", 0.01)
+    prefix = f"thingspace-auth:{prefix}"
+    store = RedisTokenStore(restricted, prefix)
+    assert_it_stores(store)
+    assert_lock_is_renewed_and_released(store, server.client(), f"{prefix}ab:lock")
+    assert caplog.records == []
+
+
+def test_release_that_is_refused_is_a_warning_that_says_why(
+    server: RedisServer, prefix: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    class Client(redis.Redis):
+        def transaction(self, *arguments: Any, **options: Any) -> Any:
+            raise redis.exceptions.NoPermissionError("no permission to run 'watch'")
+
+    with RedisTokenStore(Client.from_url(server.url), prefix).locked("ab", PATIENCE):
+        pass
+    assert "not released (NoPermissionError)" in warning(caplog)
+
+
+def test_double_without_scripts_will_do(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    client = pytest.importorskip("fakeredis").FakeRedis()
+    monkeypatch.setattr(redis_module, "RENEWAL_SECONDS", 0.01)
+    store = RedisTokenStore(client, "prefix:")
+    assert_it_stores(store)
+    assert_lock_is_renewed_and_released(store, client, "prefix:ab:lock")
+    assert caplog.records == []
+
+
+# A cluster.
+
+
+@pytest.fixture(scope="module")
+def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ClusterOfOne]:
+    if not hasattr(redis.RedisCluster, "transaction"):
+        pytest.skip("this redis-py has no transactions for clusters")
+    running = ClusterOfOne(tmp_path_factory.mktemp("cluster"))
+    yield running
+    running.stop()
+
+
+@pytest.mark.parametrize("decode_responses", [False, True])
+def test_cluster_will_do(
+    cluster: ClusterOfOne,
+    prefix: str,
+    decode_responses: bool,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    monkeypatch.setattr(redis_module, "RENEWAL_SECONDS", 0.01)
+    store = RedisTokenStore(cluster.client(decode_responses=decode_responses), prefix)
+    assert_it_stores(store)
+    client, key = cluster.client(), f"{prefix}ab:lock"
+    assert_lock_is_renewed_and_released(store, client, key)
+    assert caplog.records == []
+    with store.locked("ab", PATIENCE):
+        with pytest.raises(StoreBusy):
+            store.locked("ab", 0.05).__enter__()
+        client.set(key, "another's")
+    assert client.get(key) == b"another's"
+    assert "not released (LockNotOwnedError)" in warning(caplog)
+
+
+def test_cluster_of_an_old_redis_py_is_refused_with_the_version_that_it_takes() -> None:
+    class OldCluster(redis.RedisCluster):
+        # Raises AttributeError.
+        transaction = property()
+
+        def __init__(self) -> None:
+            pass
+
+    with pytest.raises(TypeError, match=r"a redis\.RedisCluster of redis-py 6\.1 or newer"):
+        RedisTokenStore(OldCluster())
 
 
 # A Redis that does not answer, and the user's own client.
@@ -180,6 +378,21 @@ def test_client_may_decode_its_answers(server: RedisServer, prefix: str) -> None
     assert store.read("cd") is None
     with store.locked("ab", PATIENCE):
         pass
+
+
+def test_client_may_cache_its_answers(
+    cluster: ClusterOfOne, prefix: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # redis-py asks for a newer server than that of the tests, which can do all of it.
+    monkeypatch.setattr(redis.connection.CacheProxyConnection, "MIN_ALLOWED_VERSION", "6.0.0")
+    client = cluster.node(protocol=3, cache_config=redis.cache.CacheConfig())
+    store, other = RedisTokenStore(client, prefix), RedisTokenStore(cluster.node(), prefix)
+    for content in (b"old", b"new"):
+        other.write("ab", content)
+        assert [store.read("ab") for _ in range(2)] == [content] * 2
+    with store.locked("ab", PATIENCE):
+        assert other.read("ab:lock") is not None
+    assert other.read("ab:lock") is None
 
 
 def test_prefix_keeps_stores_apart(server: RedisServer, prefix: str) -> None:

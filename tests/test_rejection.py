@@ -21,6 +21,7 @@ from thingspace_auth_adapters._wire.rejection import (
 BEARER = Rejection(Credential.BEARER)
 SUSPECTED = Rejection(Credential.BEARER, is_certain=False)
 SESSION = Rejection(Credential.SESSION)
+SUSPECT = Rejection(Credential.SESSION, is_certain=False)
 NEITHER = Rejection(None)
 
 
@@ -40,6 +41,11 @@ CLOUD = {
     "cause": "Requested service is unauthorized for given token",
 }
 FORBIDDEN_XML = b"<am:fault xmlns:am='x'><am:code>900908</am:code></am:fault>"
+
+UWS_REFUSAL = {
+    "responseCode": "INVALID_ACCESS",
+    "message": "UWS verification failure (Common exception)",
+}
 
 # In the order of the platform's table.
 TABLE: list[tuple[int, Any, Rejection]] = [
@@ -61,7 +67,21 @@ TABLE: list[tuple[int, Any, Rejection]] = [
         NEITHER,
     ),
     *((status, CLOUD, SESSION) for status in (400, 401, 403, 404, 422, 499)),
-    (401, error("INVALID_ACCOUNT"), NEITHER),
+    (401, b"<ams:fault xmlns:ams='x'><ams:code>900901</ams:code></ams:fault>", BEARER),
+    (403, b"<ams:fault xmlns:ams='x'><ams:code>900908</ams:code></ams:fault>", NEITHER),
+    (429, b"<amt:fault xmlns:amt='x'><amt:code>900800</amt:code></amt:fault>", NEITHER),
+    (401, {"code": "900901", "message": "…", "description": "…"}, BEARER),
+    (401, {"code": 900904, "message": "…", "description": "…"}, BEARER),
+    (403, {"code": "900908", "message": "…", "description": "…"}, NEITHER),
+    (401, error("INVALID_ACCOUNT"), SUSPECT),
+    *((status, {"error": "x", "description": "y"}, SUSPECT) for status in (401, 403)),
+    (400, {"error": "x", "description": "session expired"}, SUSPECT),
+    *((status, UWS_REFUSAL, SUSPECT) for status in (400, 401, 403, 404)),
+    (403, {"message": "device is not yours"}, SUSPECT),
+    (403, b"<html>Forbidden</html>", NEITHER),
+    (403, b"", NEITHER),
+    (404, {"message": "no active data session"}, NEITHER),
+    (400, {"message": "the imei is invalid"}, NEITHER),
     (401, b"", SUSPECTED),
     (401, b"<html>Unauthorized</html>", SUSPECTED),
     (401, {"message": "no"}, SUSPECTED),
@@ -84,15 +104,19 @@ def test_platforms_table(status: int, body: Any, rejection: Rejection) -> None:
         (401, {}, b'{"fault": {"description": "900901"}}', SUSPECTED),
         (401, {}, b'{"fault": {"code": "900906"}}', NEITHER),
         (401, {}, b'{"fault": {"code": "900910"}}', NEITHER),
-        (401, {}, b'{"errorCode": "INVALID_ACCOUNT"}', NEITHER),
+        (401, {}, b'{"errorCode": "INVALID_ACCOUNT"}', SUSPECT),
         (401, {}, b'{"error": "invalid_token"}', SUSPECTED),
         (401, {}, '{"fault": {"code": "900901"}}'.encode("utf-16"), BEARER),
-        (401, {}, b"<am:fault><am:code>900901</am:code></am:fault>", SUSPECTED),
+        (401, {}, b"<am:fault><am:code>900901</am:code></am:fault>", BEARER),
+        (401, {}, b"<am:fault><am:text>900901</am:text></am:fault>", SUSPECTED),
         (401, {"www-authenticate": "Bearer error=invalid_token"}, b"", BEARER),
         (401, {"www-authenticate": 'bearer realm="a", ERROR="INVALID_TOKEN"'}, b"", BEARER),
         (401, {"www-authenticate": 'Bearer error="invalid_request"'}, b"", NEITHER),
-        (401, {"www-authenticate": 'Digest error="invalid_token"'}, b"", SUSPECTED),
-        (401, {"www-authenticate": "NotBearer error=invalid_token"}, b"", SUSPECTED),
+        (401, {"www-authenticate": 'OAuth2 realm="x, y", error="invalid_token"'}, b"", BEARER),
+        (401, {"www-authenticate": "NotBearer error=invalid_token"}, b"", BEARER),
+        (401, {"www-authenticate": 'Basic realm="error=invalid_token"'}, b"", SUSPECTED),
+        (401, {"www-authenticate": 'Basic realm="\\" error=invalid_token"'}, b"", SUSPECTED),
+        (401, {"www-authenticate": 'OAuth2 error="insufficient_scope"'}, b"", NEITHER),
         (403, {}, b'{"fault": {"code": "900901"}}', NEITHER),
         (400, {"www-authenticate": "Bearer error=invalid_token"}, b"", NEITHER),
     ],
@@ -154,7 +178,42 @@ NEAR_MISSES: list[Any] = [
 
 @pytest.mark.parametrize("fields", NEAR_MISSES)
 def test_near_misses_of_a_rejected_session(fields: Any) -> None:
-    assert classify(400, {}, json.dumps(fields).encode()) == NEITHER
+    assert classify(400, {}, json.dumps(fields).encode()) in (NEITHER, SUSPECT)
+
+
+@pytest.mark.parametrize(
+    ("text", "is_suspect"),
+    [
+        ("UWS failure", True),
+        ("uws", True),
+        ("bad SessionToken", True),
+        ("INVALID_SESSIONTOKEN", True),
+        ("the session token is missing", True),
+        ("SESSION_EXPIRED", True),
+        ("SessionInvalid", True),
+        ("Your session has already expired", True),
+        ("session 12 is invalid", True),
+        ("no active data session", False),
+        ("session limit reached", False),
+        ("expired SIM", False),
+        ("invalid imei in this session", False),
+        ("session" + 40 * " " + "expired", False),
+    ],
+)
+@pytest.mark.parametrize("name", ["errorCode", "message", "error_description", "anything"])
+@pytest.mark.parametrize("status", [400, 404, 409, 422])
+def test_texts_that_speak_of_a_session_make_it_suspect(
+    status: int, name: str, text: str, is_suspect: bool
+) -> None:
+    found = classify(status, {}, json.dumps({name: text}).encode())
+    assert found == (SUSPECT if is_suspect else NEITHER)
+
+
+@pytest.mark.parametrize("status", [400, 401, 403, 404])
+@pytest.mark.parametrize("code", ["INVALID_PARAMETER", "OTHER"])
+def test_account_that_cannot_be_found_is_no_tokens_fault(status: int, code: str) -> None:
+    words = "UWS verification failure (Could not find account 1)"
+    assert classify(status, {}, json.dumps(error(code, words)).encode()) == NEITHER
 
 
 @pytest.mark.parametrize(
@@ -218,8 +277,9 @@ def test_only_a_401_can_reject_the_bearer() -> None:
 )
 def test_no_answer_is_too_odd(status: int, headers: dict[str, str], body: bytes) -> None:
     rejection = classify(status, headers, body)
-    assert rejection.credential is not Credential.SESSION
-    assert rejection.credential is None or status == 401
+    assert rejection != SESSION
+    assert rejection.credential is not Credential.BEARER or status == 401
+    assert rejection.credential is None or 400 <= status < 500
 
 
 @pytest.mark.parametrize(

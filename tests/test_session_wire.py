@@ -9,7 +9,7 @@ import pytest
 
 from thingspace_auth_adapters import M2mLoginError
 from thingspace_auth_adapters._wire.m2m_session import LoginFailed, LoginOutcome, SessionEndpoints
-from thingspace_auth_adapters._wire.messages import Refused, SentOnce
+from thingspace_auth_adapters._wire.messages import WITHHELD, Refused
 
 from .steps import answered
 from .virtual import BASE, GATEWAY_REFUSAL, LOGIN_REFUSED, SESSION_EXPIRED
@@ -18,6 +18,17 @@ NOW = 1_700_000_000.0
 BEARER = "Bearer the-bearer"
 ENDPOINTS = SessionEndpoints("user", "the-password", BASE)
 REFUSED, UNKNOWN, NO_ATTEMPT = LoginOutcome
+
+
+GENERAL_CODES = [
+    "UnifiedWebService.REQUEST_FAILED.UnexpectedError",
+    "REQUEST_FAILED.UnexpectedError",
+    "UnifiedWebService.INPUT_INVALID.Request.InvalidCharacter",
+    "INPUT_INVALID.Request.RequestUndefined",
+    "INPUT_INVALID.Request.DeserializationFailed",
+    "UnifiedWebService.INPUT_INVALID.DeserializationFailed",
+]
+"""Nobody's fault: every method of M2M connectivity may answer them."""
 
 
 def failed(status: int, body: Any = b"", headers: Any = None) -> LoginFailed:
@@ -34,10 +45,14 @@ def failed(status: int, body: Any = b"", headers: Any = None) -> LoginFailed:
         (401, LOGIN_REFUSED, REFUSED, False),
         (400, {"errorCode": "X"}, REFUSED, False),
         (400, SESSION_EXPIRED, REFUSED, False),
+        (400, {"errorCode": "REQUEST_FAILED.Unexpected"}, REFUSED, False),
+        *((400, {"errorCode": code}, UNKNOWN, False) for code in GENERAL_CODES),
         (401, b"", UNKNOWN, False),
-        (408, b"", UNKNOWN, False),
+        (408, b"", UNKNOWN, True),
         (400, {"fault": "900906"}, UNKNOWN, False),
         (403, b"<html><am:fault></html>", UNKNOWN, False),
+        (403, b"  <am:fault xmlns:am='x'/>", UNKNOWN, False),
+        (503, b"", UNKNOWN, True),
         (500, b"", UNKNOWN, True),
         (500, {"errorCode": "X"}, UNKNOWN, True),
         (302, b"", UNKNOWN, False),
@@ -49,7 +64,9 @@ def failed(status: int, body: Any = b"", headers: Any = None) -> LoginFailed:
         (429, {"errorCode": "X"}, NO_ATTEMPT, True),
         (400, {"fault": {"code": "900906"}}, NO_ATTEMPT, False),
         (401, GATEWAY_REFUSAL, NO_ATTEMPT, False),
-        (403, b"  <am:fault xmlns:am='x'/>", NO_ATTEMPT, False),
+        (403, b"<ams:fault><ams:code>900908</ams:code></ams:fault>", NO_ATTEMPT, False),
+        (401, {"code": "900901"}, NO_ATTEMPT, False),
+        (500, b"<ams:fault><ams:code>900903</ams:code></ams:fault>", NO_ATTEMPT, True),
         (503, {"fault": {"code": "900800"}}, NO_ATTEMPT, True),
         (503, {"fault": {"code": "900910"}}, UNKNOWN, True),
         (504, {"fault": {"code": "101504"}}, UNKNOWN, True),
@@ -59,7 +76,9 @@ def test_answers_to_a_login(
     status: int, body: Any, outcome: LoginOutcome, is_transient: bool
 ) -> None:
     read = failed(status, body, {"retry-after": "7"})
-    assert (read.outcome, read.is_transient) == (outcome, is_transient)
+    assert str(read.error).startswith(f"the login was {outcome.value} ")
+    assert read.had_no_effect is (outcome is NO_ATTEMPT)
+    assert read.is_transient is is_transient is read.error.retryable
     assert (read.error.status_code, read.retry_after) == (status, 7.0)
     assert read.error.refused_at == (NOW if outcome is REFUSED else None)
 
@@ -68,8 +87,12 @@ def test_another_bearer_may_help_if_the_gateway_rejected_this_one() -> None:
     challenge = {"www-authenticate": 'Bearer error="invalid_token"'}
     assert failed(401, GATEWAY_REFUSAL).blames_bearer
     assert failed(401, b"", challenge).blames_bearer
-    assert not failed(401).blames_bearer
-    assert not failed(403, GATEWAY_REFUSAL).blames_bearer
+    assert failed(401, b"", {"www-authenticate": 'OAuth2 error="invalid_token"'}).blames_bearer
+    assert failed(401, {"code": 900902}).blames_bearer
+    assert failed(403, b"<x:fault><x:code>900901</x:code></x:fault>").blames_bearer
+    assert failed(401).blames_bearer
+    assert failed(401, b"<html>").blames_bearer
+    assert not failed(403).blames_bearer
     assert not failed(401, LOGIN_REFUSED, challenge).blames_bearer
 
 
@@ -84,7 +107,7 @@ def test_error_quotes_the_platform_without_what_it_was_told() -> None:
     assert "the-password" not in str(error) + str(vars(error))
     assert "the-bearer" not in str(error) + str(vars(error))
     assert str(error).isprintable()
-    assert error.error_code == "X.<hidden>"
+    assert error.error_code == WITHHELD
 
 
 @pytest.mark.parametrize(
@@ -109,7 +132,7 @@ def test_answers_to_a_logout(status: int, body: Any, is_over: bool) -> None:
 
 
 def test_nothing_shows_the_password() -> None:
-    login = ENDPOINTS.login_request(BEARER, SentOnce())
+    login = ENDPOINTS.login_request(BEARER)
     logout = ENDPOINTS.logout_request(BEARER, "the-session")
     shown = repr(ENDPOINTS) + repr(login) + repr(logout)
     shown += str(login.shown_headers) + str(logout.shown_headers)

@@ -466,7 +466,7 @@ def test_login_by_hand_is_under_the_stores_lock_and_installs_nothing(
 
     platform.handle = note  # type: ignore[method-assign]
     assert kind.fetch_session(auth) == "session-2"
-    assert held == [[names["session"]]]
+    assert held == [[names["logins"]]]
     assert disk.held == []
     assert disk.entries[names["session"]] == before
     for each in (auth, process(kind, platform, MemoryStore(disk))):
@@ -498,15 +498,16 @@ def test_session_without_username_and_password_is_not_stored(
     assert set(disk.entries) == {names_of(auth)["token"]}
 
 
-def test_given_session_is_used_and_shared_as_soon_as_its_use_is(
+def test_given_session_is_used_and_is_not_stored(
     kind: Kind, platform: Platform, make_store: MakeStore, clock: VirtualClock
 ) -> None:
+    """That it was used is written only if the entry holds it."""
     auth = process(kind, platform, make_store(), m2m=account(vz_m2m_token="given"))
     kind.get(auth, API, platform)
     clock.advance(MINUTE)
     kind.get(auth, API, platform)
     kind.get(process(kind, platform, make_store()), API, platform)
-    assert platform.sessions == ["given"] * 3
+    assert platform.sessions == ["given", "given", "session-1"]
 
 
 # Rule 4: a session's idle time is that of its latest use by any process.
@@ -587,17 +588,44 @@ def test_short_idle_timeout_is_looked_after_more_often(
     assert len(platform.login_calls) == 1
 
 
-def test_session_in_hand_is_stored_again_if_its_entry_is_lost(
+def test_session_in_hand_is_used_although_its_entry_is_gone_and_not_stored_again(
     kind: Kind, platform: Platform, disk: Disk, clock: VirtualClock
 ) -> None:
+    """Whoever cleared the store wanted that, and whoever needs a session logs in."""
     auth = process(kind, platform, MemoryStore(disk))
     kind.get(auth, API, platform)
     disk.entries.clear()
     for _ in range(3):
         clock.advance(MINUTE + 1)
         kind.get(auth, API, platform)
-    kind.get(process(kind, platform, MemoryStore(disk)), API, platform)
-    assert platform.sessions == ["session-1"] * 5
+    assert disk.entries == {}
+    assert platform.sessions == ["session-1"] * 4
+
+
+def test_use_is_not_written_over_the_session_of_another_process(
+    kind: Kind, platform: Platform, disk: Disk, clock: VirtualClock
+) -> None:
+    first, second = (process(kind, platform, MemoryStore(disk)) for _ in range(2))
+    kind.get(first, API, platform)
+    platform.api = [session_refusal()]
+    kind.get(second, API, platform)
+    clock.advance(MINUTE + 1)
+    kind.get(first, API, platform)
+    assert platform.sessions == ["session-1", "session-1", "session-2", "session-2"]
+    assert len(platform.login_calls) == 2
+
+
+def test_no_lock_is_taken_to_write_a_use(
+    kind: Kind, platform: Platform, disk: Disk, clock: VirtualClock
+) -> None:
+    auth = process(kind, platform, MemoryStore(disk))
+    kind.get(auth, API, platform)
+    disk.on_lock = lambda name: pytest.fail("a lock was taken")
+    for _ in range(3):
+        clock.advance(MINUTE + 1)
+        disk.events.clear()
+        kind.get(auth, API, platform)
+        assert disk.written() == [names_of(auth)["session"]]
 
 
 def test_write_of_a_use_that_fails_is_a_warning_and_the_session_lives_on(
@@ -686,7 +714,7 @@ def test_account_that_is_assigned_while_another_logs_in_is_not_taken_for_it(
 ) -> None:
     platform = Named()
     auth = process(kind, platform, MemoryStore(disk), m2m=account("alice"))
-    session = names_of(auth)["session"]
+    lock = names_of(auth)["logins"]
     assigned: list[bool] = []
 
     def assign() -> None:
@@ -695,7 +723,7 @@ def test_account_that_is_assigned_while_another_logs_in_is_not_taken_for_it(
             auth.m2m = account("bob")
 
     def before_lock(name: str) -> None:
-        if moment == "lock" and name == session:
+        if moment == "lock" and name == lock:
             assign()
 
     def during_login(call: Call, answer: Any = platform.handle) -> Answer:
@@ -737,7 +765,7 @@ def names_of(auth: Any) -> dict[str, str]:
     found = {"token": auth._tokens.bearers.source.entry.name}
     if isinstance(auth._tokens.sessions.source, SharedSource):
         found["session"] = auth._tokens.sessions.source.entry.name
-        found["logins"] = auth._tokens.session_source._count_entry.name
+        found["logins"] = auth._tokens.session_source.lock.name
     return found
 
 
@@ -847,7 +875,24 @@ def test_sealed_entry_that_is_no_session_is_replaced_with_a_warning(
 METHODS = ("read", "write", "lock", "unlock")
 
 
-@pytest.mark.parametrize("broken", [*METHODS, " ".join(METHODS)])
+@pytest.mark.parametrize("broken", ["write", "write lock", "write unlock"])
+def test_login_that_cannot_be_counted_in_the_store_is_not_sent(
+    kind: Kind, platform: Platform, disk: Disk, broken: str, clock: VirtualClock
+) -> None:
+    """A read-only replica, a full disk: each new process would try a wrong password again."""
+    disk.broken = set(broken.split())
+    for _ in range(6):
+        with pytest.raises(M2mLoginError) as caught:
+            kind.get(process(kind, platform, MemoryStore(disk)), API, platform)
+        assert caught.value.retryable
+        assert "the store's count cannot be written: the disk is gone" in str(caught.value)
+    assert platform.login_calls == []
+    assert kind.get(bearer_of(kind, platform, MemoryStore(disk)), API, platform).status == 200
+    disk.broken = set()
+    assert kind.get(process(kind, platform, MemoryStore(disk)), API, platform).status == 200
+
+
+@pytest.mark.parametrize("broken", ["read", "lock", "unlock", "read write", " ".join(METHODS)])
 def test_broken_store_is_a_warning_and_no_more(
     kind: Kind,
     platform: Platform,
@@ -955,12 +1000,12 @@ def test_tokens_lock_is_taken_under_the_sessions_and_never_the_other_way_round(
     nested: list[list[str]] = []
 
     def note(name: str) -> None:
-        assert name in (names["token"], names["session"])
+        assert name in (names["token"], names["logins"])
         nested.append([*disk.held, name])
 
     disk.on_lock = note
     kind.get(auth, API, platform)
-    assert nested == [[names["session"]], [names["session"], names["token"]]]
+    assert nested == [[names["logins"]], [names["logins"], names["token"]]]
     platform.api = [refusal()]
     kind.get(auth, API, platform)
     platform.api = [session_refusal(), refusal()]
@@ -976,8 +1021,8 @@ def test_tokens_lock_is_taken_under_the_sessions_and_never_the_other_way_round(
     kind.end_session(auth)
     kind.revoke_token(auth)
     assert kind.get(auth, API, platform).status == 200
-    session_alone, token_alone = [names["session"]], [names["token"]]
-    allowed = [session_alone, token_alone, [names["session"], names["token"]]]
+    session_alone, token_alone = [names["logins"]], [names["token"]]
+    allowed = [session_alone, token_alone, [names["logins"], names["token"]]]
     assert [taken for taken in nested if taken not in allowed] == []
     assert len(nested) > 8
     assert disk.held == []

@@ -179,6 +179,11 @@ def test_what_one_process_writes_the_others_read(store_kind: StoreKind) -> None:
     assert one.read(NAME) is None
 
 
+def test_stores_that_share_what_they_keep_have_an_equal_repr(store_kind: StoreKind) -> None:
+    """By it the logins of a process are counted."""
+    assert repr(store_kind.make()) == repr(store_kind.make())
+
+
 def test_entries_are_kept_apart(store: TokenStore) -> None:
     store.write(NAME, b"one")
     store.write(OTHER, b"other")

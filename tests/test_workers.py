@@ -657,3 +657,21 @@ def test_callback_that_takes_its_time_on_a_running_loop_is_waited_for(
 
     async_kind.get(async_kind.auth(platform, oauth_token_provider=provider), API, platform)
     assert platform.bearers == ["provided"]
+
+
+def test_refresh_whose_thread_was_never_started_is_given_up(
+    async_kind: Kind, platform: Platform, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As by Ctrl-C between the two: whoever comes next does not wait for it."""
+    auth = async_kind.auth(platform)
+    start = workers.start
+
+    def interrupted(*args: Any) -> Any:
+        monkeypatch.setattr(workers, "start", start)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(workers, "start", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        async_kind.run(carried, auth)
+    assert auth._tokens.bearers._flight.under_way is None
+    assert async_kind.run(carried, auth) == "token-1"

@@ -11,7 +11,13 @@ from typing import Any
 
 
 class ThingspaceAuthError(Exception):
-    """The base of every error that this package raises at run time."""
+    """The base of every error that this package raises at run time.
+
+    Attributes:
+        retryable (bool): whether the same may succeed if it is tried again later.
+    """
+
+    retryable: bool = False
 
     def __init__(self, message: str, **attributes: object) -> None:
         super().__init__(message)
@@ -37,6 +43,8 @@ class OauthProviderError(ThingspaceAuthError):
 class InvalidTokenResponseError(ThingspaceAuthError):
     """The token endpoint answered something that is no usable token."""
 
+    retryable = True
+
 
 class InsecureTransportError(ThingspaceAuthError):
     """A request to an allowed host would have gone over plain http; nothing was sent."""
@@ -53,9 +61,9 @@ class ReentrantRequestError(ThingspaceAuthError):
 class M2mLoginError(ThingspaceAuthError):
     """There is no M2M session: a login or a logout was refused, or no login is risked any more.
 
-    Five failed logins in a row lock an account. So none is tried again after a refused one, nor
-    for an hour after two in a row of unknown outcome, nor ever after four. ``auth.allow_login()``
-    forgets the count.
+    Five failed logins in a row lock a user name. So a refused password is not tried again; and
+    after two failures in a row none is tried for five minutes, after three for an hour, after four
+    none at all. ``auth.allow_login()`` forgets the count.
 
     Attributes:
         status_code (int | None): the HTTP status of the refusal; ``None`` if no answer was one.

@@ -190,7 +190,7 @@ class ThingspaceAuth(auth.ThingspaceAuth, AuthBase):
                 break
             response = _repeat(response, again, kwargs)
         if response.is_redirect and self._tokens.held_sessions:
-            self._withhold_session(response)
+            self._run(request, self._withhold_session, response)
         return response
 
     def _withhold_session(self, response: Response) -> None:

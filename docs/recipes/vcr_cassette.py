@@ -21,7 +21,6 @@ TOKENS = re.compile(rb'("(?:access_token|sessionToken)"\s*:\s*)"([^"]*)"')
 
 def without_password(request: Request) -> Request:
     if request.path.endswith(ENDPOINTS):
-        # A new one: vcrpy would keep the login's body, which is an iterator, in its own way.
         return Request(request.method, request.uri, b"hidden", request.headers)
     return request
 

@@ -112,7 +112,7 @@ class ThingspaceAuth(ABC):
         Raises:
             TypeError, ValueError: the assigned value is no usable token.
         """
-        self._tokens.adopt()
+        self._run(TOKEN_PATH, self._tokens.adopt)
         current = self._tokens.bearers.current
         return None if current is None else current.value
 
@@ -120,7 +120,7 @@ class ThingspaceAuth(ABC):
     def oauth_token(self, oauth_token: OptionalToken) -> None:
         with naming("ThingspaceAuth"):
             token = as_token(oauth_token, "oauth_token")
-        self._tokens.adopt()
+        self._run(TOKEN_PATH, self._tokens.adopt)
         self._tokens.assign(token)
 
     @property
@@ -163,7 +163,7 @@ class ThingspaceAuth(ABC):
         Raises:
             TypeError, ValueError: the given value is no token.
         """
-        self._tokens.adopt()
+        self._run(TOKEN_PATH, self._tokens.adopt)
         return self._tokens.is_expired(as_token(oauth_token, "oauth_token"))
 
     def fetch_token(self, additional_params: Mapping[str, str] | None = None) -> OauthToken:
@@ -346,14 +346,20 @@ class ThingspaceAuth(ABC):
         if not self._life.may_be_rejected(sent, status_code, spent):
             return None
         case = self._life.case(sent, status_code, response.headers, read(response), spent)
-        return case and self._repeated(response, case, self._other(case), spent)
+        return case and self._repeated(response, *self._replaced(case), spent)
+
+    def _replaced(self, case: Case) -> tuple[Case, CachedToken[Any] | Failed | None]:
+        """What is rejected in the end, and what came of asking for another."""
+        other = self._other(case)
+        suspected = self._life.other_case(case, other)
+        return (case, other) if suspected is None else (suspected, self._other(suspected))
 
     def _other(self, case: Case) -> CachedToken[Any] | Failed | None:
         """What comes of asking for another token than the rejected one, if that may help."""
-        lifecycle = case.rejected.lifecycle
+        caller = self._tokens.caller()
         try:
-            is_worth_it = lifecycle.reject(case.rejected.value)
-            return lifecycle.acquire(self._tokens.caller()) if is_worth_it else None
+            is_worth_it = case.may_be_replaced(caller)
+            return case.rejected.lifecycle.acquire(caller) if is_worth_it else None
         except Failed as failure:
             return failure
 
@@ -371,7 +377,7 @@ class ThingspaceAuth(ABC):
     def _recovered(self, sent: Outgoing, *answer: Any) -> Any:
         """The same for an answer that a client without an adapter got: the headers alone."""
         case = self._life.case(sent, *answer)
-        return case and self._repeated(None, case, self._other(case), set())
+        return case and self._repeated(None, *self._replaced(case), set())
 
     def _run(self, request: object, function: Callable[..., T], *args: Any) -> T:
         """Call a function on behalf of a request, or of an endpoint's path."""

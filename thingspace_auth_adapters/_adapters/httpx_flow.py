@@ -277,21 +277,27 @@ class ThingspaceAuth(auth.ThingspaceAuth):
             return None
         body = await self._transport.aread_body(response)
         case = self._life.case(sent, status_code, response.headers, body, spent)
-        return case and self._repeated(response, case, await self._aother(case), spent)
+        return case and self._repeated(response, *await self._areplaced(case), spent)
 
     async def _arecovered(self, sent: Outgoing, *answer: Any) -> Any:
         """As :meth:`_recovered`, awaiting."""
         case = self._life.case(sent, *answer)
-        return case and self._repeated(None, case, await self._aother(case), set())
+        return case and self._repeated(None, *await self._areplaced(case), set())
+
+    async def _areplaced(self, case: Case) -> tuple[Case, CachedToken[Any] | Failed | None]:
+        """As :meth:`_replaced`, awaiting."""
+        other = await self._aother(case)
+        suspected = self._life.other_case(case, other)
+        return (case, other) if suspected is None else (suspected, await self._aother(suspected))
 
     async def _aother(self, case: Case) -> CachedToken[Any] | Failed | None:
         """As :meth:`_other`, awaiting."""
         from .._core import workers
 
-        lifecycle, caller = case.rejected.lifecycle, self._tokens.caller(workers.running_loop())
+        caller = self._tokens.caller(workers.running_loop())
         try:
-            is_worth_it = lifecycle.reject(case.rejected.value)
-            return await workers.acquire(lifecycle, caller) if is_worth_it else None
+            is_worth_it = case.may_be_replaced(caller)
+            return await workers.acquire(case.rejected.lifecycle, caller) if is_worth_it else None
         except Failed as failure:
             return failure
 

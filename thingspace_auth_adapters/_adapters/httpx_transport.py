@@ -11,14 +11,14 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from .._core.clock import Clock
-from .._core.refresh import copy_exception
+from .._core.endpoint import RAISED_ON_THE_WAY, LibraryErrors
 from .._wire.messages import (
-    AlreadySentError,
     AnswerTooLate,
     HttpAnswer,
     HttpRequest,
     Refused,
     SentOnce,
+    is_unusable_certificate,
     undelivered_text,
 )
 from .._wire.rejection import BODY_LIMIT, decoded, is_readable
@@ -39,6 +39,9 @@ class HttpxTransport:
         self._library = library
         self._options = options
         self._clock = clock
+        self._errors = LibraryErrors(
+            library.RequestError, library.ReadTimeout, library.NetworkError, library.TransportError
+        )
 
     def send(self, request: HttpRequest, timeout: float, ends_at: float) -> HttpAnswer | Refused:
         """Call an endpoint."""
@@ -48,16 +51,18 @@ class HttpxTransport:
             with library.Client(**self._arguments(request.url)) as client:
                 response = client.send(prepared, auth=library.Auth(), stream=True)
                 answer = HttpAnswer(response.status_code, response.headers)
-                if answer.flaw is None:
-                    for chunk in response.iter_bytes():
-                        if not answer.take(chunk, self._clock.monotonic(), ends_at):
-                            break
+                loaded = self._loaded(response)
+                for chunk in response.iter_raw() if loaded is None else (loaded,):
+                    if not answer.take(chunk, self._clock.monotonic(), ends_at):
+                        break
+                if loaded is None:
+                    answer.body = bytearray(decoded(bytes(answer.body), response.headers))
                 response.close()
                 return answer
         except TimeoutError:
             # What a signal handler raised, as a time limit.
             raise
-        except (library.RequestError, AlreadySentError, AnswerTooLate, OSError) as error:
+        except (library.RequestError, library.InvalidURL, *RAISED_ON_THE_WAY) as error:
             return self._undelivered(error, request)
 
     def overdue(self, request: HttpRequest) -> Refused:
@@ -101,25 +106,10 @@ class HttpxTransport:
     def _prepared(self, request: HttpRequest, timeout: float, ends_at: float) -> Any:
         seconds = max(min(timeout, ends_at - self._clock.monotonic()), 0.001)
         phases = dict.fromkeys(("connect", "read", "write", "pool"), seconds)
-        prepared = self._library.Request(
-            "POST",
-            request.url,
-            headers=request.headers,
-            content=request.body,
-            extensions={"timeout": phases},
-        )
-        if request.once is not None:
-            prepared.stream = self._once_stream(request.body, request.once)
-        return prepared
-
-    def _once_stream(self, body: bytes, once: SentOnce) -> Any:
-        class OnceStream(self._library.SyncByteStream):  # type: ignore[name-defined,misc]
-            """A body that the connection can take once."""
-
-            def __iter__(self) -> Iterator[bytes]:
-                yield once.take(body)
-
-        return OnceStream()
+        arguments = {"headers": request.headers, "extensions": {"timeout": phases}}
+        if not isinstance(request.body, SentOnce):
+            return self._library.Request("POST", request.url, content=request.body, **arguments)
+        return _once(self._library, request.url, request.body, arguments)
 
     def _arguments(self, url: str) -> dict[str, Any]:
         arguments = {name: self._borrowed(name, value) for name, value in self._options.items()}
@@ -146,31 +136,36 @@ class HttpxTransport:
 
     def _undelivered(self, error: Exception, request: HttpRequest) -> Refused:
         """The library's own error, without what it refers to: its request carries secrets."""
-        library, clean = self._library, self._own(error)
-        transient = (
-            library.TimeoutException,
-            library.NetworkError,
-            library.RemoteProtocolError,
-            library.ProxyError,
-        )
-        is_transient = isinstance(clean, transient) and "CERTIFICATE_VERIFY_FAILED" not in str(
-            clean
-        )
+        library = self._library
+        clean: Any = self._errors.own(error)
+        transient = (library.TimeoutException, library.NetworkError, library.RemoteProtocolError)
+        is_transient = isinstance(clean, transient) and not is_unusable_certificate(clean)
+        never_connected = (library.ConnectError, library.ConnectTimeout, library.PoolTimeout)
+        was_seen = isinstance(request.body, SentOnce) and request.body.was_seen
+        is_unsent = isinstance(error, (*never_connected, library.ProxyError)) and not was_seen
         clean.args = (undelivered_text(request, clean),)
         clean.request = library.Request("POST", request.url, headers=request.shown_headers)
-        return Refused(clean, is_transient)
+        return Refused(clean, is_transient, had_no_effect=is_unsent)
 
-    def _own(self, error: Exception) -> Any:
-        """An error of the library's own family."""
-        library = self._library
-        if isinstance(error, AnswerTooLate):
-            return library.ReadTimeout(str(error))
-        if isinstance(error, AlreadySentError):
-            return library.NetworkError(str(error))
-        if isinstance(error, library.RequestError):
-            return copy_exception(error)
-        # CA certificates that cannot be read, or too many open files: nothing was sent.
-        return library.TransportError(f"{type(error).__name__} {error}")
+
+def _once(library: Any, url: str, body: SentOnce, arguments: Mapping[str, Any]) -> Any:
+    """A request whose body a connection can take once, and anyone else can look at."""
+
+    class OnceStream(library.SyncByteStream):  # type: ignore[misc]
+        def __iter__(self) -> Iterator[bytes]:
+            body.tell()
+            yield body.look()
+
+    class OnceRequest(library.Request):  # type: ignore[misc]
+        content = property(lambda self: body.look())
+
+        def read(self) -> bytes:
+            return body.look()
+
+    headers = {**arguments["headers"], "Content-Length": str(len(body))}
+    request = OnceRequest("POST", url, content=iter(()), **{**arguments, "headers": headers})
+    request.stream = OnceStream()
+    return request
 
 
 def checked_options(library: Any, options: Mapping[str, Any] | None) -> dict[str, Any]:

@@ -7,13 +7,13 @@ its client send, and reads a body.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Hashable, Mapping, MutableMapping
+from collections.abc import Collection, Hashable, Iterable, Mapping, MutableMapping
 from typing import Any, NamedTuple, Optional
 
 from .._core.cached_token import CachedToken, Status, status
 from .._core.endpoint import warn_of_failure
 from .._core.lifecycle import Lifecycle
-from .._core.refresh import Failed
+from .._core.refresh import Caller, Failed
 from .._core.tokens import Sources, Tokens
 from .._model.events import AuthEvent, logger
 from .._model.hosts import (
@@ -22,7 +22,7 @@ from .._model.hosts import (
     Origin,
     is_login_endpoint,
     is_token_endpoint,
-    may_be_endpoint,
+    may_be_special,
 )
 from .._model.settings import Settings
 from .._wire.rejection import BODY_LIMIT, Credential, classify, may_reject
@@ -90,14 +90,22 @@ class Case(NamedTuple):
         rejected: the header that it blames.
         carried: all headers of ours that its request carried.
         status_code: of the answer.
+        is_certain: whether the answer says so.
         obstacle: what keeps the request from being repeated, if anything does.
     """
 
     credential: Credential
     rejected: Carried
-    carried: Collection[Carried]
+    carried: Iterable[Carried]
     status_code: int
+    is_certain: bool
     obstacle: str | None
+
+    def may_be_replaced(self, caller: Caller) -> bool:
+        """Have a caller ask for another one than what is rejected; whether that may help."""
+        lifecycle, value = self.rejected.lifecycle, self.rejected.value
+        is_suspicion = self.credential is Credential.SESSION and not self.is_certain
+        return lifecycle.suspect(value, caller) if is_suspicion else lifecycle.reject(value)
 
 
 class Life:
@@ -117,6 +125,7 @@ class Life:
         self._foreign_hosts: set[str] = set()
         self._swept_hosts: set[str] = set()
         self._has_warned_of_replacing = False
+        self._has_warned_of_missing_session = False
 
     def forget_targets(self) -> None:
         """The headers' sources changed. Requests that begin now look them up anew."""
@@ -129,8 +138,13 @@ class Life:
     ) -> Sources | None:
         """Put the tokens on a request if nothing needs to be done first: the warm path."""
         target = self._targets.get(key)
-        # may_be_endpoint, spelled out since every request comes by here.
-        if target is None or "/oauth2/" in location or "/session/login" in location:
+        # may_be_special, spelled out since every request comes by here.
+        if (
+            target is None
+            or "/oauth2/" in location
+            or "/session/login" in location
+            or "/mec/performance/" in location
+        ):
             return None
         if getattr(self._credentials, "oauth_token", None) is not self._tokens.given:
             return None
@@ -158,14 +172,14 @@ class Life:
         Raises:
             InsecureTransportError: it would go to an allowed host over plain http.
         """
-        targets, is_endpoint = self._targets, may_be_endpoint(outgoing.location)
-        target = None if is_endpoint else targets.get(outgoing.key)
+        targets, is_special = self._targets, may_be_special(outgoing.location)
+        target = None if is_special else targets.get(outgoing.key)
         if target is None:
-            is_foreign = not self._hosts.header_names(outgoing.origin)
+            is_foreign = not self._hosts.header_names(outgoing.origin, outgoing.location)
             target = self._target(outgoing)
             if is_foreign:
                 self._note_foreign(_name_of(outgoing.origin))
-            if not is_endpoint:
+            if not is_special:
                 if len(targets) >= _MOST_TARGETS:
                     targets.clear()
                 targets[outgoing.key] = target
@@ -190,7 +204,7 @@ class Life:
 
     def known_unwanted(self, key: Hashable, location: str) -> tuple[str, ...] | None:
         """The same by a request's key; ``None`` if it is not known yet."""
-        target = None if may_be_endpoint(location) else self._targets.get(key)
+        target = None if may_be_special(location) else self._targets.get(key)
         return None if target is None else target[1]
 
     def withhold(self, names: Collection[str], headers: MutableMapping[str, Any]) -> bool:
@@ -212,7 +226,10 @@ class Life:
         # Most answers can reject nothing, whatever their requests carried.
         if not may_reject(status_code, Credential.SESSION):
             return False
-        return any(one not in spent and may_reject(status_code, one) for one in self._carried(sent))
+        carried = self._carried(sent)
+        if self._tokens.sessions is None and status_code == 400 and carried:
+            return not self._has_warned_of_missing_session
+        return any(one not in spent and may_reject(status_code, one) for one in carried)
 
     def case(
         self,
@@ -233,16 +250,38 @@ class Life:
         """
         carried = self._carried(sent)
         credential, is_certain = classify(status_code, headers, (body or b"")[:BODY_LIMIT])
+        if credential is Credential.BEARER and credential in spent and not is_certain:
+            # What nothing explains, and no other bearer helps, may be a dead session.
+            credential = Credential.SESSION
+        if credential is Credential.SESSION and is_certain and carried:
+            self._warn_of_missing_session()
         if credential is None or credential in spent or credential not in carried:
             return None
-        certainty = "certain" if is_certain else "suspected"
-        what = credential.value
-        event = AuthEvent("rejected", what, status_code=status_code, reason=certainty)
-        logger.info("the %s was rejected (%s)", what, certainty, extra={"auth_event": event})
         obstacle = None if body is not None else "its answer was too long to judge"
         if not is_certain and sent.method.upper() not in _SAFE_TO_REPEAT:
             obstacle = "it may have been acted upon"
-        return Case(credential, carried[credential], carried.values(), status_code, obstacle)
+        names = carried.values()
+        case = Case(credential, carried[credential], names, status_code, is_certain, obstacle)
+        _log_rejected(case)
+        return case
+
+    def other_case(self, case: Case, other: CachedToken[Any] | Failed | None) -> Case | None:
+        """The case against the session, if nothing explains an answer and the bearer is good.
+
+        Args:
+            case: the one against the bearer.
+            other: what came of asking for another.
+        """
+        header = getattr(other, "header", None)
+        is_same = other is None or header == case.rejected.value
+        if case.credential is Credential.SESSION or case.is_certain or not is_same:
+            return None
+        for one in case.carried:
+            if one is not case.rejected:
+                suspected = case._replace(credential=Credential.SESSION, rejected=one)
+                _log_rejected(suspected)
+                return suspected
+        return None
 
     def renewed(self, case: Case, other: CachedToken[Any] | Failed | None) -> dict[str, str] | None:
         """Our headers to repeat the request with, if it may be repeated.
@@ -285,8 +324,8 @@ class Life:
 
     def _target(self, outgoing: Outgoing) -> Target:
         origin, location = outgoing.origin, outgoing.location
-        names = self._hosts.header_names(origin) if self._hosts.allow(origin) else ()
-        if may_be_endpoint(location):
+        names = self._hosts.header_names(origin, location) if self._hosts.allow(origin) else ()
+        if may_be_special(location):
             if is_token_endpoint(location):
                 value = outgoing.headers.get(AUTHORIZATION)
                 is_its_own = value is not None and value not in self._held(AUTHORIZATION)
@@ -321,12 +360,27 @@ class Life:
             self._has_warned_of_replacing = True
             logger.warning("m2m is set: it replaces the %s that a request already has", name)
 
+    def _warn_of_missing_session(self) -> None:
+        """Tell once that the platform wants a session, if there is no account to open one."""
+        if self._tokens.sessions is None and not self._has_warned_of_missing_session:
+            self._has_warned_of_missing_session = True
+            logger.warning(
+                "the platform wants an M2M session token, too:"
+                " ThingspaceAuth(…, m2m=VzM2mCredentials(…)) sends and renews one"
+            )
+
     def _note_foreign(self, name: str) -> None:
         if name not in self._foreign_hosts and len(self._foreign_hosts) < _MOST_TARGETS:
             self._foreign_hosts.add(name)
             event = AuthEvent("no_token_for_host", Credential.BEARER.value, reason=name)
             message = "%s is not an allowed host: sent without a token"
             logger.info(message, name, extra={"auth_event": event})
+
+
+def _log_rejected(case: Case) -> None:
+    certainty, what = "certain" if case.is_certain else "suspected", case.credential.value
+    event = AuthEvent("rejected", what, status_code=case.status_code, reason=certainty)
+    logger.info("the %s was rejected (%s)", what, certainty, extra={"auth_event": event})
 
 
 def log_repeat(case: Case, obstacle: str | None = None) -> None:

@@ -2,27 +2,39 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from typing import Any
+import copy
+from typing import Any, TypeVar
 
 from requests import PreparedRequest, Request, Response, Session
 from requests import exceptions as library
+from requests.adapters import HTTPAdapter
 from requests.utils import default_headers
+from urllib3.exceptions import ConnectTimeoutError, HTTPError, NewConnectionError
+from urllib3.util import Retry
 
 from .._core.clock import Clock
-from .._core.refresh import copy_exception
+from .._core.endpoint import RAISED_ON_THE_WAY, LibraryErrors
 from .._wire.messages import (
-    AlreadySentError,
     AnswerTooLate,
     HttpAnswer,
     HttpRequest,
     Refused,
     SentOnce,
+    is_unusable_certificate,
     undelivered_text,
 )
 from .._wire.rejection import BODY_LIMIT, is_readable
 
+T = TypeVar("T")
+
+_ERRORS = LibraryErrors(
+    library.RequestException,
+    library.ReadTimeout,
+    library.ConnectionError,
+    library.RequestException,
+)
 _TRANSIENT = (library.ConnectionError, library.Timeout, library.ChunkedEncodingError)
+_NEVER_CONNECTED = (NewConnectionError, ConnectTimeoutError)
 
 
 class RequestsTransport:
@@ -41,14 +53,16 @@ class RequestsTransport:
         """Call an endpoint."""
         try:
             if self._session is not None:
-                return self._answer(self._session, request, timeout, ends_at)
+                is_login = isinstance(request.body, SentOnce)
+                session = _unrepeated(self._session) if is_login else self._session
+                return self._answer(session, request, timeout, ends_at)
             # For one call, so that there is nothing to close and no socket to share after a fork.
             with Session() as session:
                 return self._answer(session, request, timeout, ends_at)
         except TimeoutError:
             # What a signal handler raised, as a time limit.
             raise
-        except (AlreadySentError, AnswerTooLate, OSError) as error:
+        except (*RAISED_ON_THE_WAY, HTTPError) as error:
             return _undelivered(error, request)
 
     def overdue(self, request: HttpRequest) -> Refused:
@@ -78,36 +92,16 @@ class RequestsTransport:
                 raise
             response = error.response
         answer = HttpAnswer(response.status_code, response.headers)
+        if response.raw is None:
+            # One that was made by hand has nothing to read from or to close.
+            answer.take(response.content, self._clock.monotonic(), ends_at)
+            return answer
         with response:
             # One byte at a time: requests would wait for a longer chunk until it is complete.
             for byte in response.iter_content(1) if answer.flaw is None else ():
                 if not answer.take(byte, self._clock.monotonic(), ends_at):
                     break
         return answer
-
-
-class _OnceBody:
-    """A body of known length that the connection can take once."""
-
-    def __init__(self, body: bytes, once: SentOnce) -> None:
-        self._body = body
-        self._once = once
-
-    def __len__(self) -> int:
-        return len(self._body)
-
-    def __iter__(self) -> Iterator[bytes]:
-        yield self._once.take(self._body)
-
-    def tell(self) -> int:
-        """For urllib3, which then rewinds before it repeats anything."""
-        return 0
-
-    def seek(self, position: int, whence: int = 0) -> int:
-        """Raises :class:`AlreadySentError` if the body was taken."""
-        if self._once.was_sent:
-            self._once.take(self._body)
-        return position
 
 
 def endpoint_request(url: str) -> PreparedRequest:
@@ -117,8 +111,10 @@ def endpoint_request(url: str) -> PreparedRequest:
 
 def _prepared(request: HttpRequest) -> PreparedRequest:
     headers = {**default_headers(), **request.headers}
-    body: Any = request.body if request.once is None else _OnceBody(request.body, request.once)
-    prepared = Request("POST", request.url, headers=headers, data=body).prepare()
+    prepared = Request("POST", request.url, headers=headers).prepare()
+    # Given to Request it would be copied, or looked at as a file.
+    prepared.body = request.body
+    prepared.headers["Content-Length"] = str(len(request.body))
     prepared.register_hook("response", _drop_location)
     return prepared
 
@@ -138,22 +134,37 @@ def _transport_settings(session: Session, url: str) -> dict[str, Any]:
 
 def _undelivered(error: Exception, request: HttpRequest) -> Refused:
     """The library's own error, without what it refers to: its request carries secrets."""
-    clean = _own(error)
-    is_transient = isinstance(clean, _TRANSIENT) and "CERTIFICATE_VERIFY_FAILED" not in str(clean)
+    clean = _ERRORS.own(error)
+    is_permanent = isinstance(clean, library.ProxyError) or is_unusable_certificate(clean)
+    is_transient = isinstance(clean, _TRANSIENT) and not is_permanent
     clean.args = (undelivered_text(request, clean),)
     shown = endpoint_request(request.url)
     shown.headers.update(request.shown_headers)
     vars(clean).update(request=shown, response=None)
-    return Refused(clean, is_transient)
+    return Refused(clean, is_transient, had_no_effect=_never_connected(error))
 
 
-def _own(error: Exception) -> Exception:
-    """An error of the library's own family."""
-    if isinstance(error, AnswerTooLate):
-        return library.ReadTimeout(str(error))
-    if isinstance(error, AlreadySentError):
-        return library.ConnectionError(str(error))
-    if isinstance(error, library.RequestException):
-        return copy_exception(error)
-    # CA certificates that cannot be read, or too many open files: nothing was sent.
-    return library.RequestException(f"{type(error).__name__} {error}")
+def _never_connected(error: Exception) -> bool:
+    reason = getattr(error.args[0], "reason", None) if error.args else None
+    # A proxy's error wraps what kept it from being reached.
+    reason = getattr(reason, "original_error", reason)
+    is_connecting = isinstance(error, library.ConnectTimeout)
+    return is_connecting or isinstance(reason, _NEVER_CONNECTED) or is_unusable_certificate(error)
+
+
+def _unrepeated(session: Session) -> Session:
+    """The same session, whose adapters send a request once, whatever the user has them retry."""
+    once = _twin(session)
+    once.adapters = copy.copy(session.adapters)
+    for prefix, adapter in session.adapters.items():
+        if isinstance(adapter, HTTPAdapter):
+            once.adapters[prefix] = twin = _twin(adapter)
+            twin.max_retries = Retry(0, read=False)
+    return once
+
+
+def _twin(original: T) -> T:
+    # copy.copy keeps only what the library lists in __attrs__, and not what a subclass added.
+    twin = object.__new__(type(original))
+    vars(twin).update(vars(original))
+    return twin

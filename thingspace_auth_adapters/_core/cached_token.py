@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import math
 from enum import Enum
 from typing import Any, Generic, TypeVar
@@ -10,6 +11,9 @@ T = TypeVar("T")
 
 REFRESH_PAUSE_SECONDS = 10.0
 """The pause after a failed refresh of a token that is stale but not expired."""
+
+SUSPICION_PAUSE_SECONDS = 60.0
+"""How long a token is not suspected again after that."""
 
 
 class Status(Enum):
@@ -32,9 +36,18 @@ class CachedToken(Generic[T]):
         expires_at: unix timestamp from which on it must not be used.
         idle_timeout: if given, seconds without use after which it expires.
         touch_at: unix timestamp from which on its store is to be told of its use.
+        trusted_until: unix timestamp until which it is not taken to be dead on a mere suspicion.
     """
 
-    __slots__ = ("expires_at", "header", "idle_timeout", "stale_at", "touch_at", "value")
+    __slots__ = (
+        "expires_at",
+        "header",
+        "idle_timeout",
+        "stale_at",
+        "touch_at",
+        "trusted_until",
+        "value",
+    )
 
     def __init__(
         self,
@@ -44,6 +57,7 @@ class CachedToken(Generic[T]):
         expires_at: float = math.inf,
         idle_timeout: float | None = None,
         touch_at: float = math.inf,
+        trusted_until: float = -math.inf,
     ) -> None:
         self.value = value
         self.header = header
@@ -51,6 +65,7 @@ class CachedToken(Generic[T]):
         self.expires_at = expires_at
         self.idle_timeout = idle_timeout
         self.touch_at = touch_at
+        self.trusted_until = trusted_until
 
     def use(self, now: float) -> None:
         """Note that it is used at unix time ``now``, if it expires without use."""
@@ -64,14 +79,19 @@ class CachedToken(Generic[T]):
 
     def put_off(self, now: float) -> CachedToken[T]:
         """The same, not due for a refresh until a pause from unix time ``now`` on is over."""
-        due_at = min(now + REFRESH_PAUSE_SECONDS, self.expires_at)
-        return CachedToken(
-            self.value, self.header, due_at, self.expires_at, self.idle_timeout, due_at
-        )
+        put_off = copy.copy(self)
+        put_off.touch_at = put_off.stale_at = min(now + REFRESH_PAUSE_SECONDS, self.expires_at)
+        return put_off
+
+    def trusted(self, now: float) -> CachedToken[T]:
+        """The same, not to be suspected until a pause from unix time ``now`` on is over."""
+        trusted = copy.copy(self)
+        trusted.trusted_until = now + SUSPICION_PAUSE_SECONDS
+        return trusted
 
     def __reduce__(self) -> tuple[Any, ...]:
         times = (self.stale_at, self.expires_at, self.idle_timeout, self.touch_at)
-        return CachedToken, (self.value, self.header, *times)
+        return CachedToken, (self.value, self.header, *times, self.trusted_until)
 
     def __repr__(self) -> str:
         return f"<CachedToken until {self.expires_at}>"

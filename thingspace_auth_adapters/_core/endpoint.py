@@ -1,20 +1,39 @@
-"""Calls of an endpoint, tried again after transient failures."""
+"""Calls of an endpoint, tried again after transient failures, unless it asks to be left alone."""
 
 from __future__ import annotations
 
 import random
-from typing import Callable, Protocol, TypeVar
+import time
+from typing import Callable, NamedTuple, Protocol, TypeVar
 
 from .._model.events import AuthEvent, logger
-from .._wire.messages import HttpAnswer, HttpRequest, Refused
+from .._wire.messages import AlreadySentError, AnswerTooLate, HttpAnswer, HttpRequest, Refused
 from ..errors import ThingspaceAuthError
 from .clock import Clock
-from .refresh import Failed, Limits
+from .refresh import Failed, Limits, copy_exception
 
 T = TypeVar("T")
 
 MOST_ATTEMPTS = 4
 _FIRST_PAUSE_SECONDS = 0.5
+
+THROTTLED_SECONDS = 10.0
+"""How long an endpoint is left alone that asked for it without saying for how long."""
+
+LONGEST_THROTTLED_SECONDS = 300.0
+
+RAISED_ON_THE_WAY = (
+    AlreadySentError,
+    AnswerTooLate,
+    ImportError,
+    LookupError,
+    OSError,
+    ValueError,
+)
+"""What HTTP libraries raise besides their own family, for example for an unusable proxy setting.
+
+What a signal handler raises is of a type of its own, and passes.
+"""
 
 
 class Transport(Protocol):
@@ -35,6 +54,32 @@ class Transport(Protocol):
         ...
 
 
+class LibraryErrors(NamedTuple):
+    """An HTTP library's own errors: the family, and those that stand for ours."""
+
+    family: type[Exception]
+    too_late: type[Exception]
+    already_sent: type[Exception]
+    other: type[Exception]
+
+    def own(self, error: Exception) -> Exception:
+        """An error that was raised on the way, as one of the family."""
+        if isinstance(error, AnswerTooLate):
+            return self.too_late(str(error))
+        if isinstance(error, AlreadySentError):
+            return self.already_sent(str(error))
+        if isinstance(error, self.family):
+            return copy_exception(error)
+        return self.other(f"{type(error).__name__} {error}")
+
+
+class _Throttling(NamedTuple):
+    """Until when an endpoint is left alone (by the monotonic clock), and what says so."""
+
+    until: float
+    error: Exception
+
+
 class Endpoint:
     """One of the platform's endpoints.
 
@@ -48,6 +93,7 @@ class Endpoint:
         self._transport = transport
         self._clock = clock
         self._timeout = timeout
+        self._throttling: _Throttling | None = None
 
     @property
     def limits(self) -> Limits:
@@ -58,7 +104,9 @@ class Endpoint:
     def send(self, request: HttpRequest, limits: Limits) -> HttpAnswer | Refused:
         """Call it once, if it is not too late for that."""
         if self._clock.monotonic() > limits.begins_by:
-            return self._transport.overdue(request)
+            late = self._transport.overdue(request)
+            late.had_no_effect = True
+            return late
         return self._transport.send(request, self._timeout, limits.ends_at)
 
     def overdue(self, request: HttpRequest) -> Exception:
@@ -102,6 +150,9 @@ class Endpoint:
         Raises:
             Failed: with the last attempt's error.
         """
+        throttling = self._throttling
+        if throttling is not None and self._clock.monotonic() < throttling.until:
+            raise Failed(copy_exception(throttling.error))
         number = 1
         while True:
             begun_at = self._clock.monotonic()
@@ -116,9 +167,24 @@ class Endpoint:
             pause = _pause(number, outcome.retry_after)
             is_too_late = self._clock.monotonic() + pause >= limits.begins_by
             if not outcome.is_transient or number >= limits.attempts or is_too_late:
+                if outcome.is_throttled:
+                    self._leave_alone(outcome, purpose, credential)
                 raise Failed(outcome.error)
             self._clock.sleep(pause)
             number += 1
+
+    def _leave_alone(self, refused: Refused, purpose: str, credential: str | None) -> None:
+        """Have calls fail for a while without being made, and the error say so."""
+        asked_for = refused.retry_after or THROTTLED_SECONDS
+        seconds, error = min(asked_for, LONGEST_THROTTLED_SECONDS), refused.error
+        until = time.strftime("%H:%M:%S UTC", time.gmtime(self._clock.time() + seconds))
+        told = f"; it asked for a pause, so {purpose} is not called again before {until}"
+        error.args = (f"{error}{told}", *error.args[1:])
+        self._throttling = _Throttling(self._clock.monotonic() + seconds, error)
+        if credential is not None:
+            status_code = getattr(error, "status_code", None)
+            event = AuthEvent("throttled", credential, seconds, None, status_code)
+            logger.info("%s is left alone", purpose, extra={"auth_event": event})
 
 
 def _pause(number: int, retry_after: float | None) -> float:

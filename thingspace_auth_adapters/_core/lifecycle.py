@@ -49,13 +49,11 @@ class TokenSource(Protocol[T]):
         credential: what they are.
         timeout: seconds for one call of an endpoint.
         longest: seconds after which the last call of an acquisition has ended.
-        is_renewable: whether there is a way to another one.
     """
 
     credential: Credential
     timeout: float
     longest: float
-    is_renewable: bool
 
     def acquire(self, refresh: Refresh) -> CachedToken[T]:
         """Another token than ``refresh.last``.
@@ -63,6 +61,10 @@ class TokenSource(Protocol[T]):
         Raises:
             Failed: what an endpoint, a provider or a store did.
         """
+        ...
+
+    def can_replace(self) -> bool:
+        """Whether another one can be had now in the place of one that was rejected."""
         ...
 
     def overdue(self) -> Exception:
@@ -123,10 +125,7 @@ class Lifecycle(Generic[T]):
                 is_leader = found.caller is caller
                 outcome = self.lead(found) if is_leader else self._wait(found, caller)
             finally:
-                # For an interrupt before the leader began, or in the middle of its own end.
-                mine = self._flight.refresh
-                if mine is not None and mine.caller is caller:
-                    self._flight.finish(mine, None)
+                self.abandon(caller)
             token = caller.take(found, outcome)
             if token is not None:
                 return token
@@ -136,13 +135,14 @@ class Lifecycle(Generic[T]):
         while True:
             token = self.current
             state = status(token, self.clock.time())
-            if token is not None and state is Status.FRESH:
+            is_suspected = token is not None and token.header == caller.suspects
+            if token is not None and state is Status.FRESH and not is_suspected:
                 return token
             provider = waiting_refresh(self._owner)
-            if token is not None and state is Status.STALE:
+            if token is not None and state in (Status.FRESH, Status.STALE):
                 may_wait = provider is None and caller.refreshes < MOST_REFRESHES
                 refresh = self._joined(token, True, caller) if may_wait else None
-                if refresh is None or refresh.caller is not caller:
+                if refresh is None or not (refresh.caller is caller or is_suspected):
                     return token
                 return refresh
             if provider is not None:
@@ -164,7 +164,7 @@ class Lifecycle(Generic[T]):
         except Failed as failure:
             outcome = failure
             if refresh.is_early:
-                self._put_off(refresh.last, failure)
+                self._put_off(refresh, failure)
         finally:
             refresh.has_ended = True
             self._flight.finish(refresh, outcome)
@@ -174,6 +174,12 @@ class Lifecycle(Generic[T]):
         elif refresh.updates and self._tell is not None:
             self._tell(refresh.updates, refresh.caller.loop)
         return outcome
+
+    def abandon(self, caller: Caller) -> None:
+        """For an interrupt before a caller led its refresh, or in the middle of its end."""
+        mine = self._flight.refresh
+        if mine is not None and mine.caller is caller:
+            self._flight.finish(mine, None)
 
     def waits_until(self, refresh: Refresh, caller: Caller) -> float:
         """Reading of the monotonic clock until which a caller waits for a refresh.
@@ -201,13 +207,26 @@ class Lifecycle(Generic[T]):
             is_current = current is not None and current.header == header
             given_again, until = self._same_again
             is_same_again = given_again == header and self.clock.monotonic() < until
-            if not self.source.is_renewable or (is_current and is_same_again):
+            if is_current and (is_same_again or not self.source.can_replace()):
                 return False
             if header not in self._rejected:
                 self._rejected = (*self._rejected[1 - REMEMBERED :], header)
             if current is not None and is_current:
                 self.current = current.rejected()
             return True
+
+    def suspect(self, header: str, caller: Caller) -> bool:
+        """Have a caller ask for another one than this, which may be dead; whether that may help.
+
+        Everybody else goes on with it until there is another.
+        """
+        current = self.current
+        if current is not None and current.header == header:
+            is_trusted = self.clock.time() < current.trusted_until
+            if is_trusted or not self.source.can_replace():
+                return False
+            caller.suspects = header
+        return True
 
     def assign(self, token: CachedToken[T] | None) -> None:
         """Put a token in the current one's place, or with ``None`` forget it."""
@@ -283,13 +302,16 @@ class Lifecycle(Generic[T]):
             refresh.updates.append(token.value)
         return token
 
-    def _put_off(self, last: CachedToken[T] | None, failure: Failed) -> None:
-        """Go on with a token that is stale but not expired, and try again after a pause."""
+    def _put_off(self, refresh: Refresh, failure: Failed) -> None:
+        """Go on with a token that is still usable, and try again after a pause."""
+        last, now = refresh.last, self.clock.time()
+        what = "refreshing the %s ahead of its expiry failed: %s"
+        if refresh.is_suspicion:
+            what = "replacing the %s, which an answer makes suspect, failed: %s"
         with self._flight.lock:
             # It may have been rejected or replaced in the meantime.
             if last is not None and self.current is last:
-                self.current = last.put_off(self.clock.time())
-        what = "refreshing the %s ahead of its expiry failed: %s"
+                self.current = last.trusted(now) if refresh.is_suspicion else last.put_off(now)
         warn_of_failure(what, self.source.credential.value, failure.error)
 
     def _publish(self, token: CachedToken[T] | None) -> None:

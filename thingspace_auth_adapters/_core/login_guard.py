@@ -1,171 +1,357 @@
-"""How many logins may still be risked: five failed ones in a row lock an account.
+"""How many logins may still be risked: five failed ones in a row lock a user name.
 
-Logins are counted per process and account, whatever objects log in with it: this is the package's
-only global state. A store keeps the same count for all processes that share it.
+Logins are counted per process and user name, whatever objects log in with it: this is the
+package's only global state. A store keeps the same count for all processes that share it.
 """
 
 from __future__ import annotations
 
-import hashlib
-import json
 import math
 import time
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from contextlib import suppress
-from typing import Any, NamedTuple
+from typing import Any, Callable, NamedTuple
 
 from .._model.checks import optional_str, seconds
+from .._model.events import AuthEvent, logger
 from .._wire.messages import printable
+from .._wire.rejection import Credential
 from ..errors import M2mLoginError
-from .refresh import SingleFlight
+from ..stores.token_store import StoreBusy, StoreUnavailable
+from .clock import Clock
+from .records import StoreEntry
+from .refresh import Failed, SingleFlight
 
-MOST_UNKNOWNS_IN_AN_HOUR = 2
-MOST_UNKNOWNS = 4
+LOCKING_FAILURE = 5
+MOST_FAILURES = LOCKING_FAILURE - 1
+REMEMBERED_REFUSALS = 8
 
-_HOUR = 3600.0
+_PAUSES = {2: 300.0, 3: 3600.0}
+"""For how many seconds no login is tried after so many failures in a row."""
+
+
+class Barred(Failed):
+    """No login is attempted, which protects the account."""
 
 
 class Refusal(NamedTuple):
-    """What a refused login was told, and when (unix timestamp)."""
+    """What a refused login was told, when (unix timestamp), and the password's keyed hash."""
 
     status_code: int | None
     error_code: str | None
     error_message: str | None
     refused_at: float
+    password: str
+
+    @property
+    def told(self) -> dict[str, Any]:
+        """What an error says of it."""
+        return {name: value for name, value in self._asdict().items() if name != "password"}
 
 
 class LoginCount(NamedTuple):
-    """How the logins so far went. A value: each transition makes another.
+    """How the logins of a user name so far went. A value: each transition makes another.
 
     Attributes:
-        unknowns: how many in a row were of unknown outcome, one under way included.
-        unknown_at: unix timestamp of the last of them.
-        refusal: what the platform said when it refused one.
+        failures: how many in a row failed, one under way included.
+        failed_at: unix timestamp of the last of them.
+        refusals: what was said of the last eight passwords that were refused.
     """
 
-    unknowns: int = 0
-    unknown_at: float = 0.0
-    refusal: Refusal | None = None
+    failures: int = 0
+    failed_at: float = 0.0
+    refusals: tuple[Refusal, ...] = ()
 
     def begun(self, now: float) -> LoginCount:
-        """A login is about to be sent: it counts as unknown, whatever becomes of its caller."""
-        return LoginCount(self.unknowns + 1, now, self.refusal)
+        """A login is about to be sent: it counts as failed until it is known to be none."""
+        return self._replace(failures=self.failures + 1, failed_at=now)
 
-    def refused(self, error: Any, now: float) -> LoginCount:
-        """The platform refused one."""
-        refusal = Refusal(error.status_code, error.error_code, error.error_message, now)
-        return LoginCount(refusal=refusal)
+    def refused(self, refusal: Refusal) -> LoginCount:
+        """The platform refused the one that was begun."""
+        refusals = _latest((*self.refusals, refusal))
+        return self._replace(failures=max(self.failures, 1), refusals=refusals)
 
-    def blocked_until(self, now: float) -> float | None:
+    def succeeded(self) -> LoginCount:
+        """One succeeded: the failures in a row are over."""
+        return LoginCount(refusals=self.refusals)
+
+    def joined(self, other: LoginCount, add: Callable[[int, int], int]) -> LoginCount:
+        """This one and another; ``add`` says how many failures the two make."""
+        return LoginCount(
+            add(self.failures, other.failures),
+            max(self.failed_at, other.failed_at),
+            _latest((*self.refusals, *other.refusals)),
+        )
+
+    def refusal_of(self, password: str) -> Refusal | None:
+        """What was said of this password, if it was refused."""
+        return next((one for one in self.refusals if one.password == password), None)
+
+    def blocked_until(self, now: float, password: str) -> float | None:
         """Unix timestamp until which no login is to be tried, infinite if until it is allowed.
 
-        ``None`` if one may be tried at unix time ``now``.
+        ``None`` if one may be tried with this password at unix time ``now``.
         """
-        if self.refusal is not None or self.unknowns >= MOST_UNKNOWNS:
+        if self.refusal_of(password) is not None or self.failures >= MOST_FAILURES:
             return math.inf
+        pause = _PAUSES.get(self.failures, 0.0)
         # Clocks of a fleet differ; one that was far ahead must not make them count for longer.
-        is_recent = abs(now - self.unknown_at) < _HOUR
-        is_blocked = self.unknowns == MOST_UNKNOWNS_IN_AN_HOUR and is_recent
-        return self.unknown_at + _HOUR if is_blocked else None
-
-    def objection(self, now: float, remembered: str, remedy: str) -> M2mLoginError | None:
-        """Why no login is to be tried at unix time ``now``, if so.
-
-        Args:
-            now: unix timestamp.
-            remembered: where the count is kept, for the message.
-            remedy: how to go on, for the message.
-        """
-        until = self.blocked_until(now)
-        if until is None:
-            return None
-        when = "again" if math.isinf(until) else f"until {_moment(until)}"
-        end = (
-            f" No login is tried {when}. This is remembered in {remembered}, and protects the"
-            f" account: {_PROTECTS}. {remedy}"
-        )
-        if self.refusal is not None:
-            return _refused(self.refusal, end)
-        last = _moment(self.unknown_at)
-        summary = f"{self.unknowns} logins in a row had no readable outcome, the last one at {last}"
-        return M2mLoginError(f"{summary}.{end}", summary=summary)
-
-    def to_fields(self) -> dict[str, Any]:
-        """Ready for ``json.dumps``."""
-        refusal = None if self.refusal is None else list(self.refusal)
-        return {"unknowns": self.unknowns, "unknown_at": self.unknown_at, "refusal": refusal}
+        return self.failed_at + pause if abs(now - self.failed_at) < pause else None
 
     @classmethod
     def from_fields(cls, fields: Mapping[str, Any] | None) -> LoginCount:
-        """The count that :meth:`to_fields` wrote; none was failed if it is nothing of the kind."""
+        """The count whose ``_asdict`` was stored; none was failed if it is nothing of the kind."""
         if fields is None:
             return cls()
         with suppress(KeyError, TypeError, ValueError):
-            refusal = fields["refusal"]
             return cls(
-                unknowns=int(seconds("unknowns", fields["unknowns"]) or 0),
-                unknown_at=seconds("unknown_at", fields["unknown_at"]) or 0.0,
-                refusal=None if refusal is None else _read_refusal(refusal),
+                int(seconds("failures", fields["failures"]) or 0),
+                seconds("failed_at", fields["failed_at"]) or 0.0,
+                _latest(_read_refusal(*one) for one in fields["refusals"]),
             )
         return cls()
 
 
-class Account:
-    """What this process knows of one account's logins.
+class Login(NamedTuple):
+    """A login that was counted: the count before it, and with it."""
+
+    before: LoginCount
+    begun: LoginCount
+
+
+class _Account:
+    """What this process knows of one user name's logins.
 
     Attributes:
-        count: how they went so far.
+        seen: how they went, by the place that the count is kept in.
+        unwritten: what a store may hold, by its place, that does not hold the latest.
         logins: lets one login at a time go out.
     """
 
     def __init__(self) -> None:
-        self.count = LoginCount()
+        self.seen: dict[str, LoginCount] = {}
+        self.unwritten: dict[str, LoginCount] = {}
         self.logins = SingleFlight()
 
 
-_accounts: dict[str, Account] = {}
-
-
-def account(base_url: str, username: str, password: str) -> Account:
-    """This process's account, the same for every object that logs in with it."""
-    text = json.dumps([base_url, username, password])
-    key = hashlib.sha256(text.encode("ascii")).hexdigest()
-    return _accounts.setdefault(key, Account())
+_accounts: dict[str, _Account] = {}
 
 
 def forget_all() -> None:
     """Forget the counts of this process, for tests."""
     for known in _accounts.values():
-        known.count = LoginCount()
+        known.seen.clear()
+        known.unwritten.clear()
 
 
-_PROTECTS = "five failed logins in a row lock it"
+class LoginGuard:
+    """Says whether a login may be risked, and counts it.
+
+    While the store's count can be read it decides, and then a login is sent only once it is
+    counted there. While it cannot, what this process has seen decides.
+
+    Args:
+        user: the user name and where it logs in, the same for all of their spellings.
+        password: a keyed hash of the password.
+        clock: the time.
+        entry: the count of all who share the store, if there is one.
+
+    Attributes:
+        logins: lets one login to the user name at a time go out in this process.
+        password: the same.
+    """
+
+    def __init__(self, user: str, password: str, clock: Clock, entry: StoreEntry | None) -> None:
+        self._account = _accounts.setdefault(user, _Account())
+        self.logins = self._account.logins
+        self.password = password
+        self._clock = clock
+        self._entry = entry
+        self._place = "" if entry is None else entry.place
+
+    def count(self) -> LoginCount:
+        """How the logins went so far."""
+        stored = self._stored()
+        return self._seen if stored is None else stored
+
+    def check(self, is_suspicion: bool = False) -> None:
+        """See that a login may be tried.
+
+        Args:
+            is_suspicion: whether it would be for a session that may yet be good.
+
+        Raises:
+            Barred: none is to be tried.
+        """
+        count, error = self.count(), self.objection()
+        if error is None and is_suspicion and count.failures:
+            error = M2mLoginError("a login failed: none is tried for a session that may be good")
+        if error is not None:
+            self._log("login_blocked", "no login is attempted", error)
+            raise Barred(error)
+
+    def begin(self) -> Login:
+        """Count a login that is about to be sent, in the store, too, if that can be read.
+
+        Raises:
+            Barred: none is to be tried, or it cannot be counted.
+        """
+        stored, error = self._stored(), self.objection()
+        if error is not None:
+            raise Barred(error)
+        login = Login(self._seen, self._seen.begun(self._clock.time()))
+        if self._entry is not None and stored is not None:
+            try:
+                self._entry.write(login.begun._asdict())
+            except StoreUnavailable as unwritable:
+                raise self.uncounted(unwritable, "the store's count cannot be written") from None
+        self._account.seen[self._place] = login.begun
+        return login
+
+    def succeeded(self) -> None:
+        """The login brought a session."""
+        for place, count in list(self._account.seen.items()):
+            self._account.seen[place] = count.succeeded()
+        self._settle(LoginCount.succeeded)
+
+    def withdrawn(self, login: Login) -> None:
+        """The login counts towards no lock-out."""
+        # Unless it was allowed, or counted by another process, in the meantime.
+        self._settle(lambda held: login.before if held == login.begun else held)
+
+    def refused(self, error: M2mLoginError) -> None:
+        """The platform refused the login."""
+        told = (error.status_code, error.error_code, error.error_message)
+        refusal = Refusal(*told, self._clock.time(), self.password)
+        self._settle(lambda held: held.refused(refusal))
+        self._log("login_refused", "the login was refused", error)
+
+    def allow(self) -> None:
+        """Forget the count, in this process and in the store."""
+        self._account.seen.clear()
+        self._account.unwritten.clear()
+        if self._entry is not None:
+            self._entry.delete()
+
+    def objection(self) -> M2mLoginError | None:
+        """Why no login is to be tried, by what this process has seen."""
+        total = self._seen
+        for place, count in list(self._account.seen.items()):
+            if place != self._place:
+                total = total.joined(count, int.__add__)
+        until = total.blocked_until(self._clock.time(), self.password)
+        return None if until is None else self._explained(total, until)
+
+    def uncounted(self, error: StoreUnavailable, what: str) -> Barred:
+        """No login is sent, since it cannot be counted in the store."""
+        blocked = M2mLoginError(
+            f"no login is attempted, since {what}: {error}. Each login is counted there before it"
+            " is sent, since five failed ones in a row lock the user name. Try again later",
+            retryable=True,
+        )
+        name = "store_busy" if isinstance(error, StoreBusy) else "store_unavailable"
+        self._log(name, "no login is attempted", blocked)
+        return Barred(blocked)
+
+    @property
+    def _seen(self) -> LoginCount:
+        return self._account.seen.get(self._place, LoginCount())
+
+    def _stored(self) -> LoginCount | None:
+        """The store's count with what could not be written to it; ``None`` if it cannot be read."""
+        if self._entry is None:
+            return None
+        seen, unwritten = self._seen, self._account.unwritten
+        try:
+            stored = LoginCount.from_fields(self._entry.read())
+        except StoreUnavailable as error:
+            self._entry.report_unavailable(error)
+            unwritten.setdefault(self._place, seen)
+            return None
+        known = unwritten.get(self._place)
+        if known is not None:
+            stored = seen if stored == known else stored.joined(seen, max)
+            self._write(stored, known)
+        self._account.seen[self._place] = stored
+        return stored
+
+    def _settle(self, change: Callable[[LoginCount], LoginCount]) -> None:
+        held = self.count()
+        self._account.seen[self._place] = count = change(held)
+        self._write(count, held)
+
+    def _write(self, count: LoginCount, held: LoginCount) -> None:
+        """Have the store hold a count in place of another one, if not now then later."""
+        if self._entry is None:
+            return
+        unwritten = self._account.unwritten
+        unwritten.setdefault(self._place, held)
+        if self._entry.write_if_reachable(count._asdict()):
+            unwritten.pop(self._place, None)
+
+    def _explained(self, count: LoginCount, until: float) -> M2mLoginError:
+        refusal, is_for_good = count.refusal_of(self.password), math.isinf(until)
+        summary = _summary(count, refusal)
+        when = "again" if is_for_good else f"until {_moment(until)}"
+        with_what = "" if refusal is None else " with this password"
+        left = LOCKING_FAILURE - count.failures
+        more = f", and {left} more would" if count.failures > 1 and left > 0 else ""
+        return M2mLoginError(
+            f"{summary}. No login is tried {when}{with_what}. This is remembered in"
+            f" {self._remembered}, and protects the account: five failed logins in a row lock the"
+            f" user name until Verizon's support unlocks it{more}. {self._remedy}",
+            summary=summary,
+            retryable=not is_for_good,
+            **({} if refusal is None else refusal.told),
+        )
+
+    @property
+    def _remembered(self) -> str:
+        if self._entry is None:
+            return "this process alone (give processes that log in with one user name a store)"
+        return f"{self._entry.store!r} for every process that shares it"
+
+    @property
+    def _remedy(self) -> str:
+        how_to_clear = "" if self._entry is None else self._entry.store.how_to_clear
+        clear = f", or {how_to_clear}," if how_to_clear else ""
+        return (
+            "To go on, correct the credentials and assign auth.m2m; or call auth.allow_login()"
+            f"{clear} to try the same ones again."
+        )
+
+    def _log(self, name: str, message: str, error: M2mLoginError) -> None:
+        what, told = Credential.SESSION.value, (error.status_code, error.error_code)
+        event = AuthEvent(name, what, None, None, *told)
+        logger.info(message, extra={"auth_event": event})
 
 
-def _refused(refusal: Refusal, end: str) -> M2mLoginError:
+def _latest(refusals: Iterable[Refusal]) -> tuple[Refusal, ...]:
+    """The last eight, one for each password."""
+    by_password = {one.password: one for one in sorted(refusals, key=lambda one: one.refused_at)}
+    in_order = sorted(by_password.values(), key=lambda one: one.refused_at)
+    return tuple(in_order[-REMEMBERED_REFUSALS:])
+
+
+def _summary(count: LoginCount, refusal: Refusal | None) -> str:
+    if refusal is None:
+        last = _moment(count.failed_at)
+        return f"{count.failures} logins in a row failed, the last one at {last}"
     texts = (refusal.error_code, (refusal.error_message or "").rstrip("."))
-    details = [text for text in texts if text]
     when = f"the login was refused at {_moment(refusal.refused_at)} (status {refusal.status_code})"
-    summary = ": ".join([when, *details])
-    return M2mLoginError(
-        f"{summary}.{end}",
-        summary=summary,
-        status_code=refusal.status_code,
-        error_code=refusal.error_code,
-        error_message=refusal.error_message,
-        refused_at=refusal.refused_at,
-    )
+    return ": ".join([when, *filter(None, texts)])
 
 
-def _read_refusal(fields: Any) -> Refusal:
-    status_code, code, message, refused_at = fields
-    texts = (optional_str("text", code), optional_str("text", message))
+def _read_refusal(
+    status_code: object, code: object, message: object, refused_at: object, password: object
+) -> Refusal:
+    texts = (optional_str("text", text) for text in (code, message))
     error_code, error_message = (None if text is None else printable(text) for text in texts)
-    status = seconds("status_code", status_code)
-    moment = seconds("refused_at", refused_at) or 0.0
-    return Refusal(None if status is None else int(status), error_code, error_message, moment)
+    status, moment = seconds("status_code", status_code), seconds("refused_at", refused_at) or 0.0
+    told = None if status is None else int(status), error_code, error_message
+    return Refusal(*told, moment, optional_str("password", password) or "")
 
 
 def _moment(timestamp: float) -> str:
-    moment = time.gmtime(min(max(timestamp, 0.0), 4e9) if math.isfinite(timestamp) else 0.0)
+    moment = time.gmtime(min(max(timestamp, 0.0), 4e9))
     return time.strftime("%Y-%m-%d %H:%M:%S UTC", moment)

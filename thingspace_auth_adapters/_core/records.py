@@ -1,11 +1,13 @@
 """What a store keeps for an auth object: named, sealed and checked here, not by the store.
 
-An entry's name is a keyed hash of what it belongs to. Its content is JSON with a keyed hash of
-name and content, so that only who knows the client secret can write one that counts.
+An entry's name is a hash of what it belongs to, keyed but for the count of logins, which all
+applications share. Its content is JSON; with a key it carries a hash of name and content, so that
+only who knows the client secret can write one that counts.
 """
 
 from __future__ import annotations
 
+import hashlib
 import hmac
 import json
 from collections.abc import Generator, Sequence
@@ -14,7 +16,7 @@ from typing import Any
 
 from .._model.events import AuthEvent, logger
 from .._wire.messages import json_object
-from ..stores.token_store import StoreUnavailable, TokenStore
+from ..stores.token_store import StoreBusy, StoreUnavailable, TokenStore
 
 
 class StoreEntry:
@@ -22,9 +24,14 @@ class StoreEntry:
 
     Args:
         store: where it is kept.
-        secret: the client secret, with which names and contents are hashed.
+        secret: the client secret, with which names and contents are hashed; ``None`` if all
+            applications share the entry.
         parts: what the entry belongs to.
         credential: what it is about, for the log.
+
+    Attributes:
+        store: the same.
+        name: the entry's.
 
     Raises of each method:
         StoreUnavailable: the store cannot be reached.
@@ -32,12 +39,19 @@ class StoreEntry:
     """
 
     def __init__(
-        self, store: TokenStore, secret: str, parts: Sequence[object], credential: str
+        self, store: TokenStore, secret: str | None, parts: Sequence[object], credential: str
     ) -> None:
         self.store = store
         self._credential = credential
-        self._key = secret.encode()
+        self._key = None if secret is None else secret.encode()
         self.name = self._hash("name", parts)
+
+    @property
+    def place(self) -> str:
+        """The store, told from others by its ``repr``, or by its type if that says nothing."""
+        kind = type(self.store)
+        says_nothing = kind.__repr__ is object.__repr__
+        return f"{kind.__module__}.{kind.__qualname__}" if says_nothing else repr(self.store)
 
     def read(self, is_reported: bool = True) -> dict[str, Any] | None:
         """What is stored; ``None`` if that is nothing, or not what :meth:`write` wrote.
@@ -56,19 +70,22 @@ class StoreEntry:
 
     def write(self, fields: dict[str, Any]) -> None:
         """Replace what is stored."""
-        sealed = {"fields": fields, "seal": self._hash(self.name, fields)}
+        sealed: dict[str, Any] = {"fields": fields}
+        if self._key is not None:
+            sealed["seal"] = self._hash(self.name, fields)
         self.store.write(self.name, json.dumps(sealed).encode("ascii"))
 
-    def write_if_reachable(self, fields: dict[str, Any]) -> None:
+    def write_if_reachable(self, fields: dict[str, Any]) -> bool:
         """Replace what is stored, or log that the store cannot be reached."""
         try:
             self.write(fields)
-            return
+            return True
         except StoreUnavailable as error:
             failure = error
         # Crash reporters take the frames of a warning.
         del fields
         self.report_unavailable(failure)
+        return False
 
     def delete(self) -> None:
         """Forget what is stored."""
@@ -99,7 +116,8 @@ class StoreEntry:
         self, error: StoreUnavailable, consequence: str = "going on without it"
     ) -> None:
         """Log that the store cannot be reached."""
-        event = AuthEvent("store_unavailable", self._credential, reason=type(error).__name__)
+        name = "store_busy" if isinstance(error, StoreBusy) else "store_unavailable"
+        event = AuthEvent(name, self._credential, reason=type(error).__name__)
         logger.warning("%s: %s", error, consequence, extra={"auth_event": event})
 
     def __repr__(self) -> str:
@@ -108,11 +126,16 @@ class StoreEntry:
     def _unsealed(self, content: bytes) -> dict[str, Any] | None:
         sealed = json_object(content) or {}
         fields, seal = sealed.get("fields"), sealed.get("seal")
-        is_ours = isinstance(seal, str) and hmac.compare_digest(
-            seal.encode("utf-8", "replace"), self._hash(self.name, fields).encode()
+        is_ours = self._key is None or (
+            isinstance(seal, str)
+            and hmac.compare_digest(
+                seal.encode("utf-8", "replace"), self._hash(self.name, fields).encode()
+            )
         )
         return fields if is_ours and isinstance(fields, dict) else None
 
     def _hash(self, name: str, content: object) -> str:
-        text = json.dumps([name, content], sort_keys=True)
-        return hmac.new(self._key, text.encode("ascii"), "sha256").hexdigest()
+        text = json.dumps([name, content], sort_keys=True).encode("ascii")
+        if self._key is None:
+            return hashlib.sha256(text).hexdigest()
+        return hmac.new(self._key, text, "sha256").hexdigest()

@@ -84,6 +84,7 @@ class Caller:
     Attributes:
         refreshes: how many in a row brought it nothing.
         failure: what the last of them failed with, if anything.
+        suspects: the header value of a usable token that it would rather have replaced.
     """
 
     def __init__(
@@ -97,6 +98,7 @@ class Caller:
         self.outer = outer
         self.refreshes = 0
         self.failure: Failed | None = None
+        self.suspects: str | None = None
 
     def take(self, refresh: Refresh, outcome: Outcome) -> CachedToken[Any] | None:
         """The token that a refresh brought; ``None`` if this caller has to look again.
@@ -108,6 +110,8 @@ class Caller:
             return outcome
         self.refreshes += 1
         self.failure = outcome
+        # One that could not be replaced is used as it is.
+        self.suspects = None
         # A single attempt ahead of expiry says nothing to those who need another token now.
         if outcome is None or refresh.is_early:
             return None
@@ -139,7 +143,8 @@ class Refresh:
         inner: the refresh for which its leader waits, or that it leads, if any.
         fetched: what the provider fetched on its behalf.
         updates: the tokens that came into use on the way.
-        is_shared: whether the store's lock is held.
+        stored: what the store held, usable or not, if there is one.
+        holds_lock: whether the store's lock is held.
         is_curtailed: whether its caller gives up before it could have had all its attempts.
         is_apart: whether its caller keeps the token for itself.
         has_ended: whether its leader is done, and not merely given up.
@@ -168,10 +173,16 @@ class Refresh:
         self.inner: Refresh | None = None
         self.fetched: CachedToken[Any] | None = None
         self.updates: list[Any] = []
-        self.is_shared = False
+        self.stored: CachedToken[Any] | None = None
+        self.holds_lock = False
         self.is_curtailed = False
         self.is_apart = False
         self.has_ended = False
+
+    @property
+    def is_suspicion(self) -> bool:
+        """Whether it is to replace a token that may yet be good."""
+        return self.last is not None and self.last.header == self.caller.suspects
 
     @property
     def outcome(self) -> Outcome:

@@ -2,33 +2,43 @@
 
 from __future__ import annotations
 
+import hmac
 import math
 from collections.abc import Generator, Mapping
 from contextlib import contextmanager
-from typing import Any, Union
+from typing import Any
 
 from .._model.checks import seconds
-from .._model.events import AuthEvent, logger
+from .._model.events import logger
+from .._model.hosts import login_host
 from .._model.m2m import VzM2mCredentials, session_token
 from .._model.settings import Settings
-from .._wire.m2m_session import LoginFailed, LoginOutcome, SessionEndpoints
-from .._wire.messages import HttpAnswer, Refused, SentOnce
+from .._wire.m2m_session import LoginFailed, SessionEndpoints
+from .._wire.messages import HttpAnswer, Refused
 from .._wire.rejection import Credential
 from ..errors import M2mLoginError
+from ..stores.token_store import StoreBusy
 from .cached_token import CachedToken
 from .clock import Clock
 from .endpoint import Endpoint, Transport
-from .lifecycle import Lifecycle
-from .login_guard import LoginCount, account
+from .lifecycle import SAME_AGAIN_SECONDS, Lifecycle
+from .login_guard import Barred, LoginGuard
 from .records import StoreEntry
-from .refresh import Caller, Failed, Refresh
+from .refresh import Caller, Failed, Limits, Refresh, copy_exception
 
 TOUCH_SECONDS = 60.0
 """How often a process tells the store that it uses a session, at most."""
 
 _TOUCHES_IN_IDLE_TIMEOUT = 4
 
-LoginReply = Union["CachedToken[str]", Refused]
+TRUSTED_SECONDS = 60.0
+"""How long a session is not suspected after its login."""
+
+TRUSTED_SECONDS_AFTER_SUSPICION = 600.0
+
+MOST_REPLACEMENTS_IN_A_MINUTE = 3
+
+_MINUTE = 60.0
 
 
 class Sessions:
@@ -41,6 +51,10 @@ class Sessions:
         transport: calls the endpoints.
         clock: the time.
         count_entry: where other processes find the count of logins, if it is shared.
+
+    Attributes:
+        guard: says whether a login may be risked.
+        lock: the entry whose lock a login takes, if there is one.
     """
 
     credential = Credential.SESSION
@@ -57,7 +71,7 @@ class Sessions:
         self.timeout = settings.timeout
         # One more than a bearer may take: the login's.
         self.longest = 4 * settings.timeout
-        self.is_renewable = credentials.username is not None
+        self._has_account = credentials.username is not None
         self._idle_timeout = credentials.idle_timeout
         self._touch_after = math.inf
         if count_entry is not None:
@@ -67,18 +81,39 @@ class Sessions:
             username, password, settings.session_base_url, settings.base_url
         )
         self._endpoint = Endpoint(transport, clock, settings.timeout)
-        self._account = account(settings.base_url, username, password)
+        self._logout_endpoint = Endpoint(transport, clock, settings.timeout)
+        user = login_user(settings, username)
+        hashed = hmac.new(settings.client_secret.encode(), password.encode(), "sha256")
+        self.guard = LoginGuard(user, hashed.hexdigest(), clock, count_entry)
+        self.lock = count_entry
         self._bearers = bearers
         self._clock = clock
-        self._count_entry = count_entry
+        self._replaced_at: tuple[float, ...] = ()
+        self._has_warned_of_replacements = False
+        self._refused_bearer: tuple[str, float, Exception] = ("", -math.inf, Exception())
 
-    def cached(self, token: str, used_at: float) -> CachedToken[str]:
+    def cached(self, token: str, used_at: float, trusted_until: float = 0.0) -> CachedToken[str]:
         """A session token that was last used at this unix time."""
-        if not self.is_renewable:
+        if not self._has_account:
             return CachedToken(token, token)
         touch_at, expires_at = used_at + self._touch_after, used_at + self._idle_timeout
-        stale_at = min(touch_at, expires_at)
-        return CachedToken(token, token, stale_at, expires_at, self._idle_timeout, touch_at)
+        times = min(touch_at, expires_at), expires_at, self._idle_timeout, touch_at, trusted_until
+        return CachedToken(token, token, *times)
+
+    def can_replace(self) -> bool:
+        """Whether another login may be made in place of a session that was rejected."""
+        now = self._clock.monotonic()
+        self._replaced_at = tuple(at for at in self._replaced_at if now - at < _MINUTE)
+        is_often = len(self._replaced_at) >= MOST_REPLACEMENTS_IN_A_MINUTE
+        if is_often and not self._has_warned_of_replacements:
+            self._has_warned_of_replacements = True
+            logger.warning(
+                "sessions are rejected again and again: %d logins in a minute, and no more are made"
+                " for now. Another process may be ending them by logins of its own: a store that"
+                " all share helps",
+                MOST_REPLACEMENTS_IN_A_MINUTE,
+            )
+        return self._has_account and not is_often
 
     def acquire(self, refresh: Refresh) -> CachedToken[str]:
         """Log in.
@@ -86,25 +121,39 @@ class Sessions:
         Raises:
             Failed: with an :class:`M2mLoginError`, or what the bearer failed with.
         """
-        if not self.is_renewable:
+        if not self._has_account:
             raise Failed(
                 M2mLoginError(
                     "there are no username and password to log in with: assign auth.m2m a"
                     " VzM2mCredentials that has them, or another session token"
                 )
             )
-        # A login under way counts as unknown, but may yet succeed.
-        if self._account.logins.under_way is None:
-            self._count(refresh)
-        bearer = self._bearer(refresh)
-        with self._turn(refresh):
-            return self._logged_in(refresh, bearer)
+        try:
+            # A login under way counts as failed, but may yet succeed.
+            if self.guard.logins.under_way is None:
+                self.guard.check(refresh.is_suspicion)
+            bearer = self._bearer(refresh)
+            with self._turn(refresh):
+                return self._logged_in(refresh, bearer)
+        except Barred as barred:
+            return self._idle(refresh, barred)
+
+    def lock_until(self, limits: Limits) -> float:
+        # Until the last moment: what its holder acquires can be had without a call.
+        return limits.ends_at
+
+    def beside(self, refresh: Refresh, busy: StoreBusy) -> CachedToken[str]:
+        try:
+            self.guard.check()
+            raise self.guard.uncounted(busy, "the store's lock was not free in time")
+        except Barred as barred:
+            return self._idle(refresh, barred)
 
     def overdue(self) -> Exception:
-        return self._endpoint.overdue(self._endpoints.login_request("", SentOnce()))
+        return self._endpoint.overdue(self._endpoints.login_request(""))
 
-    def extended(self, token: CachedToken[str], now: float) -> CachedToken[str] | None:
-        return self.cached(token.value, now)
+    def touched(self, token: CachedToken[str], now: float) -> CachedToken[str] | None:
+        return self.cached(token.value, now, token.trusted_until)
 
     def revoke(self, token: CachedToken[str], caller: Caller) -> None:
         """Log out; if the gateway rejects the bearer, renew it and log out once more."""
@@ -119,26 +168,27 @@ class Sessions:
             raise rejected
         self._logged_out(self._bearers.acquire(caller), token)
 
-    def stored_count(self) -> LoginCount:
-        """How the logins of all who share the store went so far."""
-        fields = None if self._count_entry is None else self._count_entry.read()
-        return LoginCount.from_fields(fields)
-
-    def allow_login(self) -> None:
-        """Forget how the logins went, in this process and in the store."""
-        self._account.count = LoginCount()
-        if self._count_entry is not None:
-            self._count_entry.delete()
-
     def to_fields(self, token: CachedToken[str], now: float) -> dict[str, Any]:
-        return {"session_token": token.value, "used_at": now}
+        return {
+            "session_token": token.value,
+            "used_at": now,
+            "trusted_until": token.trusted_until,
+        }
 
     def from_fields(self, fields: Mapping[str, Any]) -> CachedToken[str]:
         token = session_token(fields["session_token"], "a store's session token")
         used_at = seconds("used_at", fields["used_at"])
-        if token is None or used_at is None:
+        trusted_until = seconds("trusted_until", fields["trusted_until"])
+        if token is None or used_at is None or trusted_until is None:
             raise ValueError("a field is null")
-        return self.cached(token, used_at)
+        return self.cached(token, used_at, trusted_until)
+
+    def _idle(self, refresh: Refresh, barred: Barred) -> CachedToken[str]:
+        """The session at hand, as it is, if nothing is known against it but that it was idle."""
+        for token in (refresh.stored, refresh.last):
+            if token is not None and token.header not in refresh.rejected:
+                return self.cached(token.value, self._clock.time(), token.trusted_until)
+        raise barred
 
     def _bearer(self, refresh: Refresh) -> CachedToken[Any]:
         """An access token, in time for a login."""
@@ -148,7 +198,7 @@ class Sessions:
     @contextmanager
     def _turn(self, refresh: Refresh) -> Generator[None, None, None]:
         """Wait until no other login to the account is under way in this process."""
-        logins, begins_by = self._account.logins, refresh.limits.begins_by
+        logins, begins_by = self.guard.logins, refresh.limits.begins_by
         mine = Refresh(refresh.caller, refresh.owner, refresh.limits)
         # It goes on as its refresh does.
         mine.inner = refresh
@@ -169,108 +219,56 @@ class Sessions:
         finally:
             logins.finish(mine, None)
 
+    def attempt(self, authorization: str, limits: Limits) -> CachedToken[str] | Refused:
+        """Log in once, counted before it is sent; what to raise says if no other may be tried.
+
+        Raises:
+            Barred: none is to be tried.
+        """
+        login = self.guard.begin()
+        reply = self._endpoint.send(self._endpoints.login_request(authorization), limits)
+        read = reply if isinstance(reply, Refused) else self._read(reply, authorization)
+        if isinstance(read, CachedToken):
+            self.guard.succeeded()
+            return read
+        if read.had_no_effect:
+            self.guard.withdrawn(login)
+        elif isinstance(read.error, M2mLoginError) and read.error.refused_at is not None:
+            self.guard.refused(read.error)
+        objection = self.guard.objection()
+        return read if objection is None else Refused(objection)
+
+    def _read(self, answer: HttpAnswer, authorization: str) -> CachedToken[str] | Refused:
+        now = self._clock.time()
+        read = self._endpoints.read_login(answer, now, authorization)
+        return self.cached(read, now, now + TRUSTED_SECONDS) if isinstance(read, str) else read
+
     def _logged_in(self, refresh: Refresh, bearer: CachedToken[Any]) -> CachedToken[str]:
-        def attempt() -> LoginReply:
+        def attempt() -> CachedToken[str] | Refused:
             nonlocal bearer
-            reply = self._attempt(refresh, bearer)
+            self._check_bearer(bearer)
+            reply = self.attempt(bearer.header, refresh.limits)
             if isinstance(reply, LoginFailed) and reply.blames_bearer:
-                rejected = bearer
+                rejected, until = bearer, self._clock.monotonic() + SAME_AGAIN_SECONDS
+                self._refused_bearer = rejected.header, until, reply.error
                 if self._bearers.reject(rejected.header):
                     bearer = self._bearer(refresh)
                 if bearer.header != rejected.header:
-                    reply = self._attempt(refresh, bearer)
+                    reply = self.attempt(bearer.header, refresh.limits)
             return reply
 
-        credential = self.credential.value
-        return self._endpoint.tried(attempt, "the login", refresh.limits, credential)
+        if refresh.is_suspicion or (refresh.last and refresh.last.header in refresh.rejected):
+            self._replaced_at = (*self._replaced_at, self._clock.monotonic())
+        token = self._endpoint.tried(attempt, "the login", refresh.limits, self.credential.value)
+        if refresh.is_suspicion:
+            token.trusted_until = self._clock.time() + TRUSTED_SECONDS_AFTER_SUSPICION
+        return token
 
-    def _attempt(self, refresh: Refresh, bearer: CachedToken[Any]) -> LoginReply:
-        """Log in once, counted before it is sent."""
-        before = self._begun(refresh)
-        once = SentOnce()
-        request = self._endpoints.login_request(bearer.header, once)
-        try:
-            reply = self._endpoint.send(request, refresh.limits)
-        except BaseException:
-            if not once.was_sent:
-                self._record(refresh, before)
-            raise
-        now = self._clock.time()
-        read = (
-            self._endpoints.read_login(reply, now, bearer.header)
-            if isinstance(reply, HttpAnswer)
-            else reply
-        )
-        count = self._count_after(read, before, once.was_sent, now)
-        self._record(refresh, count)
-        if isinstance(read, str):
-            return self.cached(read, now)
-        if count.refusal is not None:
-            self._log("login_refused", "the login was refused", count)
-        objection = self._objection(count)
-        return read if objection is None else Refused(objection)
-
-    def _count_after(
-        self, reply: str | Refused, before: LoginCount, was_sent: bool, now: float
-    ) -> LoginCount:
-        if isinstance(reply, str):
-            return LoginCount()
-        outcome = reply.outcome if isinstance(reply, LoginFailed) else LoginOutcome.UNKNOWN
-        if outcome is LoginOutcome.REFUSED:
-            return before.refused(reply.error, now)
-        is_unknown = was_sent and outcome is LoginOutcome.UNKNOWN
-        return self._account.count if is_unknown else before
-
-    def _begun(self, refresh: Refresh) -> LoginCount:
-        """Count a login that is about to be sent; the result is the count before it."""
-        before = self._count(refresh)
-        begun = before.begun(self._clock.time())
-        if refresh.is_shared and self._count_entry is not None:
-            self._count_entry.write(begun.to_fields())
-        self._account.count = begun
-        return before
-
-    def _record(self, refresh: Refresh, count: LoginCount) -> None:
-        self._account.count = count
-        if refresh.is_shared and self._count_entry is not None:
-            self._count_entry.write_if_reachable(count.to_fields())
-
-    def _count(self, refresh: Refresh) -> LoginCount:
-        """How the logins went so far.
-
-        Raises:
-            Failed: none is to be tried.
-        """
-        count = self._account.count
-        if refresh.is_shared and self._count_entry is not None:
-            count = LoginCount.from_fields(self._count_entry.read())
-            if count.refusal is not None:
-                # For this process, too, should the store be out of reach the next time.
-                self._account.count = count
-        objection = self._objection(count)
-        if objection is not None:
-            self._log("login_blocked", "no login is attempted", count)
-            raise Failed(objection)
-        return count
-
-    def _log(self, name: str, message: str, count: LoginCount) -> None:
-        refusal = count.refusal
-        status_code, reason = (None, None) if refusal is None else refusal[:2]
-        event = AuthEvent(name, self.credential.value, status_code=status_code, reason=reason)
-        logger.info(message, extra={"auth_event": event})
-
-    def _objection(self, count: LoginCount) -> M2mLoginError | None:
-        """Why no login is to be tried after this count, if so."""
-        remembered, remedy = "this process", "call auth.allow_login()"
-        if self._count_entry is not None:
-            store = self._count_entry.store
-            remembered = f"{store!r} for every process that shares it"
-            remedy += f", or {store.how_to_clear}" if store.how_to_clear else ""
-        remedy = (
-            f"To go on, correct the credentials and assign auth.m2m, or {remedy} to try the same"
-            " ones again."
-        )
-        return count.objection(self._clock.time(), remembered, remedy)
+    def _check_bearer(self, bearer: CachedToken[Any]) -> None:
+        """Raise :class:`Failed` for one that the login refused just now."""
+        header, until, error = self._refused_bearer
+        if bearer.header == header and self._clock.monotonic() < until:
+            raise Failed(copy_exception(error))
 
     def _logged_out(self, bearer: CachedToken[Any], token: CachedToken[str]) -> None:
         def read(answer: HttpAnswer) -> Refused | None:
@@ -278,4 +276,9 @@ class Sessions:
             return self._endpoints.read_logout(answer, now, bearer.header, token.header)
 
         request = self._endpoints.logout_request(bearer.header, token.header)
-        self._endpoint.call(request, read, self._endpoint.limits)
+        self._logout_endpoint.call(request, read, self._logout_endpoint.limits)
+
+
+def login_user(settings: Settings, username: str) -> str:
+    """Whose logins are counted together: the platform counts by user name."""
+    return f"{login_host(settings.session_base_url)} {username.strip().casefold()}"

@@ -8,25 +8,30 @@ from typing import Any, Callable, Protocol, TypeVar
 
 from .._model.events import AuthEvent, logger
 from ..errors import InsecureStoreError
-from ..stores.token_store import StoreUnavailable
+from ..stores.token_store import StoreBusy, StoreUnavailable
 from .cached_token import CachedToken, Status, status
 from .clock import Clock
 from .endpoint import warn_of_failure
 from .lifecycle import TokenSource
 from .records import StoreEntry
-from .refresh import Failed, Refresh
+from .refresh import Failed, Limits, Refresh
 
 T = TypeVar("T")
-
-LOCK_PATIENCE = 1.5
-"""For how many timeouts a lock is waited for: an access token has to be asked for within two."""
 
 
 class StorableSource(TokenSource[T], Protocol[T]):
     """A source whose tokens a store can keep."""
 
-    def extended(self, token: CachedToken[T], now: float) -> CachedToken[T] | None:
-        """A stale token made fresh by use, if that is possible."""
+    def touched(self, token: CachedToken[T], now: float) -> CachedToken[T] | None:
+        """A token that is stale only since the store has to be told of its use, as just used."""
+        ...
+
+    def lock_until(self, limits: Limits) -> float:
+        """Reading of the monotonic clock until which the store's lock is waited for."""
+        ...
+
+    def beside(self, refresh: Refresh, busy: StoreBusy) -> CachedToken[T]:
+        """What can be had beside another process that holds the lock. Raises :class:`Failed`."""
         ...
 
     def to_fields(self, token: CachedToken[T], now: float) -> dict[str, Any]:
@@ -45,70 +50,102 @@ class SharedSource(TokenSource[T]):
         source: what it acquires from.
         entry: where in the store the token is kept.
         clock: the time.
+        locked: the entry whose lock is taken, by default the same.
 
     Attributes:
         entry: the same.
     """
 
-    def __init__(self, source: StorableSource[T], entry: StoreEntry, clock: Clock) -> None:
+    def __init__(
+        self,
+        source: StorableSource[T],
+        entry: StoreEntry,
+        clock: Clock,
+        locked: StoreEntry | None = None,
+    ) -> None:
         self.credential = source.credential
         self.timeout = source.timeout
         self.longest = source.longest
-        self.is_renewable = source.is_renewable
         self._source = source
         self.entry = entry
         self._clock = clock
+        self._locked = locked or entry
 
     def acquire(self, refresh: Refresh) -> CachedToken[T]:
         try:
             if refresh.is_apart:
                 return self._under_lock(refresh, self._source.acquire)
-            with suppress(StoreUnavailable):
-                # It is read again under the lock: what is wrong with it is told then.
-                stored = self._stored(refresh, is_reported=False)
-                if stored is not None and status(stored, self._clock.time()) is Status.FRESH:
-                    return self._loaded(refresh, stored)
-            return self._under_lock(refresh, self._acquired)
+            found = self._without_lock(refresh)
+            return self._under_lock(refresh, self._acquired) if found is None else found
         except InsecureStoreError as error:
             raise Failed(error) from None
 
+    def can_replace(self) -> bool:
+        return self._source.can_replace()
+
     def overdue(self) -> Exception:
         return self._source.overdue()
+
+    def _without_lock(self, refresh: Refresh) -> CachedToken[T] | None:
+        """What needs no lock: the store's token, or one of which it has to be told the use."""
+        stored = failure = None
+        try:
+            stored = self._stored(refresh, is_reported=False)
+        except StoreUnavailable as error:
+            failure = error
+        if stored is not None and self._is_good(stored, refresh):
+            return self._loaded(refresh, stored)
+        for token in (stored, refresh.last):
+            touched = None if token is None else self._touched(token, refresh)
+            if touched is not None and failure is not None:
+                self.entry.report_unavailable(failure)
+            elif touched is not None and stored is not None and stored.header == touched.header:
+                self.entry.write_if_reachable(self._source.to_fields(touched, self._clock.time()))
+            if touched is not None:
+                return self._loaded(refresh, touched)
+        return None
+
+    def _touched(self, token: CachedToken[T], refresh: Refresh) -> CachedToken[T] | None:
+        """A token as just used, if it is good but for that."""
+        now = self._clock.time()
+        is_usable = status(token, now) is Status.STALE and token.header != refresh.caller.suspects
+        return self._source.touched(token, now) if is_usable else None
 
     def _under_lock(
         self, refresh: Refresh, acquire: Callable[[Refresh], CachedToken[T]]
     ) -> CachedToken[T]:
         """Acquire under the store's lock, or without a store if it cannot be had."""
-        # Beside a holder that stands still, half a timeout is left in which to begin the call.
-        left = refresh.limits.begins_by - self._clock.monotonic() - self.timeout / 2
-        patience = max(min(left, LOCK_PATIENCE * self.timeout), 0.0)
+        patience = self._source.lock_until(refresh.limits) - self._clock.monotonic()
         try:
-            with self.entry.locked(patience):
-                refresh.is_shared = True
+            with self._locked.locked(max(patience, 0.0)):
+                refresh.holds_lock = True
                 return acquire(refresh)
         except StoreUnavailable as error:
-            self.entry.report_unavailable(error)
-        refresh.is_shared = False
+            failure = error
+        refresh.holds_lock = False
+        if isinstance(failure, StoreBusy):
+            found = self._source.beside(refresh, failure)
+            self.entry.report_unavailable(failure)
+            return found
+        self.entry.report_unavailable(failure)
         return acquire(refresh)
 
     def _acquired(self, refresh: Refresh) -> CachedToken[T]:
-        stored = self._stored(refresh) if refresh.is_shared else None
-        now = self._clock.time()
-        state = status(stored, now)
-        if stored is not None and state is Status.FRESH:
+        stored = self._stored(refresh) if refresh.holds_lock else None
+        if stored is not None and self._is_good(stored, refresh):
             return self._loaded(refresh, stored)
-        known = refresh.last if state in (Status.MISSING, Status.EXPIRED) else stored
-        is_usable = known is not None and status(known, now) is Status.STALE
-        token = self._source.extended(known, now) if known is not None and is_usable else None
-        if token is None:
-            try:
-                token = self._source.acquire(refresh)
-            except Failed as failure:
-                return self._put_off(stored, failure)
-        if refresh.is_shared:
+        try:
+            token = self._source.acquire(refresh)
+        except Failed as failure:
+            return self._put_off(stored, failure)
+        if refresh.holds_lock:
             # What was acquired is good, whether or not it can be written.
             self.entry.write_if_reachable(self._source.to_fields(token, self._clock.time()))
         return token
+
+    def _is_good(self, stored: CachedToken[T], refresh: Refresh) -> bool:
+        is_suspected = stored.header == refresh.caller.suspects
+        return not is_suspected and status(stored, self._clock.time()) is Status.FRESH
 
     def _put_off(self, stored: CachedToken[T] | None, failure: Failed) -> CachedToken[T]:
         """Go on with a stored token that is stale but not expired."""
@@ -129,7 +166,8 @@ class SharedSource(TokenSource[T]):
     def _stored(self, refresh: Refresh, is_reported: bool = True) -> CachedToken[T] | None:
         """What the store holds, unless the platform has rejected it."""
         token = self.read(is_reported)
-        return None if token is None or token.header in refresh.rejected else token
+        refresh.stored = None if token is None or token.header in refresh.rejected else token
+        return refresh.stored
 
     def read(self, is_reported: bool = True) -> CachedToken[T] | None:
         """What the store holds, usable or not.

@@ -174,7 +174,7 @@ class Tokens:
         """Forget how the logins went, in this process and in the store."""
         source = self.session_source
         if source is not None:
-            source.allow_login()
+            source.guard.allow()
 
     def _handed_over(self, token: OauthToken) -> CachedToken[OauthToken]:
         return self._access_tokens.cached(with_expiry(token, self.clock.time()))
@@ -190,27 +190,35 @@ class Tokens:
 
     def _sessions_of(self, credentials: VzM2mCredentials) -> tuple[Sessions, Lifecycle[str]]:
         # Imported here so that those who use no session need not wait for it.
-        from .sessions import Sessions
+        from .sessions import Sessions, login_user
 
-        account = (credentials.username, credentials.password)
-        entry = count_entry = None
-        if credentials.username is not None:
-            entry = self._entry("session", Credential.SESSION, *account)
-            count_entry = self._entry("logins", Credential.SESSION, *account)
+        username, entry, count_entry = credentials.username, None, None
+        if username is not None and self._store is not None:
+            from .records import StoreEntry
+
+            entry = self._entry("session", Credential.SESSION, username, credentials.password)
+            parts = ["logins", login_user(self._settings, username)]
+            count_entry = StoreEntry(self._store, None, parts, Credential.SESSION.value)
         source = Sessions(
             credentials, self._settings, self.bearers, self._transport, self.clock, count_entry
         )
-        sessions = self._lifecycle(source, entry)
+        # A login takes the lock of its count: all who count together take turns.
+        sessions = self._lifecycle(source, entry, count_entry)
         if credentials.vz_m2m_token is not None:
             sessions.assign(source.cached(credentials.vz_m2m_token, self.clock.time()))
         return source, sessions
 
-    def _lifecycle(self, source: StorableSource[T], entry: StoreEntry | None) -> Lifecycle[T]:
+    def _lifecycle(
+        self,
+        source: StorableSource[T],
+        entry: StoreEntry | None,
+        locked: StoreEntry | None = None,
+    ) -> Lifecycle[T]:
         chosen: TokenSource[T] = source
         if entry is not None:
             from .shared import SharedSource
 
-            chosen = SharedSource(source, entry, self.clock)
+            chosen = SharedSource(source, entry, self.clock, locked)
         tell = None if self._settings.on_token_update is None else self._tell
         return Lifecycle(chosen, self._owner, self.clock, tell)
 

@@ -21,7 +21,7 @@ from ..errors import ReentrantRequestError
 from .cached_token import CachedToken
 from .callbacks import CallbackInterrupted
 from .lifecycle import Lifecycle
-from .refresh import WATCH_SECONDS, Caller, EventLoop
+from .refresh import WATCH_SECONDS, Caller, EventLoop, Outcome, Refresh
 
 if TYPE_CHECKING:
     # Where it is needed it is there: those who use no event loop need not wait for it.
@@ -33,11 +33,10 @@ T = TypeVar("T")
 async def acquire(lifecycle: Lifecycle[T], caller: Caller) -> CachedToken[T]:
     """As ``Lifecycle.acquire``: this task waits, and another thread leads."""
     while True:
-        found = lifecycle.look(caller)
+        begun_at = lifecycle.clock.monotonic()
+        found, led = _begun(lifecycle, caller)
         if isinstance(found, CachedToken):
             return found
-        begun_at = lifecycle.clock.monotonic()
-        led = start(lifecycle.lead, found) if found.caller is caller else None
         until = lifecycle.waits_until(found, caller)
         # A loop's timer may be early.
         while not found.future.done() and lifecycle.clock.monotonic() < until:
@@ -50,6 +49,21 @@ async def acquire(lifecycle: Lifecycle[T], caller: Caller) -> CachedToken[T]:
         token = caller.take(found, outcome)
         if token is not None:
             return token
+
+
+def _begun(
+    lifecycle: Lifecycle[T], caller: Caller
+) -> tuple[CachedToken[T] | Refresh, Future[Outcome] | None]:
+    """A usable token, or the refresh to wait for; and what comes of it, if this caller leads."""
+    led = None
+    try:
+        found = lifecycle.look(caller)
+        if isinstance(found, Refresh) and found.caller is caller:
+            led = start(lifecycle.lead, found)
+        return found, led
+    finally:
+        if led is None:
+            lifecycle.abandon(caller)
 
 
 async def in_thread(function: Callable[..., T], *args: Any) -> T:

@@ -29,7 +29,9 @@ class AuthEvent(NamedTuple):
             - ``waited``: a request waited for another one's refresh.
             - ``login_refused``: the platform refused a login.
             - ``login_blocked``: no login was attempted, which protects the account.
-            - ``store_unavailable``: the store could not be reached, and was not used.
+            - ``store_unavailable``: the store could not be reached or written, and was not used.
+            - ``store_busy``: the store's lock was not free in time.
+            - ``throttled``: an endpoint asked to be left alone, for so many ``seconds``.
             - ``no_token_for_host``: the first request to a host that is not allowed.
         credential (str): ``"access token"`` or ``"session token"``.
         seconds (float | None): how long it took.

@@ -23,6 +23,7 @@ _EDGE = r"(?:.+\.)?5gedge\.verizon\.com"
 _VEHICLE = r"(?:.+\.)?imp(?:-staging)?\.thingspace\.verizon\.com"
 _TOKEN_ENDPOINT = r"[^?#]*/oauth2/(?:token|revoke)/?(?:[?#]|\Z)"
 _LOGIN_ENDPOINT = r"[^?#]*/session/login/?(?:[?#]|\Z)"
+_EDGE_PERFORMANCE = r"(?:[^/?#]+://[^/?#]*)?/api/mec/performance/"
 
 # Strict on purpose: an authority that two URL parsers could read differently, for example
 # https://evil.example\@thingspace.verizon.com/, matches nothing and so gets no token.
@@ -131,14 +132,18 @@ class AllowedHosts:
                     return True
         return False
 
-    def header_names(self, target: Origin | None) -> tuple[str, ...]:
-        """The headers in which a request to ``target`` carries credentials: the bearer's first.
+    def header_names(self, target: Origin | None, location: str = "") -> tuple[str, ...]:
+        """The headers in which a request carries credentials: the bearer's first.
+
+        Args:
+            target: where it goes.
+            location: its URL or path, which decides on 5G Edge's hosts.
 
         Raises:
             InsecureTransportError: it would go to an allowed host over plain http.
         """
         if target is not None and self.allow(target):
-            if re.fullmatch(_EDGE, target.host):
+            if re.fullmatch(_EDGE, target.host) and not re.match(_EDGE_PERFORMANCE, location):
                 return (AUTHORIZATION,)
             usual, vehicle = SESSION_HEADERS
             return (AUTHORIZATION, vehicle if re.fullmatch(_VEHICLE, target.host) else usual)
@@ -151,9 +156,9 @@ class AllowedHosts:
         return ()
 
 
-def may_be_endpoint(location: str) -> bool:
-    """A quick look at a URL or path; if it is ``False``, the two questions below need no asking."""
-    return "/oauth2/" in location or "/session/login" in location
+def may_be_special(location: str) -> bool:
+    """A quick look at a URL or path; if it is ``False``, the host alone decides on the headers."""
+    return "/oauth2/" in location or "/session/login" in location or "/mec/performance/" in location
 
 
 def is_token_endpoint(location: str) -> bool:
@@ -178,6 +183,14 @@ def default_entries(base: Origin) -> tuple[str, ...]:
     host = f"[{base.host}]" if ":" in base.host else base.host
     names = dict.fromkeys((host, *_LOOPBACK_NAMES)) if base.is_loopback else (host,)
     return tuple(f"{name}:{base.port}" for name in names)
+
+
+def login_host(base_url: str) -> str:
+    """Host and port of a checked URL; the names of this machine are one."""
+    target = origin_of(base_url)
+    if target is None:
+        return base_url
+    return f"{_LOOPBACK_NAMES[0] if target.is_loopback else target.host}:{target.port}"
 
 
 def checked_base_url(base_url: object) -> tuple[str, Origin]:

@@ -21,15 +21,17 @@ from .messages import (
     Refused,
     SentOnce,
     error_fields,
-    is_transient,
     json_object,
     quoted,
     retry_after,
 )
-from .rejection import Credential, classify
+from .rejection import BEARER_FAULTS, Credential, classify
 
-_GATEWAY_XML = rb"\s*(?:<\?xml[^>]*\?>\s*)?<am:fault\b"
-_THROTTLED = r"9008\d\d"
+# Every method of M2M connectivity may answer these, and they are nobody's fault.
+_GENERAL_CODE = (
+    r"(?:\w+\.)*(?:REQUEST_FAILED\.UnexpectedError|INPUT_INVALID\.Request\..*|"
+    r"(?:\w+\.)*DeserializationFailed)"
+)
 
 
 class LoginOutcome(Enum):
@@ -42,30 +44,16 @@ class LoginOutcome(Enum):
 
 
 class LoginFailed(Refused):
-    """A login that brought no session.
+    """A login that was answered, and brought no session.
 
-    Args:
-        outcome: what became of it.
-        error: what to raise.
+    Attributes:
         blames_bearer: whether another access token may help.
-        retry_after: the seconds that the server asked for, if it did.
     """
 
-    __slots__ = ("blames_bearer", "outcome")
+    __slots__ = ("blames_bearer",)
 
     error: M2mLoginError
-
-    def __init__(
-        self,
-        outcome: LoginOutcome,
-        error: M2mLoginError,
-        blames_bearer: bool,
-        retry_after: float | None,
-    ) -> None:
-        transient = outcome is not LoginOutcome.REFUSED and is_transient(error.status_code or 0)
-        super().__init__(error, transient, retry_after)
-        self.outcome = outcome
-        self.blames_bearer = blames_bearer
+    blames_bearer: bool
 
 
 class SessionEndpoints:
@@ -86,12 +74,12 @@ class SessionEndpoints:
         self._base_url = base_url
         self._token_base_url = token_base_url or base_url
 
-    def login_request(self, authorization: str, once: SentOnce) -> HttpRequest:
+    def login_request(self, authorization: str) -> HttpRequest:
         """Ask for a session, with the value of the header ``Authorization``."""
         account = {"username": self._username, "password": self._password}
         headers = {**_headers(authorization), "Content-Type": "application/json"}
-        body = json.dumps(account).encode("ascii")
-        return HttpRequest("the login", self._base_url + LOGIN_PATH, headers, body, once)
+        body = SentOnce(json.dumps(account).encode("ascii"))
+        return HttpRequest("the login", self._base_url + LOGIN_PATH, headers, body)
 
     def logout_request(self, authorization: str, session_token: str) -> HttpRequest:
         """Ask to end one."""
@@ -105,23 +93,30 @@ class SessionEndpoints:
         if 200 <= answer.status < 300 and is_session_token(token):
             return str(token)
         outcome = _outcome(answer, fields)
-        what, is_refused = f"the login was {outcome.value}", outcome is LoginOutcome.REFUSED
-        blames_bearer = not is_refused and _blamed(answer) is Credential.BEARER
+        blames_bearer = outcome is not LoginOutcome.REFUSED and _blames_bearer(answer)
+        what = f"the login was {outcome.value}"
         if blames_bearer and self._base_url != self._token_base_url:
             what += f", since it wants another access token: try base_url={self._base_url!r}"
         error = self._error(what, answer, authorization)
-        if is_refused:
+        if outcome is LoginOutcome.REFUSED:
             error.refused_at = now
-        return LoginFailed(outcome, error, blames_bearer, retry_after(answer.headers, now))
+            error.retryable = False
+        failed = LoginFailed(error, error.retryable, retry_after(answer.headers, now))
+        failed.is_throttled = answer.is_throttled
+        failed.had_no_effect = outcome is LoginOutcome.NO_ATTEMPT
+        failed.blames_bearer = blames_bearer
+        return failed
 
     def read_logout(
         self, answer: HttpAnswer, now: float, authorization: str, session_token: str
     ) -> Refused | None:
         """``None`` if the session is at its end, by this logout or before it."""
-        if 200 <= answer.status < 300 or _blamed(answer) is Credential.SESSION:
+        rejection = classify(answer.status, answer.headers, answer.body)
+        is_over = rejection.credential is Credential.SESSION and rejection.is_certain
+        if 200 <= answer.status < 300 or is_over:
             return None
         error = self._error("the logout was refused", answer, authorization, session_token)
-        return Refused(error, is_transient(answer.status), retry_after(answer.headers, now))
+        return Refused(error, error.retryable, retry_after(answer.headers, now))
 
     def __repr__(self) -> str:
         return f"<SessionEndpoints {self._base_url}>"
@@ -137,6 +132,7 @@ class SessionEndpoints:
             status_code=answer.status,
             error_code=texts.get("errorCode"),
             error_message=texts.get("errorMessage"),
+            retryable=answer.is_transient(),
         )
 
 
@@ -149,18 +145,20 @@ def _headers(authorization: str) -> dict[str, str]:
 
 
 def _outcome(answer: HttpAnswer, fields: Mapping[str, Any]) -> LoginOutcome:
-    fault = fields.get("fault")
-    code = str(fault.get("code")) if isinstance(fault, dict) else None
-    is_gateways = code is not None or re.match(_GATEWAY_XML, answer.body) is not None
-    is_throttled = answer.status == 429 or re.fullmatch(_THROTTLED, code or "") is not None
-    is_clients = 400 <= answer.status < 500
-    if (is_throttled and answer.status >= 400) or (is_clients and is_gateways):
+    is_clients, code = 400 <= answer.status < 500, fields.get("errorCode")
+    is_gateways = is_clients and answer.gateway_code is not None
+    if is_gateways or answer.is_turned_away or _names_bearer(answer):
         return LoginOutcome.NO_ATTEMPT
-    if is_clients and fields.get("errorCode"):
+    if is_clients and code and re.fullmatch(_GENERAL_CODE, str(code)) is None:
         return LoginOutcome.REFUSED
     return LoginOutcome.UNKNOWN
 
 
-def _blamed(answer: HttpAnswer) -> Credential | None:
+def _names_bearer(answer: HttpAnswer) -> bool:
+    """Whether the gateway refuses the access token by a code, whatever the status."""
+    return answer.status >= 400 and answer.gateway_code in BEARER_FAULTS
+
+
+def _blames_bearer(answer: HttpAnswer) -> bool:
     rejection = classify(answer.status, answer.headers, answer.body)
-    return rejection.credential if rejection.is_certain else None
+    return _names_bearer(answer) or rejection.credential is Credential.BEARER

@@ -22,7 +22,6 @@ from .messages import (
     HttpRequest,
     Refused,
     error_fields,
-    is_transient,
     json_object,
     quoted,
     retry_after,
@@ -69,8 +68,7 @@ class ClientCredentialsGrant:
             return self._refused(answer, "the token endpoint", now, additional_params)
         fields = json_object(answer.body) or {}
         if "error" in fields and "access_token" not in fields:
-            error = self._provider_error(answer, "the token endpoint", additional_params)
-            return Refused(error)
+            return self._provider_refused(answer, "the token endpoint", now, additional_params)
         token = _token(fields, now) if fields else answer.flaw or "it is no JSON object"
         if isinstance(token, str):
             what = f"the token endpoint's answer is no token: {token}"
@@ -103,12 +101,15 @@ class ClientCredentialsGrant:
                     " check base_url and the proxy"
                 )
             )
-        error = self._provider_error(answer, endpoint, confidential)
-        return Refused(error, is_transient(answer.status), retry_after(answer.headers, now))
+        return self._provider_refused(answer, endpoint, now, confidential)
 
-    def _provider_error(
-        self, answer: HttpAnswer, endpoint: str, confidential: Mapping[str, str] | None
-    ) -> OauthProviderError:
+    def _provider_refused(
+        self,
+        answer: HttpAnswer,
+        endpoint: str,
+        now: float,
+        confidential: Mapping[str, str] | None,
+    ) -> Refused:
         given = [str(value) for value in (confidential or {}).values()]
         secrets = [one for one in given if len(one) >= _SHORTEST_SECRET]
         secrets += [self._basic, self._client_secret]
@@ -116,7 +117,12 @@ class ClientCredentialsGrant:
         texts = {name: quoted(text, *secrets) for name, text in found.items()}
         details = [texts[name] for name in ("error", "error_description") if name in texts]
         message = ": ".join([f"{endpoint} refused (status {answer.status})", *details])
-        return OauthProviderError(message, status_code=answer.status, **texts)
+        is_transient = answer.is_transient(found.get("error"))
+        error = OauthProviderError(
+            message, status_code=answer.status, retryable=is_transient, **texts
+        )
+        pause = retry_after(answer.headers, now)
+        return Refused(error, is_transient, pause, answer.is_throttled)
 
     def _request(self, purpose: str, path: str, form: Mapping[str, str]) -> HttpRequest:
         headers = {

@@ -13,15 +13,16 @@ from contextlib import suppress
 from enum import Enum
 from typing import Any, NamedTuple
 
-from .messages import json_object
+from .messages import gateway_code, json_object
 
 BODY_LIMIT = 64 * 1024
 """How many bytes of an error body are read to judge it."""
 
-_BEARER_FAULTS = ("900901", "900902", "900903", "900904")
+BEARER_FAULTS = ("900901", "900902", "900903", "900904")
+"""The gateway's codes for an access token that is wrong, missing, expired or inactive."""
+
 _OTHER_FAULTS = r"9008\d\d|90090[6-9]|90091\d"
-_BEARER_CHALLENGE = r"(?is)(?:^|,)\s*bearer(?:\s+(?P<params>.*)|$)"
-_CHALLENGE_ERROR = r"(?i)\berror\s*=\s*\"?(?P<code>[a-z_]+)"
+_CHALLENGE_PARAMETER = r'(\w+)\s*=\s*("(?:[^"\\]|\\.)*"|[^\s,"]*)'
 
 # Services put names of their own before the code ("UnifiedWebService.", "DeviceService.").
 _SESSION_CODE = (
@@ -29,8 +30,10 @@ _SESSION_CODE = (
 )
 _LOCATION_CODE = r"(?:\w+\.)*INVALID_PARAMETER"
 _LOCATION_MESSAGE = r"(?i)\s*UWS verification failure\s*\(\s*the session has expired\.?\s*\)\s*"
+_WRONG_ACCOUNT = r"(?i)\s*UWS verification failure\s*\(\s*could not find account"
 _CLOUD_DESCRIPTION = r"(?is).*\bUWS\b.*"
 _CLOUD_CAUSE = r"(?i)\s*Requested service is unauthorized for given token\.?\s*"
+_SPEAKS_OF_A_SESSION = r"(?is)UWS|session ?token|session.{0,30}?(?:expired|invalid)"
 
 
 class Credential(Enum):
@@ -45,7 +48,7 @@ class Rejection(NamedTuple):
 
     Attributes:
         credential: what it rejects, if anything.
-        is_certain: whether the answer says so. If not, it names no cause, and the request may
+        is_certain: whether the answer says so. If not, that is merely likely, and the request may
             have been acted upon.
     """
 
@@ -56,6 +59,7 @@ class Rejection(NamedTuple):
 _BEARER = Rejection(Credential.BEARER)
 _SUSPECTED_BEARER = Rejection(Credential.BEARER, is_certain=False)
 _SESSION = Rejection(Credential.SESSION)
+_SUSPECTED_SESSION = Rejection(Credential.SESSION, is_certain=False)
 _NEITHER = Rejection(None)
 
 
@@ -97,10 +101,39 @@ def classify(status: int, headers: Mapping[str, str], body: bytes | bytearray) -
     """
     if not 400 <= status < 500:
         return _NEITHER
-    fields = json_object(body) or {}
-    if _names_session(fields):
+    fields, code = json_object(body), gateway_code(body)
+    if _names_session(fields or {}):
         return _SESSION
-    return _by_gateway(headers.get("www-authenticate", ""), fields) if status == 401 else _NEITHER
+    errors = _challenge_errors(headers.get("www-authenticate", "")) if status == 401 else ()
+    if "invalid_token" in errors or (status == 401 and code in BEARER_FAULTS):
+        return _BEARER
+    if errors or (code is not None and (status != 401 or re.fullmatch(_OTHER_FAULTS, code))):
+        return _NEITHER
+    return _likely(status, fields)
+
+
+def _likely(status: int, fields: Mapping[str, Any] | None) -> Rejection:
+    """What an answer rejects that says so in no form that is known."""
+    texts = [text for text in (fields or {}).values() if isinstance(text, str)]
+    if any(re.match(_WRONG_ACCOUNT, text) for text in texts):
+        return _NEITHER
+    if status == 401:
+        return _SUSPECTED_SESSION if _names_cause(fields or {}) else _SUSPECTED_BEARER
+    speaks_of_session = any(re.search(_SPEAKS_OF_A_SESSION, text) for text in texts)
+    is_forbidden = status == 403 and fields is not None
+    return _SUSPECTED_SESSION if speaks_of_session or is_forbidden else _NEITHER
+
+
+def _names_cause(fields: Mapping[str, Any]) -> bool:
+    """Whether a service names a cause of its own, which is not the bearer."""
+    is_vehicles = "error" in fields and "description" in fields
+    return is_vehicles or not fields.keys().isdisjoint(("errorCode", "responseCode", "cause"))
+
+
+def _challenge_errors(challenge: str) -> list[str]:
+    """The errors that a challenge names, whatever its scheme (RFC 6750 section 3)."""
+    found = re.findall(_CHALLENGE_PARAMETER, challenge)
+    return [value.strip('"').lower() for name, value in found if name.lower() == "error"]
 
 
 def _names_session(fields: Mapping[str, Any]) -> bool:
@@ -115,19 +148,3 @@ def _names_session(fields: Mapping[str, Any]) -> bool:
         return False
     is_cause = isinstance(cause, str) and re.fullmatch(_CLOUD_CAUSE, cause) is not None
     return is_cause and re.fullmatch(_CLOUD_DESCRIPTION, description) is not None
-
-
-def _by_gateway(challenge: str, fields: Mapping[str, Any]) -> Rejection:
-    bearer = re.search(_BEARER_CHALLENGE, challenge)
-    error = re.search(_CHALLENGE_ERROR, bearer["params"] or "") if bearer else None
-    if error is not None:
-        return _BEARER if error["code"].lower() == "invalid_token" else _NEITHER
-    fault = fields.get("fault")
-    if isinstance(fault, dict):
-        code = str(fault.get("code"))
-        if code in _BEARER_FAULTS:
-            return _BEARER
-        return _NEITHER if re.fullmatch(_OTHER_FAULTS, code) else _SUSPECTED_BEARER
-    # Services name causes of their own: an errorCode (Diagnostics, M2M connectivity), or a cause
-    # beside the error (Cloud Connector).
-    return _NEITHER if "errorCode" in fields or "cause" in fields else _SUSPECTED_BEARER

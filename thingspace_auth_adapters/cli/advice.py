@@ -6,7 +6,6 @@ import re
 from typing import Any, Callable, NamedTuple
 
 from .._wire.m2m_session import LoginOutcome
-from .._wire.messages import is_transient
 from ..errors import (
     InsecureStoreError,
     InsecureTransportError,
@@ -219,7 +218,7 @@ _KEY_REMEDY = (
 
 def _on_refused_token(error: OauthProviderError) -> Advice:
     what, status = str(error), error.status_code or 0
-    if is_transient(status):
+    if error.retryable:
         return Advice("token", what, _TROUBLE_REMEDY)
     if status == 407 or (error.error is None and error.error_description is None):
         return _on_stranger(error)
@@ -288,7 +287,7 @@ def _login_remedy(error: M2mLoginError, clear: str) -> str:
     if str(error).startswith(_TURNED_AWAY):
         is_bearers = re.fullmatch(_GATEWAY_REJECTS_BEARER, error.error_code or "")
         return _BEARER_REMEDY if is_bearers and error.status_code == 401 else _NO_ATTEMPT_REMEDY
-    if is_transient(error.status_code):
+    if error.retryable:
         return UNKNOWN_LOGIN_REMEDY
     return f"{_STRANGERS_REMEDY}; {UNKNOWN_LOGIN_REMEDY}"
 

@@ -77,7 +77,7 @@ def reject_kept(auth: Any) -> None:
     """Have the auth object get other tokens than those that it, or its store, has now."""
     tokens = auth._tokens
     # Whoever gets the tokens is warned of that.
-    stored = Stored(None, None, None)
+    stored = Stored(None, None, None, "")
     with suppress(StoreUnavailable):
         stored = auth._run("", stored_by, tokens)
     _reject(tokens.bearers, stored.token)
@@ -87,6 +87,8 @@ def reject_kept(auth: Any) -> None:
 def forget_stored(auth: Any) -> None:
     """Forget what the auth object's store holds for it; without a store there is nothing."""
     auth._run("", clear, auth._tokens)
+    if auth._store is not None:
+        auth._store.remove_temporary_files()
 
 
 def _reject(lifecycle: Any, stored: Any) -> None:

@@ -7,15 +7,23 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
+from contextlib import nullcontext
 from email.utils import parsedate_to_datetime
 from enum import Enum
 from typing import Any, Callable, NamedTuple, Union
 
+from .._core.refresh import Failed, Limits
 from .._model.tokens import OauthToken
-from .._wire.m2m_session import LoginFailed, SessionEndpoints
-from .._wire.messages import HttpAnswer, HttpRequest, Refused, SentOnce
+from .._wire.messages import HttpAnswer, HttpRequest, Refused
 from .._wire.oauth import ClientCredentialsGrant
-from .advice import UNKNOWN_LOGIN_REMEDY, Problem, advice_on, advice_on_no_answer
+from ..errors import M2mLoginError
+from .advice import (
+    UNKNOWN_LOGIN_REMEDY,
+    Problem,
+    advice_on,
+    advice_on_login,
+    advice_on_no_answer,
+)
 from .route import route_to
 
 _TOLERATED_SECONDS = 60.0
@@ -48,19 +56,20 @@ class Finding(NamedTuple):
     remedy: str = ""
 
 
-def findings(auth: Any, objection: Objection) -> Iterator[Finding]:
+def findings(auth: Any, objection: Objection, clear: str = "") -> Iterator[Finding]:
     """Try an auth object's credentials as far as one step allows the next.
 
     Args:
         auth (ThingspaceAuth): of any library.
         objection: asked before a login, of which five that fail in a row lock the account.
+        clear: the command that forgets failed logins; empty if no store remembers them.
     """
     route = _route_finding(auth._settings.base_url)
     yield route
     if route.verdict is Verdict.WRONG:
         return
     try:
-        yield from _token_findings(auth, objection)
+        yield from _token_findings(auth, objection, clear)
     # What an HTTP library raises for settings that it cannot use may be anything.
     except Exception as error:
         yield _wrong(error, "token")
@@ -83,7 +92,7 @@ def _route_finding(base_url: str) -> Finding:
     return Finding(Verdict.OK, "route", f"{route} can be reached")
 
 
-def _token_findings(auth: Any, objection: Objection) -> Iterator[Finding]:
+def _token_findings(auth: Any, objection: Objection, clear: str) -> Iterator[Finding]:
     grant = ClientCredentialsGrant(auth._settings)
     reply = _sent(auth, grant.token_request(None))
     if isinstance(reply, Refused):
@@ -96,7 +105,14 @@ def _token_findings(auth: Any, objection: Objection) -> Iterator[Finding]:
         return
     yield _token_finding(token)
     yield _scope_finding(auth._settings.scopes, token)
-    yield _session_finding(auth, token, objection)
+    try:
+        yield _session_finding(auth, token, objection)
+    except (Failed, M2mLoginError) as error:
+        failed: Any = error.error if isinstance(error, Failed) else error
+        # One that is refused now is remembered, too.
+        is_remembered = failed.summary is not None
+        advice = advice_on_login(failed, clear if is_remembered else "")
+        yield Finding(Verdict.WRONG, *advice)
 
 
 def _sent(auth: Any, request: HttpRequest) -> HttpAnswer | Refused:
@@ -164,14 +180,15 @@ def _untried(what: str, remedy: str) -> Finding:
 
 
 def _login_finding(auth: Any, token: OauthToken) -> Finding:
-    m2m = auth.m2m
-    endpoints = SessionEndpoints(m2m.username, m2m.password, auth._settings.base_url)
-    authorization, once = f"Bearer {token.access_token}", SentOnce()
-    reply = _sent(auth, endpoints.login_request(authorization, once))
-    if isinstance(reply, Refused):
-        finding = _undelivered(reply.error)._replace(step="session")
-        return finding._replace(remedy=UNKNOWN_LOGIN_REMEDY) if once.was_sent else finding
-    session = endpoints.read_login(reply, time.time(), authorization)
-    if isinstance(session, LoginFailed):
-        return _wrong(session.error, "session")
-    return Finding(Verdict.OK, "session", "the login opened one, which ends by itself when idle")
+    source = auth._tokens.session_source
+    authorization, timeout = f"Bearer {token.access_token}", auth._settings.timeout
+    begins_by = time.monotonic() + timeout
+    limits = Limits(begins_by, begins_by + 2 * timeout, attempts=1)
+    with nullcontext() if source.lock is None else source.lock.locked(timeout):
+        reply = source.attempt(authorization, limits)
+    if not isinstance(reply, Refused):
+        return Finding(Verdict.OK, "session", "the login opened one, which ends when it is idle")
+    if isinstance(reply.error, M2mLoginError):
+        raise reply.error
+    finding = _undelivered(reply.error)._replace(step="session")
+    return finding if reply.had_no_effect else finding._replace(remedy=UNKNOWN_LOGIN_REMEDY)

@@ -198,7 +198,9 @@ def _checked(
 ) -> Iterator[Finding]:
     try:
         environment = Environment.beside(env_file)
-        auth = authorizer(environment, scopes, None, environment.m2m_credentials())
+        # Only logins are counted in it: other commands' tokens are not used.
+        store = store_if_wanted(environment, False)
+        auth = authorizer(environment, scopes, store, environment.m2m_credentials())
     except (Problem, TypeError, ValueError) as error:
         remedy = getattr(error, "remedy", "correct it")
         yield Finding(Verdict.WRONG, "settings", str(error), remedy)
@@ -206,7 +208,8 @@ def _checked(
     library = type(auth).__module__.rpartition(".")[2]
     what = f"all that is needed is set; trying it with {library} on {environment.base_url}"
     yield Finding(Verdict.OK, "settings", what)
-    yield from findings(auth, objection)
+    clear = "" if store is None else _clear_command(env_file)
+    yield from findings(auth, objection, clear)
 
 
 _STYLES = {Verdict.OK: "green", Verdict.WRONG: "bold red", Verdict.SKIPPED: "dim"}

@@ -17,11 +17,13 @@ class Stored(NamedTuple):
         token: the access token, usable or not.
         session: the session token, usable or not.
         logins: how the logins went; ``None`` without an account.
+        password: a keyed hash of the account's password.
     """
 
     token: CachedToken[Any] | None
     session: CachedToken[str] | None
     logins: LoginCount | None
+    password: str
 
 
 def stored_by(tokens: Tokens) -> Stored:
@@ -32,7 +34,9 @@ def stored_by(tokens: Tokens) -> Stored:
     """
     token, session = (None if one is None else one.read() for one in _shared(tokens))
     source = tokens.session_source
-    return Stored(token, session, None if source is None else source.stored_count())
+    if source is None:
+        return Stored(token, session, None, "")
+    return Stored(token, session, source.guard.count(), source.guard.password)
 
 
 def clear(tokens: Tokens) -> None:
@@ -41,7 +45,7 @@ def clear(tokens: Tokens) -> None:
         if source is not None:
             source.entry.delete()
     if tokens.session_source is not None:
-        tokens.session_source.allow_login()
+        tokens.session_source.guard.allow()
 
 
 def _shared(tokens: Tokens) -> list[SharedSource[Any] | None]:

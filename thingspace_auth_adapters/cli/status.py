@@ -8,7 +8,6 @@ import time
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
-from .._core.login_guard import MOST_UNKNOWNS
 from .kept import stored_by
 from .terminal import tell_entry
 
@@ -39,7 +38,7 @@ def status_of(auth: Any) -> Json:
         "base_url": auth._settings.base_url,
         "access_token": None if stored.token is None else _access_token(stored.token),
         "session": None if stored.session is None else _session(stored.session),
-        "logins": None if stored.logins is None else _logins(stored.logins),
+        "logins": None if stored.logins is None else _logins(stored.logins, stored.password),
     }
 
 
@@ -53,20 +52,20 @@ def _session(session: CachedToken[str]) -> Json:
     return {"used_at": int(used_at), "expires_at": int(session.expires_at)}
 
 
-def _logins(count: LoginCount) -> Json:
-    until, refusal = count.blocked_until(time.time()), count.refusal
+def _logins(count: LoginCount, password: str) -> Json:
+    until, refusal = count.blocked_until(time.time(), password), count.refusal_of(password)
     return {
         "are_blocked": until is not None,
         # JSON has no infinity.
         "blocked_until": None if until is None or math.isinf(until) else int(until),
         "refusal": None if refusal is None else _refusal(refusal),
-        "unknown": count.unknowns,
-        "unknown_at": int(count.unknown_at) if count.unknowns else None,
+        "failures": count.failures,
+        "failed_at": int(count.failed_at) if count.failures else None,
     }
 
 
 def _refusal(refusal: Refusal) -> Json:
-    return {**refusal._asdict(), "refused_at": int(refusal.refused_at)}
+    return {**refusal.told, "refused_at": int(refusal.refused_at)}
 
 
 def show(status: Json, clear: str) -> None:
@@ -109,18 +108,19 @@ def _expires(expires_at: float | None) -> str:
 
 
 def _about_logins(logins: Json, clear: str) -> Iterator[tuple[str, str]]:
-    refusal, unknown = logins["refusal"], logins["unknown"]
+    refusal, failures = logins["refusal"], logins["failures"]
     if refusal is not None:
         told = [refusal["error_code"], (refusal["error_message"] or "").rstrip(".")]
         texts = [f"one was refused {_moment(refusal['refused_at'])}", *filter(None, told)]
-        yield f"{': '.join(texts)}; none is tried again", _REFUSED_REMEDY.format(clear)
-    elif unknown:
-        end = "none is tried again" if unknown >= MOST_UNKNOWNS else "another is tried when needed"
+        what = f"{': '.join(texts)}; none is tried again with this password"
+        yield what, _REFUSED_REMEDY.format(clear)
+    elif failures:
+        end = "none is tried again" if logins["are_blocked"] else "another is tried when needed"
         if logins["blocked_until"] is not None:
             end = f"none is tried until {_moment(logins['blocked_until'])}"
-        remedy = _UNKNOWN_REMEDY.format(clear) if logins["are_blocked"] else ""
-        last = _moment(logins["unknown_at"])
-        yield f"{unknown} in a row without a readable outcome, the last one {last}; {end}", remedy
+        remedy = _FAILED_REMEDY.format(clear) if logins["are_blocked"] else ""
+        last = _moment(logins["failed_at"])
+        yield f"{failures} in a row failed, the last one {last}; {end}", remedy
     else:
         yield "none has failed", ""
 
@@ -129,7 +129,7 @@ _REFUSED_REMEDY = (
     "correct VZ_M2M_USERNAME and VZ_M2M_PASSWORD; if they are right (the account was unlocked, for"
     " example), run {} to allow another login"
 )
-_UNKNOWN_REMEDY = (
+_FAILED_REMEDY = (
     "see that the platform is up and the password right; then run {} to allow another login"
 )
 

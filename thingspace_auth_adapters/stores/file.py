@@ -8,8 +8,10 @@ to that descriptor, and each file is checked on its own. Windows can do neither,
 from __future__ import annotations
 
 import os
+import re
 import secrets
 import stat
+import time
 from collections.abc import Generator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -74,11 +76,13 @@ class FileTokenStore(TokenStore):
     def write(self, name: str, content: bytes) -> None:
         entry = self._entry(name)
         temporary = entry.with_name(f"{secrets.token_hex(16)}.new")
-        flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL
         with self._reported(), self._directory(make=True) as directory:
-            descriptor = _open(temporary, flags, directory)
+            descriptor = _open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, directory)
             try:
                 with os.fdopen(descriptor, "wb") as file:
+                    with suppress(OSError):
+                        # By the file system's clock: tests of the user's may change Python's.
+                        _clean_up(entry.parent, directory, os.fstat(descriptor).st_mtime, 60.0)
                     file.write(content)
                     file.flush()
                     os.fsync(descriptor)
@@ -92,6 +96,18 @@ class FileTokenStore(TokenStore):
     def delete(self, name: str) -> None:
         with self._reported(), suppress(FileNotFoundError), self._directory() as directory:
             _unlink(self._entry(name), directory)
+
+    def remove_temporary_files(self, older_than: float = 0.0) -> None:
+        """Remove what killed writers have left behind; ``write`` does so after a minute.
+
+        Args:
+            older_than (float): seconds. By default all are removed.
+
+        Raises:
+            StoreUnavailable, InsecureStoreError: it cannot be reached, or not be trusted.
+        """
+        with self._reported(), suppress(FileNotFoundError), self._directory() as directory:
+            _clean_up(self.path, directory, time.time(), older_than)
 
     @contextmanager
     def locked(self, name: str, patience: float) -> Generator[None, None, None]:
@@ -124,6 +140,12 @@ class FileTokenStore(TokenStore):
             raise StoreUnavailable("there is no home directory: give FileTokenStore a path")
         if make:
             _make_directories(path)
+        # What cannot even be made must not seem to be there, and empty. On Windows there may be
+        # nothing at all, not even the drive.
+        nearest = (one for one in (path, *path.parents) if os.path.lexists(one))
+        found = next(nearest, Path(path.anchor))
+        if found != path and not (found.is_dir() and os.access(found, os.W_OK | os.X_OK)):
+            raise StoreUnavailable(f"{self!r} cannot be reached, and not be made in {found}")
         if not _IS_POSIX:
             yield None
             return
@@ -145,7 +167,10 @@ def _default_path() -> Path:
     # Imported here so that those who name a directory need not wait for it.
     from platformdirs import user_cache_path
 
-    return user_cache_path("thingspace-auth", appauthor=False)
+    # Without a home directory some versions raise one error or another, and some return this.
+    with suppress(Exception):
+        return user_cache_path("thingspace-auth", appauthor=False)
+    return Path("~/.cache/thingspace-auth")
 
 
 def _require_extra() -> None:
@@ -171,9 +196,7 @@ def _hard_lock(path: Path) -> BaseFileLock:
 
 
 def _make_directories(path: Path) -> None:
-    for directory in (*reversed(path.parents), path):
-        if directory.exists():
-            continue
+    for directory in (one for one in (*reversed(path.parents), path) if not one.exists()):
         # Another process may be faster.
         with suppress(FileExistsError):
             directory.mkdir(mode=0o700)
@@ -181,6 +204,17 @@ def _make_directories(path: Path) -> None:
                 with _opened_directory(directory) as descriptor:
                     # The umask may have taken permissions from the user, too.
                     os.fchmod(descriptor, 0o700)
+
+
+def _clean_up(path: Path, directory: int | None, now: float, older_than: float) -> None:
+    for file in os.scandir(path if directory is None else directory):
+        # Another process may be faster.
+        with suppress(OSError):
+            # A clock that was ahead has left files of the future.
+            age = abs(now - file.stat(follow_symlinks=False).st_mtime)
+            # The user may keep other files there, too.
+            if age >= older_than and re.fullmatch(r"[0-9a-f]{32}\.new", file.name):
+                _unlink(path / file.name, directory)
 
 
 @contextmanager

@@ -6,7 +6,7 @@ import logging
 import threading
 from collections.abc import Generator
 from contextlib import contextmanager, suppress
-from typing import Any, Callable, TypeVar
+from typing import Any, Callable, TypeVar, Union
 
 from .token_store import StoreBusy, StoreUnavailable, TokenStore
 
@@ -14,7 +14,7 @@ try:
     import redis
     from redis.backoff import NoBackoff
     from redis.client import NEVER_DECODE
-    from redis.exceptions import LockError, RedisError
+    from redis.exceptions import LockNotOwnedError, RedisError
     from redis.lock import Lock
     from redis.retry import Retry
 except ImportError as error:
@@ -22,9 +22,10 @@ except ImportError as error:
         "RedisTokenStore needs redis: pip install 'thingspace-auth-adapters[redis]'"
     ) from error
 
+Client = Union[redis.Redis, redis.RedisCluster]
 T = TypeVar("T")
 
-LOCK_SECONDS = 18.0
+LOCK_SECONDS = 18
 """How long the lock outlives a process that was killed while it held it."""
 
 RENEWAL_SECONDS = 4.5
@@ -40,18 +41,18 @@ class RedisTokenStore(TokenStore):
     """Shares tokens through Redis.
 
     Args:
-        client_or_url (redis.Redis | str): a synchronous client (its timeouts are how long a
-            request can be held up if Redis does not answer), or a URL such as
+        client_or_url (redis.Redis | redis.RedisCluster | str): a synchronous client (its timeouts
+            are how long a request can be held up if Redis does not answer), or a URL such as
             ``redis://localhost:6379/0``, for which half a second is waited.
         prefix (str): what the names of the keys begin with.
 
     Raises:
         ImportError: the extra ``[redis]`` is not installed.
-        TypeError: ``client_or_url`` is neither.
+        TypeError: ``client_or_url`` is neither, or redis-py is too old for a cluster.
         ValueError: the URL is not one for Redis.
     """
 
-    def __init__(self, client_or_url: redis.Redis | str, prefix: str = "thingspace-auth:") -> None:
+    def __init__(self, client_or_url: Client | str, prefix: str = "thingspace-auth:") -> None:
         if not isinstance(prefix, str):
             raise TypeError(f"prefix of RedisTokenStore must be a str, not {type(prefix).__name__}")
         self._client_or_url = client_or_url
@@ -70,12 +71,7 @@ class RedisTokenStore(TokenStore):
         return f"{type(self).__name__}(prefix={self._prefix!r})"
 
     def read(self, name: str) -> bytes | None:
-        key = self._prefix + name
-        content: bytes | None = self._try(
-            # The user's client may decode answers; content is bytes.
-            lambda: self._client.execute_command("GET", key, **{NEVER_DECODE: True})
-        )
-        return content
+        return self._try(lambda: _get(self._client, self._prefix + name))
 
     def write(self, name: str, content: bytes) -> None:
         self._try(lambda: self._client.set(self._prefix + name, content))
@@ -85,7 +81,8 @@ class RedisTokenStore(TokenStore):
 
     @contextmanager
     def locked(self, name: str, patience: float) -> Generator[None, None, None]:
-        lock = self._client.lock(
+        lock = _Lock(
+            self._client,
             f"{self._prefix}{name}:lock",
             timeout=LOCK_SECONDS,
             blocking_timeout=patience,
@@ -103,7 +100,11 @@ class RedisTokenStore(TokenStore):
             yield
         finally:
             done.set()
-            _release(lock)
+            try:
+                lock.release()
+            # Whatever it is, it must not take the place of what became of the body.
+            except Exception as error:
+                logger.warning("the store's lock was not released (%s)", type(error).__name__)
 
     def _try(self, command: Callable[[], T]) -> T:
         try:
@@ -114,13 +115,44 @@ class RedisTokenStore(TokenStore):
         raise StoreUnavailable(f"{self!r} cannot be reached ({reason})")
 
 
-def _client(client_or_url: redis.Redis | str) -> redis.Redis:
+class _Lock(Lock):
+    """redis-py's lock without its scripts, which a restricted user may not run."""
+
+    def register_scripts(self) -> None:
+        pass
+
+    def do_release(self, expected_token: Any) -> None:
+        self._if_owned(expected_token, lambda pipe: pipe.delete(self.name))
+
+    def do_reacquire(self) -> Any:
+        self._if_owned(self.local.token, lambda pipe: pipe.pexpire(self.name, LOCK_SECONDS * 1000))
+
+    def _if_owned(self, token: bytes, command: Callable[[Any], object]) -> None:
+        """Send the command, unless the lock was lost before Redis executes it."""
+
+        def step(pipe: Any) -> None:
+            if _get(pipe, self.name) != token:
+                raise LockNotOwnedError("the lock has expired or is another's")
+            pipe.multi()
+            command(pipe)
+
+        self.redis.transaction(step, self.name)
+
+
+def _get(client: Any, key: str) -> bytes | None:
+    # The user's client may decode answers, and a client that caches them wants to know the keys.
+    content: bytes | None = client.execute_command("GET", key, keys=[key], **{NEVER_DECODE: True})
+    return content
+
+
+def _client(client_or_url: Client | str) -> Client:
     if isinstance(client_or_url, str):
         return _client_of_url(client_or_url)
-    if not isinstance(client_or_url, redis.Redis):
+    is_client = isinstance(client_or_url, (redis.Redis, redis.RedisCluster))
+    if not is_client or not hasattr(client_or_url, "transaction"):
         raise TypeError(
-            "client_or_url of RedisTokenStore must be a redis.Redis or a URL,"
-            f" not {type(client_or_url).__name__}"
+            "client_or_url of RedisTokenStore must be a redis.Redis, a URL, or a redis.RedisCluster"
+            f" of redis-py 6.1 or newer, not {type(client_or_url).__name__}"
         )
     return client_or_url
 
@@ -150,19 +182,8 @@ def _start_renewing(lock: Lock, done: threading.Event) -> None:
 
     def renew() -> None:
         while not done.wait(RENEWAL_SECONDS):
-            try:
+            # Redis may answer the next time, before the lock has run out.
+            with suppress(Exception):
                 lock.reacquire()
-            except LockError:
-                return
-            except (RedisError, OSError):
-                # Redis may answer the next time, before the lock has run out.
-                continue
 
     threading.Thread(target=renew, name="thingspace-auth-lock", daemon=True).start()
-
-
-def _release(lock: Lock) -> None:
-    try:
-        lock.release()
-    except (RedisError, OSError):
-        logger.warning("the store's lock was lost before it was released")
