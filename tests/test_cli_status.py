@@ -169,7 +169,7 @@ def test_failed_logins_are_shown(
     told: str,
     is_blocked: bool,
 ) -> None:
-    count_entry().write(login_guard.LoginCount(times, time.time())._asdict())
+    count_entry().write(login_guard.LoginCount(times, time.time()).to_fields())
     first, *remedy = shown(capsys)["logins"].splitlines()
     assert told in first
     assert bool(remedy) == is_blocked

@@ -145,34 +145,42 @@ def test_objection_to_a_row_says_until_when(guard: LoginGuard) -> None:
 
 @pytest.mark.parametrize("count", [LoginCount(), begun(2), begun(1).refused(refusal())])
 def test_count_goes_through_json(count: LoginCount) -> None:
-    assert LoginCount.from_fields(json.loads(json.dumps(count._asdict()))) == count
+    assert LoginCount.from_fields(json.loads(json.dumps(count.to_fields()))) == count
 
 
-GOOD = begun(2).refused(refusal())._asdict()
+GOOD = [2, NOW, [[400, "X.Y", "Wrong.", NOW, "mine"]]]
 
 
 @pytest.mark.parametrize(
-    "changes",
+    "count",
     [
-        {"failures": "many"},
-        {"failures": [2]},
-        {"failed_at": "soon"},
-        {"refusals": "no"},
-        {"refusals": {"a": 1}},
-        {"refusals": [[]]},
-        {"refusals": [[1, 2, 3, 4, 5]]},
-        {"refusals": 7},
+        ["many", *GOOD[1:]],
+        [[2], *GOOD[1:]],
+        [2, "soon", []],
+        [2, NOW, "no"],
+        [2, NOW, {"a": 1}],
+        [2, NOW, [[]]],
+        [2, NOW, [[1, 2, 3, 4, 5]]],
+        [2, NOW, 7],
+        [2, NOW],
+        {},
+        None,
+        7,
     ],
 )
-def test_what_is_no_count_is_no_failed_login(changes: dict[str, Any]) -> None:
-    assert LoginCount.from_fields({**GOOD, **changes}) == LoginCount()
-    assert LoginCount.from_fields({}) == LoginCount()
+def test_what_is_no_count_is_no_failed_login(count: Any) -> None:
+    assert LoginCount.from_fields({"count": GOOD}) == begun(2).refused(refusal())
+    assert LoginCount.from_fields({"count": count}) == LoginCount()
+
+
+def test_nothing_stored_is_no_failed_login() -> None:
     assert LoginCount.from_fields(None) == LoginCount()
+    assert LoginCount.from_fields({}) == LoginCount()
 
 
 def test_stored_text_has_no_control_characters_in_errors(guard: LoginGuard) -> None:
     told = LoginCount().refused(refusal(message="a\x1b[2Jb\nc"))
-    error = seen_by(guard, LoginCount.from_fields(told._asdict()))
+    error = seen_by(guard, LoginCount.from_fields(told.to_fields()))
     assert error is not None
     assert str(error).isprintable()
     assert error.error_message == "a [2Jb c"

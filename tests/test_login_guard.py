@@ -547,7 +547,7 @@ def memory_store() -> Any:
         def __init__(self) -> None:
             super().__init__()
             self.entries: dict[str, bytes] = {}
-            self.is_down = False
+            self.is_down = self.is_full = False
             self._locks: dict[str, threading.Lock] = {}
 
         def _check(self) -> None:
@@ -560,6 +560,8 @@ def memory_store() -> Any:
 
         def write(self, name: str, content: bytes) -> None:
             self._check()
+            if self.is_full:
+                raise StoreUnavailable("it is full")
             self.entries[name] = content
 
         def delete(self, name: str) -> None:
@@ -694,3 +696,127 @@ def test_other_credentials_in_the_same_store_have_a_count_of_their_own(
     corrected = credentials(password="corrected")
     logs_in(kind, another_process(kind, platform, make_store(), m2m=corrected), platform)
     blocked(kind, another_process(kind, platform, make_store()), platform)
+
+
+# Whose count it is: the platform counts by user name.
+
+
+def test_five_passwords_of_one_object_are_two_logins(
+    kind: Kind, platform: Platform, auth: Any, clock: VirtualClock
+) -> None:
+    platform.logins = [login_refusal()] * 9
+    for number in range(5):
+        auth.m2m = credentials(password=f"password-{number}")
+        fails(kind, auth, platform)
+    assert len(platform.login_calls) == 2
+    # After the pauses two more, and then none: the fifth would lock the user name.
+    for number in range(5, 12):
+        clock.advance(HOUR)
+        auth.m2m = credentials(password=f"password-{number}")
+        fails(kind, auth, platform)
+    assert len(platform.login_calls) == 4
+
+
+SPELLINGS: dict[str, list[dict[str, Any]]] = {
+    "objects": [{}] * 5,
+    "names": [
+        {"m2m": credentials(name, password=name)}
+        for name in ("the-user", "The-User", " the-user", "the-user ", "THE-USER")
+    ],
+    "keys": [
+        {"oauth_client_id": f"key-{number}", "oauth_client_secret": f"secret-{number}"}
+        for number in range(5)
+    ],
+    "base URLs": [
+        {"base_url": url, "m2m": credentials(password=url)}
+        for url in (
+            "https://thingspace.verizon.com",
+            "https://THINGSPACE.verizon.com",
+            "https://thingspace.verizon.com:443",
+            "https://thingspace.verizon.com/",
+            "https://5gedge.verizon.com",
+        )
+    ],
+}
+
+
+@pytest.mark.parametrize("name", list(SPELLINGS))
+def test_spellings_of_one_user_name_count_together(
+    kind: Kind, platform: Platform, name: str
+) -> None:
+    platform.logins = [login_refusal()] * 9
+    for options in SPELLINGS[name]:
+        fails(kind, kind.auth(platform, **{"m2m": credentials(), **options}), platform)
+    assert len(platform.login_calls) <= 2
+
+
+def test_five_objects_with_five_stores_count_together(
+    kind: Kind, platform: Platform, tmp_path: Path
+) -> None:
+    platform.logins = [login_refusal()] * 9
+    for number in range(5):
+        m2m = credentials(password=f"password-{number}")
+        store = file_store(tmp_path / str(number))
+        fails(kind, kind.auth(platform, m2m=m2m, store=store), platform)
+    assert len(platform.login_calls) == 2
+
+
+def test_applications_with_keys_of_their_own_count_together_in_a_store(
+    kind: Kind, platform: Platform, make_store: MakeStore
+) -> None:
+    platform.logins = [login_refusal()] * 9
+    for number in range(5):
+        keys = {"oauth_client_id": f"key-{number}", "oauth_client_secret": f"secret-{number}"}
+        fails(kind, another_process(kind, platform, make_store(), **keys), platform)
+    assert len(platform.login_calls) == 2
+
+
+def test_success_of_another_password_frees_no_refused_one(
+    kind: Kind, platform: Platform, auth: Any
+) -> None:
+    platform.logins = [login_refusal()]
+    fails(kind, auth, platform)
+    auth.m2m = credentials(password="corrected")
+    logs_in(kind, auth, platform)
+    auth.m2m = credentials()
+    blocked(kind, auth, platform)
+
+
+# A store that cannot always be written, or reached.
+
+
+def test_refusal_that_could_not_be_written_is_written_before_the_next_login(
+    kind: Kind, platform: Platform
+) -> None:
+    """By whichever object of the process comes first, and for all others."""
+    store = memory_store()
+    auth = kind.auth(platform, m2m=credentials(), store=store)
+    platform.logins = [login_refusal()]
+    store.is_down = True
+    fails(kind, auth, platform)
+    store.is_down = False
+    assert blocked(kind, kind.auth(platform, m2m=credentials(), store=store), platform)
+    assert blocked(kind, another_process(kind, platform, store), platform).status_code == 400
+    assert len(platform.login_calls) == 1
+
+
+def test_granted_logins_whose_success_could_not_be_written_block_nobody_for_long(
+    kind: Kind, platform: Platform, clock: VirtualClock
+) -> None:
+    store = memory_store()
+    granted = platform.handle
+
+    def full(call: Call) -> Answer:
+        store.is_full = call.path == LOGIN_PATH
+        return granted(call)
+
+    platform.handle = full  # type: ignore[method-assign]
+    auth = kind.auth(platform, m2m=credentials(), store=store)
+    assert kind.get(auth, API, platform).status == 200
+    store.is_full = False
+    platform.handle = granted  # type: ignore[method-assign]
+    # The same process knows better, and says so before its next login.
+    for _ in range(3):
+        clock.advance(HOUR)
+        assert kind.get(auth, API, platform).status == 200
+    assert kind.get(another_process(kind, platform, store), API, platform).status == 200

@@ -758,10 +758,11 @@ def test_who_waits_behind_a_store_for_too_long_is_told_of_the_endpoint(
         assert f"{name} could not be reached" in str(error)
 
 
-def test_what_stands_in_for_requests_shows_no_token() -> None:
-    from thingspace_auth_adapters._adapters.life import Carried, Outgoing
+def test_what_stands_in_for_requests_shows_no_token(kind: Kind, platform: Platform) -> None:
+    from thingspace_auth_adapters._adapters.case import Case, Outgoing
 
-    lifecycle: Any = None
-    carried = Carried("Authorization", "Bearer the-token", lifecycle)
-    outgoing = Outgoing(None, API, "GET", {"Authorization": "Bearer the-token"}, None)
-    assert "the-token" not in repr(carried) + repr(outgoing)
+    sent = Outgoing(None, API, "GET", {"authorization": "Bearer the-token"}, None)
+    bearer = ("Authorization", kind.auth(platform)._tokens.bearers)
+    case = Case(sent, (bearer,), bearer, True, 401, None)
+    assert case.value == "Bearer the-token"
+    assert "the-token" not in repr(case) + repr(sent)

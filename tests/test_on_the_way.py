@@ -194,3 +194,24 @@ def test_rejected_response_that_was_made_by_hand_is_returned(platform: Platform)
     (hook,) = prepared.hooks["response"]
     assert hook(rejected).status_code == 401
     assert len(platform.token_calls) == 2
+
+
+@ONLY_REQUESTS
+def test_asynchronous_session_is_told_what_to_use_instead(platform: Platform) -> None:
+    """niquests' requests and responses look like those of requests, but for their bodies."""
+    import requests
+
+    auth = REQUESTS[0].auth(platform)
+    prepared = requests.Request("GET", API, auth=auth).prepare()
+
+    async def read() -> bytes:
+        return b""
+
+    class Response(requests.Response):
+        content: Any = property(lambda self: read())
+
+    rejected: Any = Response()
+    rejected.status_code, rejected.request, rejected.url = 401, prepared, prepared.url
+    (hook,) = prepared.hooks["response"]
+    with pytest.raises(TypeError, match=r"aheaders\(\) and arecover\(\)"):
+        hook(rejected)

@@ -19,7 +19,7 @@ from hypothesis.stateful import invariant, precondition, rule
 
 from thingspace_auth_adapters import M2mLoginError, OauthProviderError, VzM2mCredentials
 from thingspace_auth_adapters._adapters import auth
-from thingspace_auth_adapters._adapters.life import Outgoing
+from thingspace_auth_adapters._adapters.case import Outgoing
 from thingspace_auth_adapters._core import tokens
 from thingspace_auth_adapters._model.hosts import origin_of
 from thingspace_auth_adapters._wire.messages import Refused

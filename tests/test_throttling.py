@@ -233,3 +233,19 @@ def test_encoded_answers_give_a_token_all_the_same(
     platform.logins[0].headers["Content-Encoding"] = "gzip"
     assert kind.get(auth, API, platform).status == 200
     assert (platform.bearers, platform.sessions) == (["encoded"], ["s"])
+
+
+def test_session_that_is_merely_idle_is_sent_while_the_login_is_left_alone(
+    kind: Kind, platform: Platform, clock: VirtualClock
+) -> None:
+    auth = kind.auth(platform, m2m=VzM2mCredentials("user", PASSWORD))
+    kind.get(auth, API, platform)
+    platform.logins = [THROTTLES["429 for an hour"][0]]
+    with pytest.raises(M2mLoginError):
+        kind.fetch_session(auth)
+    clock.advance(20 * MINUTE)
+    platform.logins = [THROTTLES["429 for an hour"][0]]
+    with pytest.raises(M2mLoginError):
+        kind.fetch_session(auth)
+    assert kind.get(auth, API, platform).status == 200
+    assert platform.sessions == ["session-1"] * 2

@@ -11,7 +11,7 @@ from urllib.parse import urljoin
 
 from . import errors
 from ._adapters import auth
-from ._adapters.life import Outgoing
+from ._adapters.case import Outgoing
 from ._model.credentials import HasOauthCredentials, OauthOnTokenUpdate, OauthTokenProvider
 from ._model.hosts import SESSION_HEADERS, origin_of
 from ._model.settings import Settings

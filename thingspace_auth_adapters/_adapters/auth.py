@@ -15,13 +15,13 @@ from .._core.refresh import Failed
 from .._core.tokens import Sources, Tokens
 from .._model.checks import naming, variable
 from .._model.credentials import ThingspaceOauthCredentials
-from .._model.hosts import is_absolute, origin_of
 from .._model.settings import Settings, one_source
 from .._model.tokens import OauthToken, OptionalToken, as_token
 from .._wire.messages import LOGIN_PATH, TOKEN_PATH
 from .._wire.rejection import Credential
 from ..errors import ThingspaceAuthError
-from .life import Case, Life, Outgoing, log_repeat
+from .case import Case, Outgoing, lower, to_url
+from .life import Life
 
 if TYPE_CHECKING:
     from .._model.m2m import M2m
@@ -240,7 +240,7 @@ class ThingspaceAuth(ABC):
         # This frame is in the traceback of an error.
         del sent_headers
         renewed: dict[str, str] | None = self._for_user(
-            "arecover", TOKEN_PATH, self._recovered, sent, *answer
+            "arecover", TOKEN_PATH, self._recovered, sent, set(), None, *answer
         )
         return renewed
 
@@ -345,21 +345,28 @@ class ThingspaceAuth(ABC):
         sent, status_code = self._outgoing(response.request), response.status_code
         if not self._life.may_be_rejected(sent, status_code, spent):
             return None
-        case = self._life.case(sent, status_code, response.headers, read(response), spent)
-        return case and self._repeated(response, *self._replaced(case), spent)
+        answer = status_code, response.headers, read(response)
+        return self._recovered(sent, spent, response, *answer)
 
-    def _replaced(self, case: Case) -> tuple[Case, CachedToken[Any] | Failed | None]:
-        """What is rejected in the end, and what came of asking for another."""
+    def _recovered(
+        self, sent: Outgoing, spent: set[Credential], response: Any, *answer: Any
+    ) -> Any:
+        """The same for an answer of which no response is at hand: the headers alone."""
+        case = self._life.case(sent, *answer, spent=spent)
+        if case is None:
+            return None
         other = self._other(case)
-        suspected = self._life.other_case(case, other)
-        return (case, other) if suspected is None else (suspected, self._other(suspected))
+        suspected = None if case.is_certain else self._life.other_case(case, other)
+        if suspected is not None:
+            case, other = suspected, self._other(suspected)
+        return self._repeated(response, case, other, spent)
 
     def _other(self, case: Case) -> CachedToken[Any] | Failed | None:
         """What comes of asking for another token than the rejected one, if that may help."""
         caller = self._tokens.caller()
         try:
             is_worth_it = case.may_be_replaced(caller)
-            return case.rejected.lifecycle.acquire(caller) if is_worth_it else None
+            return case.lifecycle.acquire(caller) if is_worth_it else None
         except Failed as failure:
             return failure
 
@@ -370,14 +377,9 @@ class ThingspaceAuth(ABC):
         if headers is None:
             return None
         again = headers if response is None else self._again(response, headers)
-        log_repeat(case, "its body cannot be sent again" if again is None else None)
+        case.log_repeat("its body cannot be sent again" if again is None else None)
         spent.add(case.credential)
         return again
-
-    def _recovered(self, sent: Outgoing, *answer: Any) -> Any:
-        """The same for an answer that a client without an adapter got: the headers alone."""
-        case = self._life.case(sent, *answer)
-        return case and self._repeated(None, *self._replaced(case), set())
 
     def _run(self, request: object, function: Callable[..., T], *args: Any) -> T:
         """Call a function on behalf of a request, or of an endpoint's path."""
@@ -424,20 +426,3 @@ def _check_store(store: object) -> None:
             f"ThingspaceAuth: store must be a TokenStore, such as FileTokenStore(path) or"
             f" RedisTokenStore(url), not {type(store).__name__}"
         )
-
-
-def to_url(url: str, headers: dict[str, Any], method: str = "") -> Outgoing:
-    """A request of a client without an adapter.
-
-    Raises:
-        ValueError: its URL has no scheme or no host.
-    """
-    if not is_absolute(url):
-        raise ValueError("url must have a scheme and a host, like https://thingspace.verizon.com/…")
-    origin = origin_of(url)
-    return Outgoing(origin, url, method, headers, origin)
-
-
-def lower(headers: Mapping[str, Any]) -> dict[str, Any]:
-    """The headers by lower-case names."""
-    return {name.lower(): value for name, value in headers.items()}

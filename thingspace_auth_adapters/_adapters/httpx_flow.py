@@ -20,8 +20,8 @@ from .._model.tokens import OauthToken, OptionalToken
 from .._wire.messages import LOGIN_PATH, TOKEN_PATH
 from .._wire.rejection import Credential
 from . import auth
+from .case import Case, Outgoing, lower, to_url
 from .httpx_transport import HttpxTransport, can_resend, checked_options
-from .life import Case, Outgoing
 
 if TYPE_CHECKING:
     from .._model.m2m import M2m
@@ -190,7 +190,7 @@ class ThingspaceAuth(auth.ThingspaceAuth):
     async def aheaders(self, url: str) -> dict[str, str]:
         """As :meth:`headers`, without blocking the event loop."""
         headers: dict[str, str] = {}
-        await self._arun(TOKEN_PATH, self._aprepare, auth.to_url(url, headers))
+        await self._arun(TOKEN_PATH, self._aprepare, to_url(url, headers))
         return headers
 
     async def arecover(
@@ -203,11 +203,11 @@ class ThingspaceAuth(auth.ThingspaceAuth):
         body: bytes,
     ) -> dict[str, str] | None:
         """As :meth:`recover`, without blocking the event loop."""
-        sent = auth.to_url(url, auth.lower(sent_headers), method)
-        answer = (status, auth.lower(headers), body)
+        sent = to_url(url, lower(sent_headers), method)
+        answer = (status, lower(headers), body)
         # This frame is in the traceback of an error.
         del sent_headers
-        return await self._arun(TOKEN_PATH, self._arecovered, sent, *answer)
+        return await self._arun(TOKEN_PATH, self._arecovered, sent, set(), None, *answer)
 
     async def afetch_vz_m2m_token(self) -> str:
         """As :meth:`fetch_vz_m2m_token`, without blocking the event loop."""
@@ -275,20 +275,21 @@ class ThingspaceAuth(auth.ThingspaceAuth):
         sent, status_code = self._outgoing(response.request), response.status_code
         if not self._life.may_be_rejected(sent, status_code, spent):
             return None
-        body = await self._transport.aread_body(response)
-        case = self._life.case(sent, status_code, response.headers, body, spent)
-        return case and self._repeated(response, *await self._areplaced(case), spent)
+        answer = status_code, response.headers, await self._transport.aread_body(response)
+        return await self._arecovered(sent, spent, response, *answer)
 
-    async def _arecovered(self, sent: Outgoing, *answer: Any) -> Any:
+    async def _arecovered(
+        self, sent: Outgoing, spent: set[Credential], response: Any, *answer: Any
+    ) -> Any:
         """As :meth:`_recovered`, awaiting."""
-        case = self._life.case(sent, *answer)
-        return case and self._repeated(None, *await self._areplaced(case), set())
-
-    async def _areplaced(self, case: Case) -> tuple[Case, CachedToken[Any] | Failed | None]:
-        """As :meth:`_replaced`, awaiting."""
+        case = self._life.case(sent, *answer, spent=spent)
+        if case is None:
+            return None
         other = await self._aother(case)
-        suspected = self._life.other_case(case, other)
-        return (case, other) if suspected is None else (suspected, await self._aother(suspected))
+        suspected = None if case.is_certain else self._life.other_case(case, other)
+        if suspected is not None:
+            case, other = suspected, await self._aother(suspected)
+        return self._repeated(response, case, other, spent)
 
     async def _aother(self, case: Case) -> CachedToken[Any] | Failed | None:
         """As :meth:`_other`, awaiting."""
@@ -297,7 +298,7 @@ class ThingspaceAuth(auth.ThingspaceAuth):
         caller = self._tokens.caller(workers.running_loop())
         try:
             is_worth_it = case.may_be_replaced(caller)
-            return await workers.acquire(case.rejected.lifecycle, caller) if is_worth_it else None
+            return await workers.acquire(case.lifecycle, caller) if is_worth_it else None
         except Failed as failure:
             return failure
 

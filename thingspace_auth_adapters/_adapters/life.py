@@ -7,13 +7,12 @@ its client send, and reads a body.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Hashable, Iterable, Mapping, MutableMapping
-from typing import Any, NamedTuple, Optional
+from collections.abc import Collection, Hashable, Mapping, MutableMapping
+from typing import Any, Optional
 
 from .._core.cached_token import CachedToken, Status, status
 from .._core.endpoint import warn_of_failure
-from .._core.lifecycle import Lifecycle
-from .._core.refresh import Caller, Failed
+from .._core.refresh import Failed
 from .._core.tokens import Sources, Tokens
 from .._model.events import AuthEvent, logger
 from .._model.hosts import (
@@ -26,86 +25,16 @@ from .._model.hosts import (
 )
 from .._model.settings import Settings
 from .._wire.rejection import BODY_LIMIT, Credential, classify, may_reject
+from .case import Case, Outgoing
 
 _SAFE_TO_REPEAT = ("GET", "HEAD", "OPTIONS", "PUT", "DELETE")
 _OUR_HEADERS = (AUTHORIZATION, *SESSION_HEADERS)
 _MOST_TARGETS = 10_000
 
 
-class Outgoing:
-    """A request, whatever the library.
-
-    Args:
-        origin: where it goes; ``None`` if two parsers might disagree on that.
-        location: its URL or path.
-        method: its method.
-        headers: its headers, looked up without regard to case.
-        key: what of its URL determines where it goes.
-    """
-
-    __slots__ = ("headers", "key", "location", "method", "origin")
-
-    def __init__(
-        self,
-        origin: Origin | None,
-        location: str,
-        method: str,
-        headers: MutableMapping[str, Any],
-        key: Hashable,
-    ) -> None:
-        self.origin = origin
-        self.location = location
-        self.method = method
-        self.headers = headers
-        self.key = key
-
-    def __repr__(self) -> str:
-        return f"<Outgoing {self.method} to {self.origin}>"
-
-
 Target = tuple[Sources, tuple[str, ...], bool, Optional[Origin]]
 """What is known of where requests go: the headers that they carry, the headers of ours that they
 must not carry, whether a request may come with one of those, and the origin."""
-
-
-class Carried:
-    """A header of ours on a request: its name, its value, and where another is to be had."""
-
-    __slots__ = ("lifecycle", "name", "value")
-
-    def __init__(self, name: str, value: str, lifecycle: Lifecycle[Any]) -> None:
-        self.name = name
-        self.value = value
-        self.lifecycle = lifecycle
-
-    def __repr__(self) -> str:
-        return f"<Carried {self.name}>"
-
-
-class Case(NamedTuple):
-    """What an answer rejects.
-
-    Attributes:
-        credential: what that is.
-        rejected: the header that it blames.
-        carried: all headers of ours that its request carried.
-        status_code: of the answer.
-        is_certain: whether the answer says so.
-        obstacle: what keeps the request from being repeated, if anything does.
-    """
-
-    credential: Credential
-    rejected: Carried
-    carried: Iterable[Carried]
-    status_code: int
-    is_certain: bool
-    obstacle: str | None
-
-    def may_be_replaced(self, caller: Caller) -> bool:
-        """Have a caller ask for another one than what is rejected; whether that may help."""
-        lifecycle, value = self.rejected.lifecycle, self.rejected.value
-        is_suspicion = self.credential is Credential.SESSION and not self.is_certain
-        return lifecycle.suspect(value, caller) if is_suspicion else lifecycle.reject(value)
 
 
 class Life:
@@ -229,7 +158,11 @@ class Life:
         carried = self._carried(sent)
         if self._tokens.sessions is None and status_code == 400 and carried:
             return not self._has_warned_of_missing_session
-        return any(one not in spent and may_reject(status_code, one) for one in carried)
+        for _, lifecycle in carried:
+            credential = lifecycle.source.credential
+            if credential not in spent and may_reject(status_code, credential):
+                return True
+        return False
 
     def case(
         self,
@@ -237,7 +170,8 @@ class Life:
         status_code: int,
         headers: Mapping[str, Any],
         body: bytes | None,
-        spent: Collection[Credential] = (),
+        *,
+        spent: Collection[Credential],
     ) -> Case | None:
         """What an answer rejects, if it is something that was not yet replaced.
 
@@ -255,15 +189,15 @@ class Life:
             credential = Credential.SESSION
         if credential is Credential.SESSION and is_certain and carried:
             self._warn_of_missing_session()
-        if credential is None or credential in spent or credential not in carried:
+        if credential is None or credential in spent:
             return None
         obstacle = None if body is not None else "its answer was too long to judge"
         if not is_certain and sent.method.upper() not in _SAFE_TO_REPEAT:
             obstacle = "it may have been acted upon"
-        names = carried.values()
-        case = Case(credential, carried[credential], names, status_code, is_certain, obstacle)
-        _log_rejected(case)
-        return case
+        for one in carried:
+            if one[1].source.credential is credential:
+                return Case(sent, carried, one, is_certain, status_code, obstacle)
+        return None
 
     def other_case(self, case: Case, other: CachedToken[Any] | Failed | None) -> Case | None:
         """The case against the session, if nothing explains an answer and the bearer is good.
@@ -272,15 +206,12 @@ class Life:
             case: the one against the bearer.
             other: what came of asking for another.
         """
-        header = getattr(other, "header", None)
-        is_same = other is None or header == case.rejected.value
-        if case.credential is Credential.SESSION or case.is_certain or not is_same:
+        is_same = other is None or getattr(other, "header", None) == case.value
+        if case.credential is Credential.SESSION or not is_same:
             return None
         for one in case.carried:
-            if one is not case.rejected:
-                suspected = case._replace(credential=Credential.SESSION, rejected=one)
-                _log_rejected(suspected)
-                return suspected
+            if one[0] != case.name:
+                return Case(case.sent, case.carried, one, False, case.status_code, case.obstacle)
         return None
 
     def renewed(self, case: Case, other: CachedToken[Any] | Failed | None) -> dict[str, str] | None:
@@ -295,32 +226,29 @@ class Life:
             # The caller has the platform's answer in hand.
             what, credential = "refreshing the rejected %s failed: %s", case.credential.value
             warn_of_failure(what, credential, other.error)
-        if not isinstance(other, CachedToken) or other.header == case.rejected.value:
+        if not isinstance(other, CachedToken) or other.header == case.value:
             other, obstacle = None, "there is no other token"
         if other is None or obstacle is not None:
-            log_repeat(case, obstacle)
+            case.log_repeat(obstacle)
             return None
         headers, now = {}, self._time()
-        for one in case.carried:
+        for name, lifecycle in case.carried:
             # Renewing a session may have renewed the bearer.
-            token = other if one is case.rejected else one.lifecycle.current
-            if token is None or status(token, now) is Status.EXPIRED:
-                headers[one.name] = one.value
-                continue
-            token.use(now)
-            headers[one.name] = token.header
+            token = other if name == case.name else lifecycle.current
+            if token is not None and status(token, now) is not Status.EXPIRED:
+                token.use(now)
+                headers[name] = token.header
         return headers
 
-    def _carried(self, sent: Outgoing) -> dict[Credential, Carried]:
+    def _carried(self, sent: Outgoing) -> Sources:
         """What of ours a request to an allowed host carried."""
-        found: dict[Credential, Carried] = {}
+        found = []
         for name in _OUR_HEADERS if self._hosts.allow(sent.origin) else ():
             bearers, sessions = self._tokens.bearers, self._tokens.sessions
             lifecycle = bearers if name == AUTHORIZATION else sessions
-            value = sent.headers.get(name.lower())
-            if lifecycle is not None and value in self._held(name):
-                found[lifecycle.source.credential] = Carried(name, value, lifecycle)
-        return found
+            if lifecycle is not None and sent.headers.get(name.lower()) in self._held(name):
+                found.append((name, lifecycle))
+        return tuple(found)
 
     def _target(self, outgoing: Outgoing) -> Target:
         origin, location = outgoing.origin, outgoing.location
@@ -375,22 +303,6 @@ class Life:
             event = AuthEvent("no_token_for_host", Credential.BEARER.value, reason=name)
             message = "%s is not an allowed host: sent without a token"
             logger.info(message, name, extra={"auth_event": event})
-
-
-def _log_rejected(case: Case) -> None:
-    certainty, what = "certain" if case.is_certain else "suspected", case.credential.value
-    event = AuthEvent("rejected", what, status_code=case.status_code, reason=certainty)
-    logger.info("the %s was rejected (%s)", what, certainty, extra={"auth_event": event})
-
-
-def log_repeat(case: Case, obstacle: str | None = None) -> None:
-    """Log that a request is repeated, or what keeps it from that."""
-    credential = case.credential.value
-    name = "repeated" if obstacle is None else "not_repeated"
-    event = AuthEvent(name, credential, status_code=case.status_code, reason=obstacle)
-    consequence = "repeated" if obstacle is None else f"not repeated, since {obstacle}"
-    message = "the request with the rejected %s is %s"
-    logger.info(message, credential, consequence, extra={"auth_event": event})
 
 
 def _name_of(origin: Origin | None) -> str:

@@ -71,7 +71,15 @@ class RequestsTransport:
 
     def read_body(self, response: Response) -> bytes | None:
         """An error's body, which stays readable by ``content``."""
-        return response.content[:BODY_LIMIT]
+        content: Any = response.content
+        if not isinstance(content, bytes):
+            # As with niquests' AsyncSession, whose requests look like those of requests.
+            getattr(content, "close", int)()
+            raise TypeError(
+                "this ThingspaceAuth is for synchronous sessions: for an asynchronous one use"
+                " aheaders() and arecover() of thingspace_auth_adapters.httpx.ThingspaceAuth"
+            )
+        return content[:BODY_LIMIT]
 
     def read_streamed_body(self, response: Response) -> bytes | None:
         """As :meth:`read_body`, of a response that was asked for with ``stream=True``."""

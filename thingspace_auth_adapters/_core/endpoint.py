@@ -150,9 +150,9 @@ class Endpoint:
         Raises:
             Failed: with the last attempt's error.
         """
-        throttling = self._throttling
-        if throttling is not None and self._clock.monotonic() < throttling.until:
-            raise Failed(copy_exception(throttling.error))
+        throttled = None if self._throttling is None else self.left_alone()
+        if throttled is not None:
+            raise Failed(throttled)
         number = 1
         while True:
             begun_at = self._clock.monotonic()
@@ -172,6 +172,13 @@ class Endpoint:
                 raise Failed(outcome.error)
             self._clock.sleep(pause)
             number += 1
+
+    def left_alone(self) -> Exception | None:
+        """What it failed with, if it asked to be left alone until later than now."""
+        throttling = self._throttling
+        if throttling is None or self._clock.monotonic() >= throttling.until:
+            return None
+        return copy_exception(throttling.error)
 
     def _leave_alone(self, refused: Refused, purpose: str, credential: str | None) -> None:
         """Have calls fail for a while without being made, and the error say so."""

@@ -124,8 +124,9 @@ class Lifecycle(Generic[T]):
                     caller.outer.inner = found
                 is_leader = found.caller is caller
                 outcome = self.lead(found) if is_leader else self._wait(found, caller)
-            finally:
+            except BaseException:
                 self.abandon(caller)
+                raise
             token = caller.take(found, outcome)
             if token is not None:
                 return token

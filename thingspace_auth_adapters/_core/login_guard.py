@@ -46,7 +46,12 @@ class Refusal(NamedTuple):
     @property
     def told(self) -> dict[str, Any]:
         """What an error says of it."""
-        return {name: value for name, value in self._asdict().items() if name != "password"}
+        return {
+            "status_code": self.status_code,
+            "error_code": self.error_code,
+            "error_message": self.error_message,
+            "refused_at": self.refused_at,
+        }
 
 
 class LoginCount(NamedTuple):
@@ -64,12 +69,12 @@ class LoginCount(NamedTuple):
 
     def begun(self, now: float) -> LoginCount:
         """A login is about to be sent: it counts as failed until it is known to be none."""
-        return self._replace(failures=self.failures + 1, failed_at=now)
+        return LoginCount(self.failures + 1, now, self.refusals)
 
     def refused(self, refusal: Refusal) -> LoginCount:
         """The platform refused the one that was begun."""
-        refusals = _latest((*self.refusals, refusal))
-        return self._replace(failures=max(self.failures, 1), refusals=refusals)
+        failures, refusals = max(self.failures, 1), _latest((*self.refusals, refusal))
+        return LoginCount(failures, self.failed_at, refusals)
 
     def succeeded(self) -> LoginCount:
         """One succeeded: the failures in a row are over."""
@@ -98,25 +103,23 @@ class LoginCount(NamedTuple):
         # Clocks of a fleet differ; one that was far ahead must not make them count for longer.
         return self.failed_at + pause if abs(now - self.failed_at) < pause else None
 
+    def to_fields(self) -> dict[str, Any]:
+        """Ready for ``json.dumps``."""
+        return {"count": self}
+
     @classmethod
     def from_fields(cls, fields: Mapping[str, Any] | None) -> LoginCount:
-        """The count whose ``_asdict`` was stored; none was failed if it is nothing of the kind."""
+        """The count that :meth:`to_fields` wrote; none was failed if it is nothing of the kind."""
         if fields is None:
             return cls()
         with suppress(KeyError, TypeError, ValueError):
+            failures, failed_at, refusals = fields["count"]
             return cls(
-                int(seconds("failures", fields["failures"]) or 0),
-                seconds("failed_at", fields["failed_at"]) or 0.0,
-                _latest(_read_refusal(*one) for one in fields["refusals"]),
+                int(seconds("failures", failures) or 0),
+                seconds("failed_at", failed_at) or 0.0,
+                _latest(_read_refusal(*one) for one in refusals),
             )
         return cls()
-
-
-class Login(NamedTuple):
-    """A login that was counted: the count before it, and with it."""
-
-    before: LoginCount
-    begun: LoginCount
 
 
 class _Account:
@@ -190,8 +193,11 @@ class LoginGuard:
             self._log("login_blocked", "no login is attempted", error)
             raise Barred(error)
 
-    def begin(self) -> Login:
+    def begin(self) -> LoginCount:
         """Count a login that is about to be sent, in the store, too, if that can be read.
+
+        Returns:
+            The count before it.
 
         Raises:
             Barred: none is to be tried, or it cannot be counted.
@@ -199,14 +205,14 @@ class LoginGuard:
         stored, error = self._stored(), self.objection()
         if error is not None:
             raise Barred(error)
-        login = Login(self._seen, self._seen.begun(self._clock.time()))
+        before, now = self._seen, self._clock.time()
         if self._entry is not None and stored is not None:
             try:
-                self._entry.write(login.begun._asdict())
+                self._entry.write(before.begun(now).to_fields())
             except StoreUnavailable as unwritable:
                 raise self.uncounted(unwritable, "the store's count cannot be written") from None
-        self._account.seen[self._place] = login.begun
-        return login
+        self._account.seen[self._place] = before.begun(now)
+        return before
 
     def succeeded(self) -> None:
         """The login brought a session."""
@@ -214,10 +220,14 @@ class LoginGuard:
             self._account.seen[place] = count.succeeded()
         self._settle(LoginCount.succeeded)
 
-    def withdrawn(self, login: Login) -> None:
+    def withdrawn(self, before: LoginCount) -> None:
         """The login counts towards no lock-out."""
-        # Unless it was allowed, or counted by another process, in the meantime.
-        self._settle(lambda held: login.before if held == login.begun else held)
+
+        def change(held: LoginCount) -> LoginCount:
+            # It may have been allowed, or counted by another process, in the meantime.
+            return before if held == before.begun(held.failed_at) else held
+
+        self._settle(change)
 
     def refused(self, error: M2mLoginError) -> None:
         """The platform refused the login."""
@@ -264,8 +274,8 @@ class LoginGuard:
         seen, unwritten = self._seen, self._account.unwritten
         try:
             stored = LoginCount.from_fields(self._entry.read())
-        except StoreUnavailable as error:
-            self._entry.report_unavailable(error)
+        except StoreUnavailable:
+            # Whoever waits for its lock is told of that.
             unwritten.setdefault(self._place, seen)
             return None
         known = unwritten.get(self._place)
@@ -276,17 +286,17 @@ class LoginGuard:
         return stored
 
     def _settle(self, change: Callable[[LoginCount], LoginCount]) -> None:
-        held = self.count()
+        stored = self._stored()
+        held = self._seen if stored is None else stored
         self._account.seen[self._place] = count = change(held)
-        self._write(count, held)
+        if stored is not None:
+            self._write(count, held)
 
     def _write(self, count: LoginCount, held: LoginCount) -> None:
         """Have the store hold a count in place of another one, if not now then later."""
-        if self._entry is None:
-            return
         unwritten = self._account.unwritten
         unwritten.setdefault(self._place, held)
-        if self._entry.write_if_reachable(count._asdict()):
+        if self._entry is not None and self._entry.write_if_reachable(count.to_fields()):
             unwritten.pop(self._place, None)
 
     def _explained(self, count: LoginCount, until: float) -> M2mLoginError:

@@ -129,6 +129,9 @@ class Sessions:
                 )
             )
         try:
+            throttled = self._endpoint.left_alone()
+            if throttled is not None:
+                raise Barred(throttled)
             # A login under way counts as failed, but may yet succeed.
             if self.guard.logins.under_way is None:
                 self.guard.check(refresh.is_suspicion)
@@ -225,14 +228,14 @@ class Sessions:
         Raises:
             Barred: none is to be tried.
         """
-        login = self.guard.begin()
+        before = self.guard.begin()
         reply = self._endpoint.send(self._endpoints.login_request(authorization), limits)
         read = reply if isinstance(reply, Refused) else self._read(reply, authorization)
         if isinstance(read, CachedToken):
             self.guard.succeeded()
             return read
         if read.had_no_effect:
-            self.guard.withdrawn(login)
+            self.guard.withdrawn(before)
         elif isinstance(read.error, M2mLoginError) and read.error.refused_at is not None:
             self.guard.refused(read.error)
         objection = self.guard.objection()

@@ -55,15 +55,13 @@ def _begun(
     lifecycle: Lifecycle[T], caller: Caller
 ) -> tuple[CachedToken[T] | Refresh, Future[Outcome] | None]:
     """A usable token, or the refresh to wait for; and what comes of it, if this caller leads."""
-    led = None
     try:
         found = lifecycle.look(caller)
-        if isinstance(found, Refresh) and found.caller is caller:
-            led = start(lifecycle.lead, found)
-        return found, led
-    finally:
-        if led is None:
-            lifecycle.abandon(caller)
+        is_leader = isinstance(found, Refresh) and found.caller is caller
+        return found, start(lifecycle.lead, found) if is_leader else None
+    except BaseException:
+        lifecycle.abandon(caller)
+        raise
 
 
 async def in_thread(function: Callable[..., T], *args: Any) -> T:

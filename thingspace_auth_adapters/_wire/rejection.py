@@ -102,10 +102,12 @@ def classify(status: int, headers: Mapping[str, str], body: bytes | bytearray) -
     if not 400 <= status < 500:
         return _NEITHER
     fields, code = json_object(body), gateway_code(body)
-    if _names_session(fields or {}):
+    if code is None and _names_session(fields or {}):
         return _SESSION
+    if status == 401 and code in BEARER_FAULTS:
+        return _BEARER
     errors = _challenge_errors(headers.get("www-authenticate", "")) if status == 401 else ()
-    if "invalid_token" in errors or (status == 401 and code in BEARER_FAULTS):
+    if "invalid_token" in errors:
         return _BEARER
     if errors or (code is not None and (status != 401 or re.fullmatch(_OTHER_FAULTS, code))):
         return _NEITHER
