@@ -128,8 +128,14 @@ Check = Callable[..., Checked]
 
 
 @pytest.fixture
-def run(capsys: pytest.CaptureFixture[str], simulator: ThingspaceSimulator) -> Check:
+def run(
+    capsys: pytest.CaptureFixture[str],
+    simulator: ThingspaceSimulator,
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+) -> Check:
     """Runs the command, whose output has no secret in it."""
+    monkeypatch.setenv("THINGSPACE_AUTH_STORE", str(tmp_path / "store"))
 
     def checked(*arguments: str) -> Checked:
         status = main(["check", *arguments])

@@ -410,6 +410,20 @@ def test_clear_forgets_token_and_session(
     assert len(simulator.token_requests) == len(simulator.login_requests) == 1
 
 
+def test_clear_leaves_no_token_in_a_file_of_a_writer_that_was_killed(
+    capsys: pytest.CaptureFixture[str],
+    simulator: ThingspaceSimulator,
+    account: None,
+    tmp_path: Path,
+) -> None:
+    output_of(capsys, "headers")
+    left = tmp_path / "store" / f"{'0' * 32}.new"
+    left.write_text("a token")
+    left.chmod(0o600)
+    output_of(capsys, "clear")
+    assert not left.exists()
+
+
 @needs_store
 def test_clear_without_an_account_says_that_the_session_stays(
     capsys: pytest.CaptureFixture[str],
@@ -752,7 +766,7 @@ def test_help_names_the_variables(capsys: pytest.CaptureFixture[str], command: s
     assert PREFIX + "ID" in shown
     assert PREFIX + "SECRET" in shown
     assert ("VZ_M2M_PASSWORD" in shown) == (command not in ("token", "revoke"))
-    assert ("THINGSPACE_AUTH_STORE" in shown) == (command != "check")
+    assert "THINGSPACE_AUTH_STORE" in shown
     assert max(len(line) for line in shown.splitlines()) <= 80
 
 

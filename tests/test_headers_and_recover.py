@@ -574,3 +574,14 @@ def test_hosts_are_remembered_but_not_without_end(
         assert auth.headers(f"https://host{number}.example/") == {}
     assert len(auth._life._targets) <= 256
     assert caplog.text.count("host0.example is not an allowed host") == 1
+
+
+def test_suspicion_of_an_older_session_brings_the_newer_one(
+    kind: Kind, platform: Platform, m2m_auth: Any, clock: VirtualClock
+) -> None:
+    older = headers(kind, m2m_auth)
+    recover(kind, m2m_auth, older, 400, SESSION_EXPIRED)
+    again = recover(kind, m2m_auth, older, 401, {"errorCode": "INVALID_ACCOUNT"})
+    assert again is not None
+    assert again["VZ-M2M-Token"] == "session-2"
+    assert len(platform.login_calls) == 2

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import copy
+import errno
 import json
 import threading
 from collections.abc import Generator, Iterator
@@ -13,6 +14,7 @@ from typing import Any, Callable
 import pytest
 
 from thingspace_auth_adapters import M2mLoginError, VzM2mCredentials
+from thingspace_auth_adapters.stores import StoreUnavailable
 
 from .kinds import PASSWORD, Kind, requests_adapter
 from .virtual import (
@@ -230,6 +232,11 @@ UNKNOWNS = {
     "odd token": Answer(200, {"sessionToken": "a\nb"}),
     "no text": Answer(200, {"sessionToken": 5}),
     "html": Answer(200, b"<html>welcome</html>"),
+    "403 fault": Answer(403, {"fault": {"code": "900908", "message": "Resource forbidden"}}),
+    "400 fault": Answer(400, {"code": 900906, "message": "No matching resource"}),
+    "403 fault in XML": Answer(
+        403, b'<?xml version="1.0"?>\n<am:fault xmlns:am="x"><am:code>900908</am:code></am:fault>'
+    ),
     "redirect": Answer(302, b"", {"Location": "https://elsewhere.example/"}),
 }
 
@@ -328,16 +335,11 @@ NO_ATTEMPTS = {
     "429 with an error code": Answer(429, {"errorCode": "X"}),
     "429 fault": Answer(429, {"fault": {"code": "900800", "message": "throttled"}}),
     "503 fault": Answer(503, {"fault": {"code": "900800"}}),
-    "403 fault": Answer(403, {"fault": {"code": "900908", "message": "Resource forbidden"}}),
-    "400 fault": Answer(400, {"fault": {"code": "900906", "message": "No matching resource"}}),
-    "403 flat fault": Answer(403, {"code": 900908, "message": "Resource forbidden"}),
     "503 throttled in XML": Answer(
         503, b"<amt:fault xmlns:amt='x'><amt:code>900800</amt:code></amt:fault>"
     ),
     "500 of the bearer": Answer(500, {"fault": {"code": "900901"}}),
-    "403 fault in XML": Answer(
-        403, b'<?xml version="1.0"?>\n<am:fault xmlns:am="x"><am:code>900908</am:code></am:fault>'
-    ),
+    "401 with a challenge": Answer(401, b"", {"WWW-Authenticate": 'OAuth2 error="invalid_token"'}),
     "401 fault": refusal(),
 }
 
@@ -384,7 +386,7 @@ def test_login_whose_adapter_or_transport_fails_in_its_own_words_may_have_been_s
 
     def fails_oddly(kind: Kind, request: Any) -> Generator[None, Any, Any]:
         yield
-        raise OSError("the line went dead")
+        raise ConnectionResetError(errno.ECONNRESET, "the line went dead")
 
     auth = kind.auth(m2m=credentials(), **through(kind, fails_oddly, platform))
     for _ in range(5):
@@ -550,18 +552,16 @@ def memory_store() -> Any:
             self.is_down = self.is_full = False
             self._locks: dict[str, threading.Lock] = {}
 
-        def _check(self) -> None:
-            if self.is_down:
-                raise StoreUnavailable("it is down")
+        def _check(self, is_full: bool = False) -> None:
+            if self.is_down or is_full:
+                raise StoreUnavailable("it is down, or full")
 
         def read(self, name: str) -> bytes | None:
             self._check()
             return self.entries.get(name)
 
         def write(self, name: str, content: bytes) -> None:
-            self._check()
-            if self.is_full:
-                raise StoreUnavailable("it is full")
+            self._check(self.is_full)
             self.entries[name] = content
 
         def delete(self, name: str) -> None:
@@ -820,3 +820,164 @@ def test_granted_logins_whose_success_could_not_be_written_block_nobody_for_long
         clock.advance(HOUR)
         assert kind.get(auth, API, platform).status == 200
     assert kind.get(another_process(kind, platform, store), API, platform).status == 200
+
+
+# What looks at a body, and what sends it by itself.
+
+
+@pytest.mark.parametrize("way", ["read", "content", "stream"])
+def test_transport_that_takes_the_body_in_its_own_way_repeats_no_login(
+    httpx_kind: Kind, platform: Platform, way: str
+) -> None:
+    """As httpx-curl-cffi and httpx-aiohttp do; a lost connection may be called anything there."""
+    library = httpx_kind.library
+
+    class Transport(library.BaseTransport):  # type: ignore[name-defined,misc]
+        def handle_request(self, request: Any) -> Any:
+            looks = [request.content, request.read()] if way != "stream" else []
+            body = b"".join(request.stream) if way == "stream" else looks[0]
+            assert looks in ([], [body, body])
+            is_login = str(request.url).endswith(LOGIN_PATH)
+            call = Call(request.method, str(request.url), dict(request.headers), body)
+            answer = platform.handle(call)
+            if is_login:
+                raise library.ConnectTimeout("the server went away")
+            return library.Response(answer.status, content=answer.body)
+
+    auth = httpx_kind.auth(m2m=credentials(), client_options={"transport": Transport()})
+    for _ in range(5):
+        fails(httpx_kind, auth, platform)
+    blocked(httpx_kind, auth, platform)
+    assert len(platform.login_calls) == 2
+    assert json.loads(platform.login_calls[0].body)["username"] == "the-user"
+
+
+def test_mock_transport_may_look_at_a_login(httpx_kind: Kind, platform: Platform) -> None:
+    library = httpx_kind.library
+
+    def answer(request: Any) -> Any:
+        body = request.read() + b""
+        call = Call(request.method, str(request.url), dict(request.headers), body)
+        answered = platform.handle(call)
+        return library.Response(answered.status, content=answered.body)
+
+    mock = library.MockTransport(answer)
+    auth = httpx_kind.auth(m2m=credentials(), client_options={"transport": mock})
+    assert httpx_kind.fetch_session(auth) == "session-1"
+    assert json.loads(platform.login_calls[0].body) == {
+        "username": "the-user",
+        "password": PASSWORD,
+    }
+
+
+# Healing.
+
+
+def test_bearer_that_a_login_was_refused_with_is_renewed_whatever_failed_before(
+    kind: Kind, platform: Platform, clock: VirtualClock
+) -> None:
+    auth = kind.auth(platform, m2m=credentials(), oauth_token={"access_token": "dead"})
+    platform.logins = [Answer(404), Answer(401)]
+    fails(kind, auth, platform)
+    # The second failure in a row: no other login now, but another bearer.
+    fails(kind, auth, platform)
+    assert platform.trail == ["login", "login", "token"]
+    clock.advance(5 * MINUTE)
+    assert kind.get(auth, API, platform).status == 200
+    assert platform.bearers == ["token-1"]
+
+
+def test_idle_session_that_was_sent_for_lack_of_another_does_not_count_as_used(
+    kind: Kind, platform: Platform, any_store: Any, clock: VirtualClock
+) -> None:
+    """If it is dead in a form that nobody knows, a login follows as soon as one may be tried."""
+    auth = kind.auth(platform, m2m=credentials(), store=any_store)
+    kind.get(auth, API, platform)
+    clock.advance(30 * MINUTE)
+    platform.logins = [Answer(404), Answer(404)]
+    for _ in range(2):
+        with pytest.raises(M2mLoginError):
+            kind.fetch_session(auth)
+    for _ in range(4):
+        platform.api = [Answer(400, {"message": "no"})]
+        assert kind.get(auth, API, platform).status == 400
+        clock.advance(MINUTE)
+    assert len(platform.login_calls) == 3
+    clock.advance(MINUTE)
+    assert kind.get(auth, API, platform).status == 200
+    assert platform.sessions[-1] == "session-2"
+
+
+def test_count_whose_writing_was_reported_to_fail_and_did_not_bars_nobody(
+    kind: Kind, platform: Platform
+) -> None:
+    store = memory_store()
+    write = store.write
+
+    def reported(name: str, content: bytes) -> None:
+        write(name, content)
+        raise StoreUnavailable("no answer in time")
+
+    auth = kind.auth(platform, m2m=credentials(), store=store)
+    store.write = reported
+    for _ in range(6):
+        assert fails(kind, auth, platform).retryable
+    store.write = write
+    assert platform.login_calls == []
+    assert kind.get(auth, API, platform).status == 200
+
+
+def test_failed_look_at_the_store_brings_back_nothing_that_was_cleared(
+    kind: Kind, platform: Platform
+) -> None:
+    store = memory_store()
+    auth = kind.auth(platform, m2m=credentials(), store=store)
+    platform.logins = [login_refusal()]
+    fails(kind, auth, platform)
+    store.is_down = True
+    blocked(kind, auth, platform)
+    store.is_down = False
+    store.entries.clear()
+    logs_in(kind, auth, platform)
+
+
+def test_failures_of_an_outage_are_added_to_those_of_others(
+    kind: Kind, platform: Platform, clock: VirtualClock
+) -> None:
+    store = memory_store()
+    lonely = kind.auth(platform, m2m=credentials(), store=store)
+    platform.logins = [Answer(404)] * 9
+    store.is_down = True
+    for _ in range(2):
+        fails(kind, lonely, platform)
+    store.is_down = False
+    # Meanwhile another process has failed, too.
+    entry = lonely._tokens.session_source.lock
+    entry.write({"count": [1, clock.wall, []]})
+    assert "3 logins in a row failed" in str(blocked(kind, lonely, platform))
+    assert json.loads(store.entries[entry.name])["fields"]["count"][0] == 3
+
+
+def test_outcome_is_kept_although_others_can_read_the_store_by_now(
+    kind: Kind, platform: Platform
+) -> None:
+    from thingspace_auth_adapters import InsecureStoreError
+
+    store = memory_store()
+    read = store.read
+
+    def insecure(name: str) -> bytes | None:
+        raise InsecureStoreError("others can read it")
+
+    def noted(call: Call, handle: Any = platform.handle) -> Answer:
+        if call.path == LOGIN_PATH:
+            store.read = insecure
+        return handle(call)  # type: ignore[no-any-return]
+
+    platform.handle = noted  # type: ignore[method-assign]
+    platform.logins = [login_refusal()]
+    auth = kind.auth(platform, m2m=credentials(), store=store)
+    fails(kind, auth, platform)
+    store.read = read
+    assert blocked(kind, auth, platform).status_code == 400
+    assert len(platform.login_calls) == 1

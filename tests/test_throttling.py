@@ -249,3 +249,15 @@ def test_session_that_is_merely_idle_is_sent_while_the_login_is_left_alone(
         kind.fetch_session(auth)
     assert kind.get(auth, API, platform).status == 200
     assert platform.sessions == ["session-1"] * 2
+
+
+def test_revocation_that_is_throttled_is_left_alone_too(kind: Kind, platform: Platform) -> None:
+    auth = kind.auth(platform)
+    auth.oauth_token = {"access_token": "assigned"}
+    platform.tokens = [THROTTLES["429 for an hour"][0]]
+    for _ in range(3):
+        with pytest.raises(OauthProviderError) as caught:
+            kind.revoke_token(auth)
+        assert caught.value.retryable
+    assert len(platform.calls) == 1
+    assert auth.oauth_token is not None

@@ -45,10 +45,11 @@ class HttpxTransport:
 
     def send(self, request: HttpRequest, timeout: float, ends_at: float) -> HttpAnswer | Refused:
         """Call an endpoint."""
-        library = self._library
+        library, is_begun = self._library, False
         try:
             prepared = self._prepared(request, timeout, ends_at)
             with library.Client(**self._arguments(request.url)) as client:
+                is_begun = True
                 response = client.send(prepared, auth=library.Auth(), stream=True)
                 answer = HttpAnswer(response.status_code, response.headers)
                 loaded = self._loaded(response)
@@ -63,7 +64,7 @@ class HttpxTransport:
             # What a signal handler raised, as a time limit.
             raise
         except (library.RequestError, library.InvalidURL, *RAISED_ON_THE_WAY) as error:
-            return self._undelivered(error, request)
+            return self._undelivered(error, request, is_begun)
 
     def overdue(self, request: HttpRequest) -> Refused:
         """The library's own timeout."""
@@ -134,7 +135,9 @@ class HttpxTransport:
 
         return Borrowed()
 
-    def _undelivered(self, error: Exception, request: HttpRequest) -> Refused:
+    def _undelivered(
+        self, error: Exception, request: HttpRequest, is_begun: bool = True
+    ) -> Refused:
         """The library's own error, without what it refers to: its request carries secrets."""
         library = self._library
         clean: Any = self._errors.own(error)
@@ -143,6 +146,7 @@ class HttpxTransport:
         never_connected = (library.ConnectError, library.ConnectTimeout, library.PoolTimeout)
         was_seen = isinstance(request.body, SentOnce) and request.body.was_seen
         is_unsent = isinstance(error, (*never_connected, library.ProxyError)) and not was_seen
+        is_unsent = is_unsent or not is_begun
         clean.args = (undelivered_text(request, clean),)
         clean.request = library.Request("POST", request.url, headers=request.shown_headers)
         return Refused(clean, is_transient, had_no_effect=is_unsent)

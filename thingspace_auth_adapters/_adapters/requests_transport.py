@@ -35,6 +35,7 @@ _ERRORS = LibraryErrors(
 )
 _TRANSIENT = (library.ConnectionError, library.Timeout, library.ChunkedEncodingError)
 _NEVER_CONNECTED = (NewConnectionError, ConnectTimeoutError)
+_NEVER_SENT = (library.ConnectTimeout, library.InvalidURL, library.InvalidSchema)
 
 
 class RequestsTransport:
@@ -153,15 +154,22 @@ def _undelivered(error: Exception, request: HttpRequest) -> Refused:
 
 
 def _never_connected(error: Exception) -> bool:
+    """Whether it is certain that nothing was sent."""
     reason = getattr(error.args[0], "reason", None) if error.args else None
-    # A proxy's error wraps what kept it from being reached.
+    # A proxy's error wraps what kept it from being reached, or from letting us through.
     reason = getattr(reason, "original_error", reason)
-    is_connecting = isinstance(error, library.ConnectTimeout)
-    return is_connecting or isinstance(reason, _NEVER_CONNECTED) or is_unusable_certificate(error)
+    if isinstance(error, _NEVER_SENT) or isinstance(reason, _NEVER_CONNECTED):
+        return True
+    # http.client's of a refused tunnel, and requests' of a missing CA file, come from no system.
+    is_own = any(type(one) is OSError and one.errno is None for one in (error, reason))
+    return is_own or is_unusable_certificate(error)
 
 
 def _unrepeated(session: Session) -> Session:
     """The same session, whose adapters send a request once, whatever the user has them retry."""
+    ordinary = [one for one in session.adapters.values() if isinstance(one, HTTPAdapter)]
+    if all(one.max_retries.total == 0 for one in ordinary):
+        return session
     once = _twin(session)
     once.adapters = copy.copy(session.adapters)
     for prefix, adapter in session.adapters.items():

@@ -182,7 +182,7 @@ class Endpoint:
 
     def _leave_alone(self, refused: Refused, purpose: str, credential: str | None) -> None:
         """Have calls fail for a while without being made, and the error say so."""
-        asked_for = refused.retry_after or THROTTLED_SECONDS
+        asked_for = THROTTLED_SECONDS if refused.retry_after is None else refused.retry_after
         seconds, error = min(asked_for, LONGEST_THROTTLED_SECONDS), refused.error
         until = time.strftime("%H:%M:%S UTC", time.gmtime(self._clock.time() + seconds))
         told = f"; it asked for a pause, so {purpose} is not called again before {until}"

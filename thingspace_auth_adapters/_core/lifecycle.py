@@ -39,6 +39,9 @@ T = TypeVar("T")
 SAME_AGAIN_SECONDS = 30.0
 """How long a rejected token that the endpoint gave out again is not asked for again."""
 
+LONGEST_TRUST_SECONDS = 600.0
+"""How long a token is not suspected at most."""
+
 REMEMBERED = 8
 
 
@@ -223,8 +226,9 @@ class Lifecycle(Generic[T]):
         """
         current = self.current
         if current is not None and current.header == header:
-            is_trusted = self.clock.time() < current.trusted_until
-            if is_trusted or not self.source.can_replace():
+            trusted_for = current.trusted_until - self.clock.time()
+            # A clock that was far ahead must not make it trusted for longer.
+            if 0 < trusted_for <= LONGEST_TRUST_SECONDS or not self.source.can_replace():
                 return False
             caller.suspects = header
         return True

@@ -16,7 +16,7 @@ from .._model.checks import optional_str, seconds
 from .._model.events import AuthEvent, logger
 from .._wire.messages import printable
 from .._wire.rejection import Credential
-from ..errors import M2mLoginError
+from ..errors import InsecureStoreError, M2mLoginError
 from ..stores.token_store import StoreBusy, StoreUnavailable
 from .clock import Clock
 from .records import StoreEntry
@@ -41,7 +41,7 @@ class Refusal(NamedTuple):
     error_code: str | None
     error_message: str | None
     refused_at: float
-    password: str
+    password_hash: str
 
     @property
     def told(self) -> dict[str, Any]:
@@ -80,24 +80,29 @@ class LoginCount(NamedTuple):
         """One succeeded: the failures in a row are over."""
         return LoginCount(refusals=self.refusals)
 
-    def joined(self, other: LoginCount, add: Callable[[int, int], int]) -> LoginCount:
-        """This one and another; ``add`` says how many failures the two make."""
+    def joined(self, other: LoginCount) -> LoginCount:
+        """This one and another that has nothing in common with it."""
         return LoginCount(
-            add(self.failures, other.failures),
+            self.failures + other.failures,
             max(self.failed_at, other.failed_at),
             _latest((*self.refusals, *other.refusals)),
         )
 
-    def refusal_of(self, password: str) -> Refusal | None:
-        """What was said of this password, if it was refused."""
-        return next((one for one in self.refusals if one.password == password), None)
+    def since(self, known: LoginCount) -> LoginCount:
+        """What has failed since another count."""
+        new = tuple(one for one in self.refusals if one not in known.refusals)
+        return LoginCount(max(self.failures - known.failures, 0), self.failed_at, new)
 
-    def blocked_until(self, now: float, password: str) -> float | None:
+    def refusal_of(self, password_hash: str) -> Refusal | None:
+        """What was said of this password, if it was refused."""
+        return next((one for one in self.refusals if one.password_hash == password_hash), None)
+
+    def blocked_until(self, now: float, password_hash: str) -> float | None:
         """Unix timestamp until which no login is to be tried, infinite if until it is allowed.
 
         ``None`` if one may be tried with this password at unix time ``now``.
         """
-        if self.refusal_of(password) is not None or self.failures >= MOST_FAILURES:
+        if self.refusal_of(password_hash) is not None or self.failures >= MOST_FAILURES:
             return math.inf
         pause = _PAUSES.get(self.failures, 0.0)
         # Clocks of a fleet differ; one that was far ahead must not make them count for longer.
@@ -155,27 +160,29 @@ class LoginGuard:
 
     Args:
         user: the user name and where it logs in, the same for all of their spellings.
-        password: a keyed hash of the password.
+        password_hash: a keyed hash of the password.
         clock: the time.
         entry: the count of all who share the store, if there is one.
 
     Attributes:
         logins: lets one login to the user name at a time go out in this process.
-        password: the same.
+        password_hash: the same.
     """
 
-    def __init__(self, user: str, password: str, clock: Clock, entry: StoreEntry | None) -> None:
+    def __init__(
+        self, user: str, password_hash: str, clock: Clock, entry: StoreEntry | None
+    ) -> None:
         self._account = _accounts.setdefault(user, _Account())
         self.logins = self._account.logins
-        self.password = password
+        self.password_hash = password_hash
         self._clock = clock
         self._entry = entry
         self._place = "" if entry is None else entry.place
 
     def count(self) -> LoginCount:
         """How the logins went so far."""
-        stored = self._stored()
-        return self._seen if stored is None else stored
+        self._look()
+        return self._seen
 
     def check(self, is_suspicion: bool = False) -> None:
         """See that a login may be tried.
@@ -186,33 +193,38 @@ class LoginGuard:
         Raises:
             Barred: none is to be tried.
         """
-        count, error = self.count(), self.objection()
-        if error is None and is_suspicion and count.failures:
-            error = M2mLoginError("a login failed: none is tried for a session that may be good")
-        if error is not None:
-            self._log("login_blocked", "no login is attempted", error)
-            raise Barred(error)
+        self._look()
+        self._object(is_suspicion)
 
-    def begin(self) -> LoginCount:
+    def begin(self, is_suspicion: bool = False) -> LoginCount:
         """Count a login that is about to be sent, in the store, too, if that can be read.
 
         Returns:
             The count before it.
 
         Raises:
-            Barred: none is to be tried, or it cannot be counted.
+            Barred: as :meth:`check`, or it cannot be counted.
         """
-        stored, error = self._stored(), self.objection()
-        if error is not None:
-            raise Barred(error)
-        before, now = self._seen, self._clock.time()
-        if self._entry is not None and stored is not None:
+        is_readable = self._look()
+        self._object(is_suspicion)
+        before, unwritten = self._seen, self._account.unwritten
+        begun = before.begun(self._clock.time())
+        if self._entry is not None and is_readable:
             try:
-                self._entry.write(before.begun(now).to_fields())
-            except StoreUnavailable as unwritable:
-                raise self.uncounted(unwritable, "the store's count cannot be written") from None
-        self._account.seen[self._place] = before.begun(now)
+                self._entry.write(begun.to_fields())
+            except StoreUnavailable as error:
+                # It may hold this all the same.
+                unwritten.setdefault(self._place, begun)
+                raise self.uncounted(error, "the store's count cannot be written") from None
+            unwritten.pop(self._place, None)
+        self._account.seen[self._place] = begun
         return before
+
+    def catch_up(self) -> None:
+        """Write what could not be written when it was known; the store's lock is held."""
+        known = self._account.unwritten.get(self._place)
+        if known is not None and self._look():
+            self._write(known)
 
     def succeeded(self) -> None:
         """The login brought a session."""
@@ -232,7 +244,7 @@ class LoginGuard:
     def refused(self, error: M2mLoginError) -> None:
         """The platform refused the login."""
         told = (error.status_code, error.error_code, error.error_message)
-        refusal = Refusal(*told, self._clock.time(), self.password)
+        refusal = Refusal(*told, self._clock.time(), self.password_hash)
         self._settle(lambda held: held.refused(refusal))
         self._log("login_refused", "the login was refused", error)
 
@@ -248,8 +260,8 @@ class LoginGuard:
         total = self._seen
         for place, count in list(self._account.seen.items()):
             if place != self._place:
-                total = total.joined(count, int.__add__)
-        until = total.blocked_until(self._clock.time(), self.password)
+                total = total.joined(count)
+        until = total.blocked_until(self._clock.time(), self.password_hash)
         return None if until is None else self._explained(total, until)
 
     def uncounted(self, error: StoreUnavailable, what: str) -> Barred:
@@ -263,44 +275,60 @@ class LoginGuard:
         self._log(name, "no login is attempted", blocked)
         return Barred(blocked)
 
+    def _object(self, is_suspicion: bool) -> None:
+        error = self.objection()
+        if error is None and is_suspicion and self._seen.failures:
+            error = M2mLoginError("a login failed: none is tried for a session that may be good")
+        if error is not None:
+            self._log("login_blocked", "no login is attempted", error)
+            raise Barred(error)
+
     @property
     def _seen(self) -> LoginCount:
         return self._account.seen.get(self._place, LoginCount())
 
-    def _stored(self) -> LoginCount | None:
-        """The store's count with what could not be written to it; ``None`` if it cannot be read."""
+    def _look(self) -> bool:
+        """Take over the store's count, and what it does not know of; whether it can be read."""
         if self._entry is None:
-            return None
+            return False
         seen, unwritten = self._seen, self._account.unwritten
         try:
             stored = LoginCount.from_fields(self._entry.read())
         except StoreUnavailable:
             # Whoever waits for its lock is told of that.
             unwritten.setdefault(self._place, seen)
-            return None
+            return False
         known = unwritten.get(self._place)
-        if known is not None:
-            stored = seen if stored == known else stored.joined(seen, max)
-            self._write(stored, known)
-        self._account.seen[self._place] = stored
-        return stored
+        if known is None or known == seen:
+            # Nothing happened here that the store does not know of.
+            unwritten.pop(self._place, None)
+            seen = stored
+        elif stored != known:
+            seen = stored.joined(seen.since(known))
+        self._account.seen[self._place] = seen
+        return True
 
     def _settle(self, change: Callable[[LoginCount], LoginCount]) -> None:
-        stored = self._stored()
-        held = self._seen if stored is None else stored
-        self._account.seen[self._place] = count = change(held)
-        if stored is not None:
-            self._write(count, held)
+        is_readable = False
+        # Whoever looks next is told that others could read it.
+        with suppress(InsecureStoreError):
+            is_readable = self._look()
+        held = self._seen
+        self._account.seen[self._place] = change(held)
+        if is_readable:
+            self._write(held)
+        elif self._entry is not None:
+            self._account.unwritten.setdefault(self._place, held)
 
-    def _write(self, count: LoginCount, held: LoginCount) -> None:
-        """Have the store hold a count in place of another one, if not now then later."""
+    def _write(self, held: LoginCount) -> None:
+        """Have the store hold what this process has seen, if not now then later."""
         unwritten = self._account.unwritten
         unwritten.setdefault(self._place, held)
-        if self._entry is not None and self._entry.write_if_reachable(count.to_fields()):
+        if self._entry is not None and self._entry.write_if_reachable(self._seen.to_fields()):
             unwritten.pop(self._place, None)
 
     def _explained(self, count: LoginCount, until: float) -> M2mLoginError:
-        refusal, is_for_good = count.refusal_of(self.password), math.isinf(until)
+        refusal, is_for_good = count.refusal_of(self.password_hash), math.isinf(until)
         summary = _summary(count, refusal)
         when = "again" if is_for_good else f"until {_moment(until)}"
         with_what = "" if refusal is None else " with this password"
@@ -309,7 +337,7 @@ class LoginGuard:
         return M2mLoginError(
             f"{summary}. No login is tried {when}{with_what}. This is remembered in"
             f" {self._remembered}, and protects the account: five failed logins in a row lock the"
-            f" user name until Verizon's support unlocks it{more}. {self._remedy}",
+            f" user name until Verizon's support unlocks it{more}. {self._remedy(count)}",
             summary=summary,
             retryable=not is_for_good,
             **({} if refusal is None else refusal.told),
@@ -321,14 +349,14 @@ class LoginGuard:
             return "this process alone (give processes that log in with one user name a store)"
         return f"{self._entry.store!r} for every process that shares it"
 
-    @property
-    def _remedy(self) -> str:
+    def _remedy(self, count: LoginCount) -> str:
         how_to_clear = "" if self._entry is None else self._entry.store.how_to_clear
-        clear = f", or {how_to_clear}," if how_to_clear else ""
-        return (
-            "To go on, correct the credentials and assign auth.m2m; or call auth.allow_login()"
-            f"{clear} to try the same ones again."
-        )
+        clear = f", or {how_to_clear}" if how_to_clear else ""
+        # After several failures another password is not tried either.
+        first = "correct the credentials and assign auth.m2m"
+        if count.failures > 1:
+            first = "see that the user name is not locked, and that the password is right"
+        return f"To go on, {first}. To have the same tried again, call auth.allow_login(){clear}."
 
     def _log(self, name: str, message: str, error: M2mLoginError) -> None:
         what, told = Credential.SESSION.value, (error.status_code, error.error_code)
@@ -338,7 +366,9 @@ class LoginGuard:
 
 def _latest(refusals: Iterable[Refusal]) -> tuple[Refusal, ...]:
     """The last eight, one for each password."""
-    by_password = {one.password: one for one in sorted(refusals, key=lambda one: one.refused_at)}
+    by_password = {
+        one.password_hash: one for one in sorted(refusals, key=lambda one: one.refused_at)
+    }
     in_order = sorted(by_password.values(), key=lambda one: one.refused_at)
     return tuple(in_order[-REMEMBERED_REFUSALS:])
 

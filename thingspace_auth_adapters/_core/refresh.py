@@ -145,6 +145,7 @@ class Refresh:
         updates: the tokens that came into use on the way.
         stored: what the store held, usable or not, if there is one.
         holds_lock: whether the store's lock is held.
+        is_makeshift: whether what it brought is used only as long as there is no other.
         is_curtailed: whether its caller gives up before it could have had all its attempts.
         is_apart: whether its caller keeps the token for itself.
         has_ended: whether its leader is done, and not merely given up.
@@ -175,6 +176,7 @@ class Refresh:
         self.updates: list[Any] = []
         self.stored: CachedToken[Any] | None = None
         self.holds_lock = False
+        self.is_makeshift = False
         self.is_curtailed = False
         self.is_apart = False
         self.has_ended = False

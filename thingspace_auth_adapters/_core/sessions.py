@@ -10,7 +10,6 @@ from typing import Any
 
 from .._model.checks import seconds
 from .._model.events import logger
-from .._model.hosts import login_host
 from .._model.m2m import VzM2mCredentials, session_token
 from .._model.settings import Settings
 from .._wire.m2m_session import LoginFailed, SessionEndpoints
@@ -18,9 +17,9 @@ from .._wire.messages import HttpAnswer, Refused
 from .._wire.rejection import Credential
 from ..errors import M2mLoginError
 from ..stores.token_store import StoreBusy
-from .cached_token import CachedToken
+from .cached_token import REFRESH_PAUSE_SECONDS, CachedToken
 from .clock import Clock
-from .endpoint import Endpoint, Transport
+from .endpoint import Endpoint, Transport, warn_of_failure
 from .lifecycle import SAME_AGAIN_SECONDS, Lifecycle
 from .login_guard import Barred, LoginGuard
 from .records import StoreEntry
@@ -129,14 +128,14 @@ class Sessions:
                 )
             )
         try:
-            throttled = self._endpoint.left_alone()
-            if throttled is not None:
-                raise Barred(throttled)
+            if refresh.holds_lock:
+                self.guard.catch_up()
             # A login under way counts as failed, but may yet succeed.
             if self.guard.logins.under_way is None:
-                self.guard.check(refresh.is_suspicion)
+                self._check(refresh)
             bearer = self._bearer(refresh)
             with self._turn(refresh):
+                self._check(refresh)
                 return self._logged_in(refresh, bearer)
         except Barred as barred:
             return self._idle(refresh, barred)
@@ -186,11 +185,23 @@ class Sessions:
             raise ValueError("a field is null")
         return self.cached(token, used_at, trusted_until)
 
+    def _check(self, refresh: Refresh) -> None:
+        """Raise :class:`Barred` if no login is to be tried now."""
+        throttled = self._endpoint.left_alone()
+        if throttled is not None:
+            raise Barred(throttled)
+        self.guard.check(refresh.is_suspicion)
+
     def _idle(self, refresh: Refresh, barred: Barred) -> CachedToken[str]:
         """The session at hand, as it is, if nothing is known against it but that it was idle."""
         for token in (refresh.stored, refresh.last):
-            if token is not None and token.header not in refresh.rejected:
-                return self.cached(token.value, self._clock.time(), token.trusted_until)
+            is_known = token is not None and token.header not in refresh.rejected
+            if token is not None and is_known and not refresh.is_suspicion:
+                refresh.is_makeshift = True
+                what = "going on with the %s as it is, since no login is attempted: %s"
+                warn_of_failure(what, self.credential.value, barred.error)
+                until = self._clock.time() + REFRESH_PAUSE_SECONDS
+                return CachedToken(token.value, token.header, until, until)
         raise barred
 
     def _bearer(self, refresh: Refresh) -> CachedToken[Any]:
@@ -222,13 +233,15 @@ class Sessions:
         finally:
             logins.finish(mine, None)
 
-    def attempt(self, authorization: str, limits: Limits) -> CachedToken[str] | Refused:
-        """Log in once, counted before it is sent; what to raise says if no other may be tried.
+    def attempt(
+        self, authorization: str, limits: Limits, is_suspicion: bool = False
+    ) -> CachedToken[str] | Refused:
+        """Log in once, counted before it is sent.
 
         Raises:
             Barred: none is to be tried.
         """
-        before = self.guard.begin()
+        before = self.guard.begin(is_suspicion)
         reply = self._endpoint.send(self._endpoints.login_request(authorization), limits)
         read = reply if isinstance(reply, Refused) else self._read(reply, authorization)
         if isinstance(read, CachedToken):
@@ -238,8 +251,7 @@ class Sessions:
             self.guard.withdrawn(before)
         elif isinstance(read.error, M2mLoginError) and read.error.refused_at is not None:
             self.guard.refused(read.error)
-        objection = self.guard.objection()
-        return read if objection is None else Refused(objection)
+        return read
 
     def _read(self, answer: HttpAnswer, authorization: str) -> CachedToken[str] | Refused:
         now = self._clock.time()
@@ -247,18 +259,19 @@ class Sessions:
         return self.cached(read, now, now + TRUSTED_SECONDS) if isinstance(read, str) else read
 
     def _logged_in(self, refresh: Refresh, bearer: CachedToken[Any]) -> CachedToken[str]:
+        how = refresh.limits, refresh.is_suspicion
+
         def attempt() -> CachedToken[str] | Refused:
             nonlocal bearer
             self._check_bearer(bearer)
-            reply = self.attempt(bearer.header, refresh.limits)
-            if isinstance(reply, LoginFailed) and reply.blames_bearer:
-                rejected, until = bearer, self._clock.monotonic() + SAME_AGAIN_SECONDS
-                self._refused_bearer = rejected.header, until, reply.error
-                if self._bearers.reject(rejected.header):
-                    bearer = self._bearer(refresh)
-                if bearer.header != rejected.header:
-                    reply = self.attempt(bearer.header, refresh.limits)
-            return reply
+            reply = self.attempt(bearer.header, *how)
+            if self._is_refused(bearer, reply):
+                rejected, bearer = bearer, self._bearer(refresh)
+                if bearer.header != rejected.header and self.guard.objection() is None:
+                    reply = self.attempt(bearer.header, *how)
+                    self._is_refused(bearer, reply)
+            objection = None if isinstance(reply, CachedToken) else self.guard.objection()
+            return reply if objection is None else Refused(objection)
 
         if refresh.is_suspicion or (refresh.last and refresh.last.header in refresh.rejected):
             self._replaced_at = (*self._replaced_at, self._clock.monotonic())
@@ -266,6 +279,15 @@ class Sessions:
         if refresh.is_suspicion:
             token.trusted_until = self._clock.time() + TRUSTED_SECONDS_AFTER_SUSPICION
         return token
+
+    def _is_refused(self, bearer: CachedToken[Any], reply: CachedToken[str] | Refused) -> bool:
+        """Whether a login's answer blames the bearer, which then is neither used nor kept."""
+        if not isinstance(reply, LoginFailed) or not reply.blames_bearer:
+            return False
+        until = self._clock.monotonic() + SAME_AGAIN_SECONDS
+        self._refused_bearer = bearer.header, until, reply.error
+        self._bearers.reject(bearer.header)
+        return True
 
     def _check_bearer(self, bearer: CachedToken[Any]) -> None:
         """Raise :class:`Failed` for one that the login refused just now."""
@@ -284,4 +306,4 @@ class Sessions:
 
 def login_user(settings: Settings, username: str) -> str:
     """Whose logins are counted together: the platform counts by user name."""
-    return f"{login_host(settings.session_base_url)} {username.strip().casefold()}"
+    return f"{settings.login_host} {username.strip().casefold()}"

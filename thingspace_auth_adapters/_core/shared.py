@@ -138,7 +138,7 @@ class SharedSource(TokenSource[T]):
             token = self._source.acquire(refresh)
         except Failed as failure:
             return self._put_off(stored, failure)
-        if refresh.holds_lock:
+        if refresh.holds_lock and not refresh.is_makeshift:
             # What was acquired is good, whether or not it can be written.
             self.entry.write_if_reachable(self._source.to_fields(token, self._clock.time()))
         return token

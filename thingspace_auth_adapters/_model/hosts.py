@@ -185,14 +185,6 @@ def default_entries(base: Origin) -> tuple[str, ...]:
     return tuple(f"{name}:{base.port}" for name in names)
 
 
-def login_host(base_url: str) -> str:
-    """Host and port of a checked URL; the names of this machine are one."""
-    target = origin_of(base_url)
-    if target is None:
-        return base_url
-    return f"{_LOOPBACK_NAMES[0] if target.is_loopback else target.host}:{target.port}"
-
-
 def checked_base_url(base_url: object) -> tuple[str, Origin]:
     """A base URL without a trailing slash, and its origin.
 

@@ -47,9 +47,11 @@ class Settings:
         self.clock_skew = duration("oauth_clock_skew", given["oauth_clock_skew"] or 0)
         self.base_url, base = checked_base_url(base_url)
         # 5G Edge's host has no M2M sessions.
-        self.session_base_url = (
-            f"https://{PLATFORM_HOST}" if base.host == EDGE_HOST else self.base_url
-        )
+        is_edge = base.host == EDGE_HOST
+        self.session_base_url = f"https://{PLATFORM_HOST}" if is_edge else self.base_url
+        # The names of this machine are one.
+        host = "localhost" if base.is_loopback else base.host
+        self.login_host = f"{PLATFORM_HOST}:443" if is_edge else f"{host}:{base.port}"
         self.allowed_hosts = AllowedHosts(
             default_entries(base) if allowed_hosts is None else allowed_hosts
         )

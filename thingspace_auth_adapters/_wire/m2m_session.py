@@ -25,7 +25,7 @@ from .messages import (
     quoted,
     retry_after,
 )
-from .rejection import BEARER_FAULTS, Credential, classify
+from .rejection import BEARER_FAULTS, Credential, Rejection, classify
 
 # Every method of M2M connectivity may answer these, and they are nobody's fault.
 _GENERAL_CODE = (
@@ -111,8 +111,7 @@ class SessionEndpoints:
         self, answer: HttpAnswer, now: float, authorization: str, session_token: str
     ) -> Refused | None:
         """``None`` if the session is at its end, by this logout or before it."""
-        rejection = classify(answer.status, answer.headers, answer.body)
-        is_over = rejection.credential is Credential.SESSION and rejection.is_certain
+        is_over = _rejection(answer) == (Credential.SESSION, True)
         if 200 <= answer.status < 300 or is_over:
             return None
         error = self._error("the logout was refused", answer, authorization, session_token)
@@ -146,19 +145,22 @@ def _headers(authorization: str) -> dict[str, str]:
 
 def _outcome(answer: HttpAnswer, fields: Mapping[str, Any]) -> LoginOutcome:
     is_clients, code = 400 <= answer.status < 500, fields.get("errorCode")
-    is_gateways = is_clients and answer.gateway_code is not None
-    if is_gateways or answer.is_turned_away or _names_bearer(answer):
+    if answer.is_turned_away:
         return LoginOutcome.NO_ATTEMPT
     if is_clients and code and re.fullmatch(_GENERAL_CODE, str(code)) is None:
         return LoginOutcome.REFUSED
-    return LoginOutcome.UNKNOWN
+    return LoginOutcome.NO_ATTEMPT if _names_bearer(answer) else LoginOutcome.UNKNOWN
 
 
 def _names_bearer(answer: HttpAnswer) -> bool:
-    """Whether the gateway refuses the access token by a code, whatever the status."""
-    return answer.status >= 400 and answer.gateway_code in BEARER_FAULTS
+    """Whether the gateway says that it refuses the access token; by a code with any status."""
+    is_by_code = answer.status >= 400 and answer.gateway_code in BEARER_FAULTS
+    return is_by_code or _rejection(answer) == (Credential.BEARER, True)
 
 
 def _blames_bearer(answer: HttpAnswer) -> bool:
-    rejection = classify(answer.status, answer.headers, answer.body)
-    return _names_bearer(answer) or rejection.credential is Credential.BEARER
+    return _names_bearer(answer) or _rejection(answer).credential is Credential.BEARER
+
+
+def _rejection(answer: HttpAnswer) -> Rejection:
+    return classify(answer.status, answer.headers, answer.body)

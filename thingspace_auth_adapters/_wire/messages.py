@@ -254,7 +254,9 @@ def error_fields(body: bytes | bytearray, code: str, message: str, *others: str)
     fields: dict[str, Any] = json_object(body) or {}
     fault_code = gateway_code(body)
     if fault_code is not None:
-        fields = {code: fault_code, message: fields.get("fault", fields).get("message")}
+        fault = fields.get("fault")
+        told = fault if isinstance(fault, dict) else fields
+        fields = {code: fault_code, message: told.get("message")}
     names = (code, message, *others)
     found: dict[str, Any] = {name: fields.get(name) for name in names}
     return {name: text for name, text in found.items() if isinstance(text, str)}

@@ -33,6 +33,7 @@ _LOCATION_MESSAGE = r"(?i)\s*UWS verification failure\s*\(\s*the session has exp
 _WRONG_ACCOUNT = r"(?i)\s*UWS verification failure\s*\(\s*could not find account"
 _CLOUD_DESCRIPTION = r"(?is).*\bUWS\b.*"
 _CLOUD_CAUSE = r"(?i)\s*Requested service is unauthorized for given token\.?\s*"
+_JSON = rb"\s*[\[{]"
 _SPEAKS_OF_A_SESSION = r"(?is)UWS|session ?token|session.{0,30}?(?:expired|invalid)"
 
 
@@ -111,18 +112,19 @@ def classify(status: int, headers: Mapping[str, str], body: bytes | bytearray) -
         return _BEARER
     if errors or (code is not None and (status != 401 or re.fullmatch(_OTHER_FAULTS, code))):
         return _NEITHER
-    return _likely(status, fields)
+    is_json = fields is not None or re.match(_JSON, body) is not None
+    return _likely(status, fields or {}, is_json)
 
 
-def _likely(status: int, fields: Mapping[str, Any] | None) -> Rejection:
+def _likely(status: int, fields: Mapping[str, Any], is_json: bool) -> Rejection:
     """What an answer rejects that says so in no form that is known."""
-    texts = [text for text in (fields or {}).values() if isinstance(text, str)]
+    texts = [text for text in fields.values() if isinstance(text, str)]
     if any(re.match(_WRONG_ACCOUNT, text) for text in texts):
         return _NEITHER
     if status == 401:
-        return _SUSPECTED_SESSION if _names_cause(fields or {}) else _SUSPECTED_BEARER
+        return _SUSPECTED_SESSION if _names_cause(fields) else _SUSPECTED_BEARER
     speaks_of_session = any(re.search(_SPEAKS_OF_A_SESSION, text) for text in texts)
-    is_forbidden = status == 403 and fields is not None
+    is_forbidden = status == 403 and is_json
     return _SUSPECTED_SESSION if speaks_of_session or is_forbidden else _NEITHER
 
 

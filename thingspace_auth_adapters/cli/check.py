@@ -68,11 +68,7 @@ def findings(auth: Any, objection: Objection, clear: str = "") -> Iterator[Findi
     yield route
     if route.verdict is Verdict.WRONG:
         return
-    try:
-        yield from _token_findings(auth, objection, clear)
-    # What an HTTP library raises for settings that it cannot use may be anything.
-    except Exception as error:
-        yield _wrong(error, "token")
+    yield from _token_findings(auth, objection, clear)
 
 
 def _wrong(error: Exception, step: str) -> Finding:
@@ -189,6 +185,6 @@ def _login_finding(auth: Any, token: OauthToken) -> Finding:
     if not isinstance(reply, Refused):
         return Finding(Verdict.OK, "session", "the login opened one, which ends when it is idle")
     if isinstance(reply.error, M2mLoginError):
-        raise reply.error
+        raise source.guard.objection() or reply.error
     finding = _undelivered(reply.error)._replace(step="session")
     return finding if reply.had_no_effect else finding._replace(remedy=UNKNOWN_LOGIN_REMEDY)

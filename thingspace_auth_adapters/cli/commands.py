@@ -54,7 +54,6 @@ _STORE_VARIABLE = """\
 """
 _BEARER_EPILOG = "\n".join((_VARIABLES, _OPTIONAL_VARIABLES + _STORE_VARIABLE))
 _BOTH_EPILOG = "\n".join((_VARIABLES, _SESSION_VARIABLES, _OPTIONAL_VARIABLES + _STORE_VARIABLE))
-_CHECK_EPILOG = "\n".join((_VARIABLES, _SESSION_VARIABLES, _OPTIONAL_VARIABLES))
 _EPILOG = """\b
 Exit status: 0 success, 1 failure, 2 wrong usage, 130 after Ctrl-C.
 
@@ -170,7 +169,7 @@ def demo() -> None:
     demos.run_demo()
 
 
-@thingspace_auth.command(epilog=_CHECK_EPILOG)
+@thingspace_auth.command(epilog=_BOTH_EPILOG)
 @_env_file
 @_scope
 @click.option("--yes", is_flag=True, help="Try the login to the M2M account without asking.")

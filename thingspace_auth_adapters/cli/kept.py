@@ -36,7 +36,7 @@ def stored_by(tokens: Tokens) -> Stored:
     source = tokens.session_source
     if source is None:
         return Stored(token, session, None, "")
-    return Stored(token, session, source.guard.count(), source.guard.password)
+    return Stored(token, session, source.guard.count(), source.guard.password_hash)
 
 
 def clear(tokens: Tokens) -> None:

@@ -127,7 +127,8 @@ class FileTokenStore(TokenStore):
         try:
             yield
         finally:
-            lock.release()
+            with self._reported():
+                lock.release()
 
     def _entry(self, name: str) -> Path:
         return self.path / f"{name}.json"

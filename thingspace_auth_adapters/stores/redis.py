@@ -68,7 +68,10 @@ class RedisTokenStore(TokenStore):
         self._client = _client(self._client_or_url)
 
     def __repr__(self) -> str:
-        return f"{type(self).__name__}(prefix={self._prefix!r})"
+        # It tells servers apart, and holds no password.
+        at: dict[str, Any] = self._client.get_connection_kwargs()
+        where = at.get("path") or f"{at.get('host')}:{at.get('port')}/{at.get('db', 0)}"
+        return f"{type(self).__name__}({where!r}, prefix={self._prefix!r})"
 
     def read(self, name: str) -> bytes | None:
         return self._try(lambda: _get(self._client, self._prefix + name))

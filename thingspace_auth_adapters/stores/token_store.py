@@ -20,8 +20,8 @@ class TokenStore(ABC):
     What is stored for whom, and how long it is good, is not the store's affair. The rules:
 
     - A name is up to 64 characters of ``[0-9a-f]``.
-    - Two stores that share what they keep should have an equal ``repr``: the count of logins is
-      kept per store, and messages name it.
+    - Two stores that share what they keep have an equal ``repr``, and others have another one: a
+      process tells their counts of logins apart by it, and messages name it.
     - Content is opaque bytes. It holds tokens, so nobody else may read it; it never holds the
       client secret or a password.
     - Methods block, and may run on any thread, several at a time. Under an asynchronous client
