@@ -836,11 +836,13 @@ ODD_TOKENS: dict[str, dict[str, Any]] = {
 }
 ODD_SESSIONS: dict[str, dict[str, Any]] = {
     "no session": {"used_at": START},
-    "null": {"session_token": None, "used_at": START},
-    "number": {"session_token": 7, "used_at": START},
-    "blank": {"session_token": "a b", "used_at": START},
-    "no number": {"session_token": "a", "used_at": "soon"},
-    "null use": {"session_token": "a", "used_at": None},
+    "null": {"session_token": None, "used_at": START, "trusted_until": START},
+    "number": {"session_token": 7, "used_at": START, "trusted_until": START},
+    "blank": {"session_token": "a b", "used_at": START, "trusted_until": START},
+    "no number": {"session_token": "a", "used_at": "soon", "trusted_until": START},
+    "null use": {"session_token": "a", "used_at": None, "trusted_until": START},
+    "null trust": {"session_token": "a", "used_at": START, "trusted_until": None},
+    "no trust": {"session_token": "a", "used_at": START},
 }
 
 

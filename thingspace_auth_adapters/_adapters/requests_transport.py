@@ -167,15 +167,14 @@ def _never_connected(error: Exception) -> bool:
 
 def _unrepeated(session: Session) -> Session:
     """The same session, whose adapters send a request once, whatever the user has them retry."""
-    ordinary = [one for one in session.adapters.values() if isinstance(one, HTTPAdapter)]
-    if all(one.max_retries.total == 0 for one in ordinary):
+    ordinary = {at: one for at, one in session.adapters.items() if isinstance(one, HTTPAdapter)}
+    if all(one.max_retries.total == 0 for one in ordinary.values()):
         return session
     once = _twin(session)
     once.adapters = copy.copy(session.adapters)
-    for prefix, adapter in session.adapters.items():
-        if isinstance(adapter, HTTPAdapter):
-            once.adapters[prefix] = twin = _twin(adapter)
-            twin.max_retries = Retry(0, read=False)
+    for prefix, adapter in ordinary.items():
+        once.adapters[prefix] = twin = _twin(adapter)
+        twin.max_retries = Retry(0, read=False)
     return once
 
 

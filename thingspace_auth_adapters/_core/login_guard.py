@@ -177,7 +177,7 @@ class LoginGuard:
         self.password_hash = password_hash
         self._clock = clock
         self._entry = entry
-        self._place = "" if entry is None else entry.place
+        self._place = "" if entry is None else repr(entry.store)
 
     def count(self) -> LoginCount:
         """How the logins went so far."""
@@ -258,9 +258,9 @@ class LoginGuard:
     def objection(self) -> M2mLoginError | None:
         """Why no login is to be tried, by what this process has seen."""
         total = self._seen
-        for place, count in list(self._account.seen.items()):
-            if place != self._place:
-                total = total.joined(count)
+        # Two places that hold the same share it.
+        for count in {*self._account.seen.values()} - {total}:
+            total = total.joined(count)
         until = total.blocked_until(self._clock.time(), self.password_hash)
         return None if until is None else self._explained(total, until)
 

@@ -46,13 +46,6 @@ class StoreEntry:
         self._key = None if secret is None else secret.encode()
         self.name = self._hash("name", parts)
 
-    @property
-    def place(self) -> str:
-        """The store, told from others by its ``repr``, or by its type if that says nothing."""
-        kind = type(self.store)
-        says_nothing = kind.__repr__ is object.__repr__
-        return f"{kind.__module__}.{kind.__qualname__}" if says_nothing else repr(self.store)
-
     def read(self, is_reported: bool = True) -> dict[str, Any] | None:
         """What is stored; ``None`` if that is nothing, or not what :meth:`write` wrote.
 

@@ -87,29 +87,40 @@ class SharedSource(TokenSource[T]):
         return self._source.overdue()
 
     def _without_lock(self, refresh: Refresh) -> CachedToken[T] | None:
-        """What needs no lock: the store's token, or one of which it has to be told the use."""
+        """What needs no lock: the store's token, or ours, of which it has to be told the use."""
         stored = failure = None
         try:
+            # It is read again under the lock: what is wrong with it is told then.
             stored = self._stored(refresh, is_reported=False)
         except StoreUnavailable as error:
             failure = error
-        if stored is not None and self._is_good(stored, refresh):
-            return self._loaded(refresh, stored)
-        for token in (stored, refresh.last):
-            touched = None if token is None else self._touched(token, refresh)
-            if touched is not None and failure is not None:
-                self.entry.report_unavailable(failure)
-            elif touched is not None and stored is not None and stored.header == touched.header:
-                self.entry.write_if_reachable(self._source.to_fields(touched, self._clock.time()))
-            if touched is not None:
-                return self._loaded(refresh, touched)
-        return None
+        taken = self._taken(stored, refresh)
+        touched = self._touched(refresh.last, refresh) if taken is None else None
+        if touched is not None and failure is not None:
+            self.entry.report_unavailable(failure)
+        elif touched is not None and stored is not None and stored.header == touched.header:
+            self._write(touched)
+        return touched if taken is None else taken
 
-    def _touched(self, token: CachedToken[T], refresh: Refresh) -> CachedToken[T] | None:
+    def _taken(self, stored: CachedToken[T] | None, refresh: Refresh) -> CachedToken[T] | None:
+        """The store's token, if it is good, or is so once the store was told of its use."""
+        if stored is None or self._is_good(stored, refresh):
+            return stored and self._loaded(refresh, stored)
+        touched = self._touched(stored, refresh)
+        if touched is not None:
+            self._write(touched)
+            self._loaded(refresh, touched)
+        return touched
+
+    def _touched(self, token: CachedToken[T] | None, refresh: Refresh) -> CachedToken[T] | None:
         """A token as just used, if it is good but for that."""
         now = self._clock.time()
-        is_usable = status(token, now) is Status.STALE and token.header != refresh.caller.suspects
-        return self._source.touched(token, now) if is_usable else None
+        if token is None or token.header == refresh.caller.suspects:
+            return None
+        return self._source.touched(token, now) if status(token, now) is Status.STALE else None
+
+    def _write(self, token: CachedToken[T]) -> None:
+        self.entry.write_if_reachable(self._source.to_fields(token, self._clock.time()))
 
     def _under_lock(
         self, refresh: Refresh, acquire: Callable[[Refresh], CachedToken[T]]
@@ -132,15 +143,16 @@ class SharedSource(TokenSource[T]):
 
     def _acquired(self, refresh: Refresh) -> CachedToken[T]:
         stored = self._stored(refresh) if refresh.holds_lock else None
-        if stored is not None and self._is_good(stored, refresh):
-            return self._loaded(refresh, stored)
+        taken = self._taken(stored, refresh)
+        if taken is not None:
+            return taken
         try:
             token = self._source.acquire(refresh)
         except Failed as failure:
             return self._put_off(stored, failure)
         if refresh.holds_lock and not refresh.is_makeshift:
             # What was acquired is good, whether or not it can be written.
-            self.entry.write_if_reachable(self._source.to_fields(token, self._clock.time()))
+            self._write(token)
         return token
 
     def _is_good(self, stored: CachedToken[T], refresh: Refresh) -> bool:

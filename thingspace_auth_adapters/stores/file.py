@@ -240,7 +240,8 @@ def _open(path: Path, flags: int, directory: int | None = None) -> int:
         descriptor = os.open(at, flags | _CAREFUL_FLAGS, 0o600, dir_fd=directory)
     except OSError:
         # A link, a socket or a stranger's file cannot even be opened.
-        _check(path, os.stat(at, dir_fd=directory, follow_symlinks=False), is_directory)
+        with suppress(FileNotFoundError):
+            _check(path, os.stat(at, dir_fd=directory, follow_symlinks=False), is_directory)
         raise
     try:
         _check(path, os.fstat(descriptor), is_directory)

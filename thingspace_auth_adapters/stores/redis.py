@@ -70,7 +70,7 @@ class RedisTokenStore(TokenStore):
     def __repr__(self) -> str:
         # It tells servers apart, and holds no password.
         at: dict[str, Any] = self._client.get_connection_kwargs()
-        where = at.get("path") or f"{at.get('host')}:{at.get('port')}/{at.get('db', 0)}"
+        where = f"{at.get('path') or at.get('host')}:{at.get('port', '')}/{at.get('db', 0)}"
         return f"{type(self).__name__}({where!r}, prefix={self._prefix!r})"
 
     def read(self, name: str) -> bytes | None:
