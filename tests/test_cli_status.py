@@ -18,7 +18,7 @@ pytest.importorskip("rich")
 pytest.importorskip("filelock")
 pytest.importorskip("platformdirs")
 
-from thingspace_auth_adapters._core import login_guard
+from thingspace_auth_adapters._core.login_count import LoginCount
 from thingspace_auth_adapters.cli import status
 from thingspace_auth_adapters.simulator import ThingspaceSimulator
 
@@ -169,7 +169,7 @@ def test_failed_logins_are_shown(
     told: str,
     is_blocked: bool,
 ) -> None:
-    count_entry().write(login_guard.LoginCount(times, time.time()).to_fields())
+    count_entry().write(LoginCount(times, time.time()).to_fields())
     first, *remedy = shown(capsys)["logins"].splitlines()
     assert told in first
     assert bool(remedy) == is_blocked

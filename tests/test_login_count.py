@@ -11,13 +11,8 @@ import pytest
 
 from thingspace_auth_adapters import M2mLoginError, VzM2mCredentials
 from thingspace_auth_adapters._core import login_guard
-from thingspace_auth_adapters._core.login_guard import (
-    MOST_FAILURES,
-    LoginCount,
-    LoginGuard,
-    Refusal,
-    forget_all,
-)
+from thingspace_auth_adapters._core.login_count import MOST_FAILURES, LoginCount, Refusal
+from thingspace_auth_adapters._core.login_guard import LoginGuard, forget_all
 from thingspace_auth_adapters._core.sessions import login_user
 from thingspace_auth_adapters._model.credentials import ThingspaceOauthCredentials
 from thingspace_auth_adapters._model.settings import Settings

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any, NamedTuple
 
 from .._core.cached_token import CachedToken
-from .._core.login_guard import LoginCount
+from .._core.login_count import LoginCount
 from .._core.shared import SharedSource
 from .._core.tokens import Tokens
 

@@ -13,7 +13,7 @@ from .terminal import tell_entry
 
 if TYPE_CHECKING:
     from .._core.cached_token import CachedToken
-    from .._core.login_guard import LoginCount, Refusal
+    from .._core.login_count import LoginCount, Refusal
     from .kept import Stored
 
 _UNITS = ((86400.0, "d"), (3600.0, "h"), (60.0, "min"), (1.0, "s"))
