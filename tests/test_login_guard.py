@@ -981,3 +981,38 @@ def test_outcome_is_kept_although_others_can_read_the_store_by_now(
     store.read = read
     assert blocked(kind, auth, platform).status_code == 400
     assert len(platform.login_calls) == 1
+
+
+def test_looking_at_the_count_adds_nothing_to_it(kind: Kind, platform: Platform) -> None:
+    store = memory_store()
+    auth = kind.auth(platform, m2m=credentials(), store=store)
+    guard = auth._tokens.session_source.guard
+    platform.logins = [Answer(404)]
+    store.is_down = True
+    fails(kind, auth, platform)
+    store.is_down = False
+    # Another process has failed, too.
+    auth._tokens.session_source.lock.write({"count": [1, 1.0, []]})
+    assert [guard.count().failures for _ in range(5)] == [2] * 5
+
+
+def test_success_is_kept_although_the_store_is_out_of_reach_by_then(
+    kind: Kind, platform: Platform, clock: VirtualClock
+) -> None:
+    store = memory_store()
+    auth = kind.auth(platform, m2m=credentials(), store=store)
+
+    def down(call: Call, handle: Any = platform.handle) -> Answer:
+        store.is_down = call.path == LOGIN_PATH
+        return handle(call)  # type: ignore[no-any-return]
+
+    platform.handle = down  # type: ignore[method-assign]
+    assert kind.get(auth, API, platform).status == 200
+    store.is_down = False
+    guard = auth._tokens.session_source.guard
+    assert guard.count().failures == 0
+    clock.advance(HOUR)
+    platform.logins = [Answer(404)]
+    fails(kind, auth, platform)
+    store.is_down = False
+    assert guard.count().failures == 1

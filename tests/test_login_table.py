@@ -14,7 +14,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Generator, Iterable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from functools import partial
 from pathlib import Path
 from typing import Any, Callable, NamedTuple
@@ -28,7 +28,7 @@ from thingspace_auth_adapters.simulator import ThingspaceSimulator
 from .command_line import PREFIX, set_up
 from .kinds import ADAPTER_KINDS, ASYNC_KINDS, INSTALLED, SYNC_KINDS, Kind
 from .real import PATIENCE, Threads, eventually, options_for
-from .redis_server import RedisServer, started
+from .redis_server import ClusterOfOne, RedisServer, started
 from .test_fleet import SHORT_LOCK_SECONDS, Fleet, Worker, forking, request_of_each
 from .test_login_guard import memory_store
 from .test_single_flight import crowd
@@ -777,6 +777,25 @@ def test_five_passwords_with_five_databases_of_a_redis(
             kind.get(auth, simulator.url + PATH)
     action = "tries five passwords: five objects, five databases of a Redis"
     table.add(action, simulator, 2)
+
+
+def test_three_passwords_with_three_clusters(
+    table: Table, simulator: ThingspaceSimulator, tmp_path: Path
+) -> None:
+    from thingspace_auth_adapters.stores import RedisTokenStore
+
+    kind = SYNC_KINDS[0]
+    with ExitStack() as stack:
+        for number in range(3):
+            directory = tmp_path / str(number)
+            directory.mkdir()
+            cluster = ClusterOfOne(directory)
+            stack.callback(cluster.stop)
+            store = RedisTokenStore(stack.enter_context(cluster.client()))
+            auth = auth_for(kind, simulator, m2m=account(simulator, number), store=store)
+            with pytest.raises(M2mLoginError):
+                kind.get(auth, simulator.url + PATH)
+    table.add("tries three passwords: three objects, three clusters of Redis", simulator, 2)
 
 
 @pytest.mark.parametrize("kind", ADAPTER_KINDS, ids=by_name)

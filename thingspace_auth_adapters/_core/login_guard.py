@@ -127,7 +127,8 @@ class LoginGuard:
     def succeeded(self) -> None:
         """The login brought a session."""
         for place, count in list(self._account.seen.items()):
-            self._account.seen[place] = count.succeeded()
+            if place != self._place:
+                self._account.seen[place] = count.succeeded()
         self._settle(LoginCount.succeeded)
 
     def withdrawn(self, before: LoginCount) -> None:
@@ -155,9 +156,9 @@ class LoginGuard:
 
     def objection(self) -> M2mLoginError | None:
         """Why no login is to be tried, by what this process has seen."""
-        total = self._seen
+        total, everywhere = self._seen, list(self._account.seen.values())
         # Two places that hold the same share it.
-        for count in {*self._account.seen.values()} - {total}:
+        for count in {*everywhere} - {total}:
             total = total.joined(count)
         until = total.blocked_until(self._clock.time(), self.password_hash)
         return None if until is None else self._explained(total, until)
@@ -203,6 +204,7 @@ class LoginGuard:
             seen = stored
         elif stored != known:
             seen = stored.joined(seen.since(known))
+            unwritten[self._place] = stored
         self._account.seen[self._place] = seen
         return True
 

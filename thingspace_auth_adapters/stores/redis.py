@@ -68,10 +68,7 @@ class RedisTokenStore(TokenStore):
         self._client = _client(self._client_or_url)
 
     def __repr__(self) -> str:
-        # It tells servers apart, and holds no password.
-        at: dict[str, Any] = self._client.get_connection_kwargs()
-        where = f"{at.get('path') or at.get('host')}:{at.get('port', '')}/{at.get('db', 0)}"
-        return f"{type(self).__name__}({where!r}, prefix={self._prefix!r})"
+        return f"{type(self).__name__}({_where(self._client)!r}, prefix={self._prefix!r})"
 
     def read(self, name: str) -> bytes | None:
         return self._try(lambda: _get(self._client, self._prefix + name))
@@ -146,6 +143,15 @@ def _get(client: Any, key: str) -> bytes | None:
     # The user's client may decode answers, and a client that caches them wants to know the keys.
     content: bytes | None = client.execute_command("GET", key, keys=[key], **{NEVER_DECODE: True})
     return content
+
+
+def _where(client: Any) -> str:
+    """What tells servers apart, without a password."""
+    is_cluster = isinstance(client, redis.RedisCluster)
+    if is_cluster:
+        return str(min(node.name for node in client.get_nodes()))
+    at: dict[str, Any] = client.get_connection_kwargs()
+    return f"{at.get('path') or at.get('host')}:{at.get('port', '')}/{at.get('db', 0)}"
 
 
 def _client(client_or_url: Client | str) -> Client:
