@@ -443,6 +443,23 @@ def test_wrong_urls_are_refused_at_once_and_not_quoted(url: str) -> None:
     assert "hidden" not in str(caught.value)
 
 
+@pytest.mark.parametrize(
+    ("url", "where"),
+    [
+        ("redis://localhost", "localhost:6379/0"),
+        ("rediss://:hidden@a.example:6380/3", "a.example:6380/3"),
+        ("unix:///run/redis.sock?db=2", "/run/redis.sock/2"),
+    ],
+)
+def test_server_is_told_from_others(url: str, where: str) -> None:
+    assert where in repr(RedisTokenStore(url))
+
+
+def test_service_of_a_sentinel_is_told_from_others() -> None:
+    sentinel: Any = redis.Sentinel([("127.0.0.1", 1)])  # type: ignore[no-untyped-call]
+    assert "'one/0'" in repr(RedisTokenStore(sentinel.master_for("one")))
+
+
 def test_password_is_never_shown() -> None:
     store = RedisTokenStore("redis://:hidden@no-such-host.invalid:6379/0", "the-prefix:")
     where = "no-such-host.invalid:6379/0"

@@ -151,7 +151,11 @@ def _where(client: Any) -> str:
     if is_cluster:
         return str(min(node.name for node in client.get_nodes()))
     at: dict[str, Any] = client.get_connection_kwargs()
-    return f"{at.get('path') or at.get('host')}:{at.get('port', '')}/{at.get('db', 0)}"
+    # A sentinel's client knows the name of a service, and asks where that is.
+    service = getattr(client.connection_pool, "service_name", None)
+    host, port = at.get("host", "localhost"), at.get("port", 6379)
+    server = service or at.get("path") or f"{host}:{port}"
+    return f"{server}/{at.get('db', 0)}"
 
 
 def _client(client_or_url: Client | str) -> Client:
