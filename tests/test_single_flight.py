@@ -512,7 +512,8 @@ def test_leader_on_a_loop_that_stands_still_holds_nobody_up_for_ever(
     kind: Kind, simulator: ThingspaceSimulator
 ) -> None:
     """Such a task is neither cancelled nor does it go on; an answer may come for so long."""
-    auth = kind.auth(**options_for(simulator), timeout=0.5)
+    # So long that its second attempt begins in time, also on a busy machine.
+    auth = kind.auth(**options_for(simulator), timeout=1.5)
     leader = Suspended(kind, auth, simulator)
     alike = [other for other in HTTPX_KINDS if other.library_name == kind.library_name]
     others = Threads()

@@ -28,6 +28,7 @@ from .virtual import (
 )
 
 sentry_sdk: Any = pytest.importorskip("sentry_sdk")
+logging_integration: Any = pytest.importorskip("sentry_sdk.integrations.logging")
 
 PACKAGE = str(Path(thingspace_auth_adapters.__file__).parent)
 BEARER = "b3arer-in-use"
@@ -51,14 +52,12 @@ def events() -> Iterator[Events]:
     def keep(event: dict[str, Any], hint: Any) -> None:
         found.append(event)
 
-    from sentry_sdk.integrations.logging import LoggingIntegration
-
     sentry_sdk.init(
         "http://key@127.0.0.1:1/1",
         before_send=keep,
         attach_stacktrace=True,
         default_integrations=False,
-        integrations=[LoggingIntegration(event_level=logging.WARNING)],
+        integrations=[logging_integration.LoggingIntegration(event_level=logging.WARNING)],
     )
     yield found
     sentry_sdk.init()
