@@ -630,6 +630,20 @@ def test_a_wrong_password_costs_one_login(
     assert simulator.failed_logins == 1
 
 
+@pytest.mark.skipif(sys.platform == "win32", reason="there are no such permissions")
+def test_a_store_in_which_no_login_can_be_counted(
+    run: Check, simulator: ThingspaceSimulator, account: None, tmp_path: Path
+) -> None:
+    (tmp_path / "store").mkdir(mode=0o755)
+    wrong = run("--yes").wrong
+    assert wrong.step == "session"
+    assert "chmod 700" in wrong.what
+    (tmp_path / "store").rmdir()
+    (tmp_path / "store").touch()
+    assert run("--yes").wrong.step == "session"
+    assert simulator.login_requests == []
+
+
 @pytest.mark.parametrize(
     "body",
     [

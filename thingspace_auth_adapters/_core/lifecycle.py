@@ -40,7 +40,7 @@ SAME_AGAIN_SECONDS = 30.0
 """How long a rejected token that the endpoint gave out again is not asked for again."""
 
 LONGEST_TRUST_SECONDS = 600.0
-"""How long a token is not suspected at most."""
+"""How long a token is not suspected at most: one that came of a suspicion."""
 
 REMEMBERED = 8
 

@@ -20,7 +20,7 @@ from ..stores.token_store import StoreBusy
 from .cached_token import REFRESH_PAUSE_SECONDS, CachedToken
 from .clock import Clock
 from .endpoint import Endpoint, Transport, warn_of_failure
-from .lifecycle import SAME_AGAIN_SECONDS, Lifecycle
+from .lifecycle import LONGEST_TRUST_SECONDS, SAME_AGAIN_SECONDS, Lifecycle
 from .login_guard import Barred, LoginGuard
 from .records import StoreEntry
 from .refresh import Caller, Failed, Limits, Refresh, copy_exception
@@ -32,8 +32,6 @@ _TOUCHES_IN_IDLE_TIMEOUT = 4
 
 TRUSTED_SECONDS = 60.0
 """How long a session is not suspected after its login."""
-
-TRUSTED_SECONDS_AFTER_SUSPICION = 600.0
 
 MOST_REPLACEMENTS_IN_A_MINUTE = 3
 
@@ -130,12 +128,13 @@ class Sessions:
         try:
             if refresh.holds_lock:
                 self.guard.catch_up()
+            self._check_endpoint()
             # A login under way counts as failed, but may yet succeed.
             if self.guard.logins.under_way is None:
-                self._check(refresh)
+                self.guard.check(refresh.is_suspicion)
             bearer = self._bearer(refresh)
             with self._turn(refresh):
-                self._check(refresh)
+                self._check_endpoint()
                 return self._logged_in(refresh, bearer)
         except Barred as barred:
             return self._idle(refresh, barred)
@@ -185,12 +184,11 @@ class Sessions:
             raise ValueError("a field is null")
         return self.cached(token, used_at, trusted_until)
 
-    def _check(self, refresh: Refresh) -> None:
-        """Raise :class:`Barred` if no login is to be tried now."""
+    def _check_endpoint(self) -> None:
+        """Raise :class:`Barred` if the login asked to be left alone."""
         throttled = self._endpoint.left_alone()
         if throttled is not None:
             raise Barred(throttled)
-        self.guard.check(refresh.is_suspicion)
 
     def _idle(self, refresh: Refresh, barred: Barred) -> CachedToken[str]:
         """The session at hand, as it is, if nothing is known against it but that it was idle."""
@@ -277,7 +275,7 @@ class Sessions:
             self._replaced_at = (*self._replaced_at, self._clock.monotonic())
         token = self._endpoint.tried(attempt, "the login", refresh.limits, self.credential.value)
         if refresh.is_suspicion:
-            token.trusted_until = self._clock.time() + TRUSTED_SECONDS_AFTER_SUSPICION
+            token.trusted_until = self._clock.time() + LONGEST_TRUST_SECONDS
         return token
 
     def _is_refused(self, bearer: CachedToken[Any], reply: CachedToken[str] | Refused) -> bool:

@@ -16,7 +16,8 @@ from .._core.refresh import Failed, Limits
 from .._model.tokens import OauthToken
 from .._wire.messages import HttpAnswer, HttpRequest, Refused
 from .._wire.oauth import ClientCredentialsGrant
-from ..errors import M2mLoginError
+from ..errors import InsecureStoreError, M2mLoginError
+from ..stores.token_store import StoreUnavailable
 from .advice import (
     UNKNOWN_LOGIN_REMEDY,
     Problem,
@@ -109,6 +110,9 @@ def _token_findings(auth: Any, objection: Objection, clear: str) -> Iterator[Fin
         is_remembered = failed.summary is not None
         advice = advice_on_login(failed, clear if is_remembered else "")
         yield Finding(Verdict.WRONG, *advice)
+    except (InsecureStoreError, StoreUnavailable) as error:
+        # The login was not tried: it is counted in the store first.
+        yield _wrong(error, "session")
 
 
 def _sent(auth: Any, request: HttpRequest) -> HttpAnswer | Refused:
