@@ -8,10 +8,8 @@ log tells who made it.
 
 from __future__ import annotations
 
-import importlib
 import json
 import os
-import socket
 import sys
 from pathlib import Path
 from typing import Any
@@ -20,7 +18,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 import requests
 
-from tests.store_worker import PATH, STORES, shorten_locks, store_of
+from tests.store_worker import PATH, serve, shorten_locks, store_of
 from thingspace_auth_adapters import ThingspaceAuthError, VzM2mCredentials
 from thingspace_auth_adapters.requests import ThingspaceAuth
 
@@ -68,27 +66,5 @@ def outcome(session: requests.Session, url: str) -> dict[str, Any]:
         return {"result": type(error).__name__, "text": str(error), "retryable": retryable}
 
 
-def become_worker(connection: socket.socket) -> None:
-    with connection, connection.makefile("rw") as lines:
-        task = json.loads(lines.readline())
-        os.dup2(os.open(task["errors"], os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600), 2)
-        work(task, lines)
-
-
-def main() -> None:
-    for store in ("file", "redis"):
-        importlib.import_module(STORES + store)
-    with socket.create_server(("127.0.0.1", 0)) as server:
-        print(server.getsockname()[1], flush=True)
-        while True:
-            connection, _ = server.accept()
-            # The dead are not waited for: so nobody else gets the process id of one.
-            if os.fork() == 0:
-                server.close()
-                become_worker(connection)
-                return
-            connection.close()
-
-
 if __name__ == "__main__":
-    main()
+    serve(work)

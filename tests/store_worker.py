@@ -16,7 +16,7 @@ import socket
 import sys
 import time
 from pathlib import Path
-from typing import Any
+from typing import Any, Callable
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
@@ -28,6 +28,9 @@ from thingspace_auth_adapters._core.clock import Clock
 STORES = "thingspace_auth_adapters.stores."
 PATH = "/api/m2m/v1/devices"
 KIND = INSTALLED[0]
+
+Work = Callable[[dict[str, Any], Any], None]
+"""Gets its task, and the lines that come and go."""
 
 
 class AheadClock(Clock):
@@ -85,15 +88,15 @@ def work(task: dict[str, Any], lines: Any) -> None:
         print(outcome, file=lines, flush=True)
 
 
-def become_worker(connection: socket.socket) -> None:
+def become_worker(connection: socket.socket, work: Work) -> None:
     with connection, connection.makefile("rw") as lines:
         task = json.loads(lines.readline())
-        os.dup2(os.open(task["errors"], os.O_WRONLY | os.O_CREAT | os.O_APPEND), 2)
+        os.dup2(os.open(task["errors"], os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600), 2)
         work(task, lines)
 
 
-def main() -> None:
-    KIND.adapter  # noqa: B018 (imports it)
+def serve(work: Work) -> None:
+    """Fork a worker for each connection, once what all of them need is imported."""
     for store in ("file", "redis"):
         with contextlib.suppress(ImportError):
             importlib.import_module(STORES + store)
@@ -104,9 +107,14 @@ def main() -> None:
             # The dead are not waited for: so nobody else gets the process id of one.
             if os.fork() == 0:
                 server.close()
-                become_worker(connection)
+                become_worker(connection, work)
                 return
             connection.close()
+
+
+def main() -> None:
+    KIND.adapter  # noqa: B018 (imports it)
+    serve(work)
 
 
 if __name__ == "__main__":
