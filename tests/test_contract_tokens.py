@@ -232,9 +232,9 @@ def test_options_come_before_the_environment(
 ) -> None:
     environment.setenv("THINGSPACE_BASE_URL", "https://staging.thingspace.verizon.com")
     environment.setenv("VZ_M2M_USERNAME", "half an account")
-    kind.get(from_environment(kind, platform, m2m=None, base_url=BASE), API, platform)
+    kind.get(from_environment(kind, platform, m2m="a-session", base_url=BASE), API, platform)
     assert platform.token_calls[0].url.startswith(BASE)
-    assert platform.login_calls == []
+    assert platform.sessions == ["a-session"]
 
 
 # The members.

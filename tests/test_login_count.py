@@ -41,7 +41,7 @@ def refusal(password: str = "mine", at: float = NOW, message: str = "Wrong.") ->
 
 @pytest.fixture
 def guard(clock: VirtualClock) -> LoginGuard:
-    return LoginGuard(f"user-{next(USERS)}", "mine", clock, None)
+    return LoginGuard(f"host:443 user-{next(USERS)}", "mine", clock, None)
 
 
 def seen_by(guard: LoginGuard, count: LoginCount) -> M2mLoginError | None:
@@ -116,7 +116,7 @@ def test_objection_says_all_that_there_is_to_say(guard: LoginGuard) -> None:
     for part in (
         "refused at 2023-11-14 22:13:20 UTC",
         "X.Y: Wrong.",
-        "No login is tried again with this password",
+        "at host:443 is tried again with this password",
         "this process alone",
         "store",
         "five failed logins in a row lock the user name until Verizon's support unlocks it",
@@ -132,7 +132,7 @@ def test_objection_to_a_row_says_until_when(guard: LoginGuard) -> None:
     assert (error.status_code, error.refused_at) == (None, None)
     assert error.retryable
     assert "2 logins in a row failed, the last one at 2023-11-14 22:13:20 UTC" in str(error)
-    assert "No login is tried until 2023-11-14 22:18:20 UTC" in str(error)
+    assert " at host:443 is tried until 2023-11-14 22:18:20 UTC" in str(error)
     last = seen_by(guard, begun(MOST_FAILURES))
     assert last is not None
     assert not last.retryable

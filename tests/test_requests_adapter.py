@@ -432,11 +432,6 @@ def test_callers_hooks_are_kept_behind_ours(platform: Platform) -> None:
         assert callable(watch)
 
 
-def test_host_that_is_not_allowed_gets_no_hook(platform: Platform) -> None:
-    request = KIND.auth(platform)(requests.Request("GET", "https://example.com/").prepare())
-    assert request.hooks == {"response": []}
-
-
 def test_pickled_object_watches_with_its_own_token(platform: Platform) -> None:
     auth = ThingspaceAuth(**IDENTITY, oauth_token={"access_token": "a"})
     auth(requests.Request("GET", API).prepare())

@@ -11,7 +11,9 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from ._model.credentials import OauthScopeThingspaceOauthEnum, ThingspaceOauthCredentials
+from ._model.events import AuthEvent
 from ._model.tokens import OauthToken
+from ._model.version import __version__
 from .errors import (
     InsecureStoreError,
     InsecureTransportError,
@@ -23,11 +25,8 @@ from .errors import (
 )
 
 if TYPE_CHECKING:
-    from ._model.events import AuthEvent as AuthEvent
     from ._model.m2m import VzM2mCredentials as VzM2mCredentials
     from .requests import ThingspaceAuth as ThingspaceAuth
-
-__version__ = "0.1.0"
 
 # Without ThingspaceAuth, which needs requests: a star import must not.
 __all__ = [
@@ -47,7 +46,6 @@ __all__ = [
 ]
 
 _RESOLVED_ON_FIRST_USE = {
-    "AuthEvent": "._model.events",
     "ThingspaceAuth": ".requests",
     "VzM2mCredentials": "._model.m2m",
 }

@@ -6,12 +6,13 @@ import functools
 import time
 from collections.abc import Iterable, Mapping
 from datetime import timedelta
-from typing import TYPE_CHECKING, Any, NoReturn, overload
+from typing import TYPE_CHECKING, Any, NoReturn, TypeVar, overload
 from urllib.parse import urljoin
 
 from . import errors
 from ._adapters import auth
 from ._adapters.case import Outgoing
+from ._model.checks import described, naming
 from ._model.credentials import HasOauthCredentials, OauthOnTokenUpdate, OauthTokenProvider
 from ._model.hosts import SESSION_HEADERS, origin_of
 from ._model.settings import Settings
@@ -38,6 +39,8 @@ if TYPE_CHECKING:
     from .stores.token_store import TokenStore
 
 __all__ = ["ThingspaceAuth"]
+
+A = TypeVar("A", bound="ThingspaceAuth")
 
 _SHORTEST_AUTHORITY = len("https://")
 
@@ -72,6 +75,7 @@ class ThingspaceAuth(auth.ThingspaceAuth, AuthBase):
     """
 
     _error_types = errors.native_errors(library.RequestException, __name__)
+    _for_calls = "session"
     _transport: RequestsTransport
 
     @overload
@@ -79,12 +83,12 @@ class ThingspaceAuth(auth.ThingspaceAuth, AuthBase):
         self,
         thingspace_oauth_credentials: HasOauthCredentials,
         *,
-        base_url: str = ...,
-        allowed_hosts: Iterable[str] | None = ...,
-        timeout: float = ...,
-        session: Session | None = ...,
-        m2m: M2m = ...,
-        store: TokenStore | None = ...,
+        base_url: str = "https://thingspace.verizon.com",
+        allowed_hosts: Iterable[str] | None = None,
+        timeout: float = 30.0,
+        session: Session | None = None,
+        m2m: M2m = None,
+        store: TokenStore | None = None,
     ) -> None: ...
 
     @overload
@@ -93,23 +97,23 @@ class ThingspaceAuth(auth.ThingspaceAuth, AuthBase):
         *,
         oauth_client_id: str,
         oauth_client_secret: str,
-        oauth_token: OptionalToken = ...,
-        oauth_scopes: Iterable[str] | str | None = ...,
-        oauth_token_provider: OauthTokenProvider | None = ...,
-        oauth_on_token_update: OauthOnTokenUpdate | None = ...,
-        oauth_clock_skew: int | float | None = ...,
-        base_url: str = ...,
-        allowed_hosts: Iterable[str] | None = ...,
-        timeout: float = ...,
-        session: Session | None = ...,
-        m2m: M2m = ...,
-        store: TokenStore | None = ...,
+        oauth_token: OptionalToken = None,
+        oauth_scopes: Iterable[str] | str | None = None,
+        oauth_token_provider: OauthTokenProvider | None = None,
+        oauth_on_token_update: OauthOnTokenUpdate | None = None,
+        oauth_clock_skew: int | float | None = None,
+        base_url: str = "https://thingspace.verizon.com",
+        allowed_hosts: Iterable[str] | None = None,
+        timeout: float = 30.0,
+        session: Session | None = None,
+        m2m: M2m = None,
+        store: TokenStore | None = None,
     ) -> None: ...
 
+    @naming("ThingspaceAuth")
     def __init__(self, *args: Any, session: Any = None, **options: Any) -> None:
         if session is not None and not isinstance(session, Session):
-            kind = type(session).__name__
-            raise TypeError(f"ThingspaceAuth: session must be a requests.Session, not {kind}")
+            raise TypeError(f"session must be a requests.Session, not {described(session)}")
         self._session = session
         super().__init__(*args, **options)
 
@@ -117,25 +121,18 @@ class ThingspaceAuth(auth.ThingspaceAuth, AuthBase):
         super()._set_up(settings, m2m, store)
         self._hook = _AfterResponse(self)
 
-    @overload
     @classmethod
-    def from_environment(cls) -> ThingspaceAuth: ...
-
-    @overload
-    @classmethod
+    @naming()
     def from_environment(
-        cls,
+        cls: type[A],
         *,
-        base_url: str = ...,
-        allowed_hosts: Iterable[str] | None = ...,
-        timeout: float = ...,
-        session: Session | None = ...,
-        m2m: M2m = ...,
-        store: TokenStore | None = ...,
-    ) -> ThingspaceAuth: ...
-
-    @classmethod
-    def from_environment(cls, **options: Any) -> Any:
+        base_url: str | None = None,
+        allowed_hosts: Iterable[str] | None = None,
+        timeout: float = 30.0,
+        session: Session | None = None,
+        m2m: M2m = None,
+        store: TokenStore | None = None,
+    ) -> A:
         """An auth object from the environment.
 
         Reads what :meth:`ThingspaceOauthCredentials.from_environment` reads; the M2M account as
@@ -143,12 +140,21 @@ class ThingspaceAuth(auth.ThingspaceAuth, AuthBase):
         ``THINGSPACE_BASE_URL``, if it is there.
 
         Args:
-            **options: those of the constructor; they come before the environment.
+            base_url (str | None): as in the constructor; by default the environment's.
+            allowed_hosts, timeout, session, store: as in the constructor.
+            m2m (VzM2mCredentials | str | None): as there; by default the environment's account.
 
         Raises:
             TypeError, ValueError: a variable is missing or bad; the message names it.
         """
-        return cls._from_environment(options)
+        return cls._from_environment(
+            base_url,
+            m2m,
+            allowed_hosts=allowed_hosts,
+            timeout=timeout,
+            session=session,
+            store=store,
+        )
 
     def __call__(self, r: PreparedRequest) -> PreparedRequest:
         """Put the tokens on a prepared request, if it goes to an allowed host.
@@ -163,17 +169,17 @@ class ThingspaceAuth(auth.ThingspaceAuth, AuthBase):
         if not isinstance(url, str):
             _refuse_other_library(r)
         end = url.find("/", _SHORTEST_AUTHORITY)
-        sources = self._life.put_if_fresh(url if end < 0 else url[:end], url, r.headers)
-        if sources is None:
-            sources = self._run(r, self._prepare, self._outgoing(r))
-        if sources:
-            hooks: Any = r.hooks.get("response")
-            hooks = [hooks] if callable(hooks) else hooks
-            if not hooks:
-                r.hooks["response"] = [self._hook]
-            elif self._hook not in hooks:
-                # In front: the caller's own hooks see what came of it.
-                r.hooks["response"] = [self._hook, *hooks]
+        key = url if end < 0 else url[:end]
+        if self._life.put_if_fresh(key, url, r.headers) is None:
+            self._run(r, self._prepare, self._outgoing(r))
+        # Also without a token of ours: it is told of if one was wanted.
+        hooks: Any = r.hooks.get("response")
+        hooks = [hooks] if callable(hooks) else hooks
+        if not hooks:
+            r.hooks["response"] = [self._hook]
+        elif self._hook not in hooks:
+            # In front: the caller's own hooks see what came of it.
+            r.hooks["response"] = [self._hook, *hooks]
         return r
 
     def _after(self, response: Response, **kwargs: Any) -> Response:

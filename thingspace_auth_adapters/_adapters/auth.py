@@ -13,7 +13,7 @@ from .._core.clock import Clock
 from .._core.endpoint import Transport
 from .._core.refresh import Failed
 from .._core.tokens import Sources, Tokens
-from .._model.checks import naming, variable
+from .._model.checks import described, naming, variable
 from .._model.credentials import ThingspaceOauthCredentials
 from .._model.settings import Settings, one_source
 from .._model.tokens import OauthToken, OptionalToken, as_token
@@ -42,6 +42,9 @@ class ThingspaceAuth(ABC):
     _error_types: ClassVar[ErrorTypes]
     """The library's own subclass of each of our errors."""
 
+    _for_calls: ClassVar[str]
+    """The option that says how the endpoints are called with the library."""
+
     def __init__(
         self,
         thingspace_oauth_credentials: object = None,
@@ -53,10 +56,8 @@ class ThingspaceAuth(ABC):
         store: TokenStore | None = None,
         **fields: object,
     ) -> None:
-        with naming("ThingspaceAuth"):
-            credentials = one_source(thingspace_oauth_credentials, fields)
-            settings = Settings(credentials, base_url, allowed_hosts, timeout)
-        self._set_up(settings, m2m, store)
+        credentials = one_source(thingspace_oauth_credentials, fields, self._for_calls)
+        self._set_up(Settings(credentials, base_url, allowed_hosts, timeout), m2m, store)
 
     def _set_up(self, settings: Settings, m2m: M2m, store: TokenStore | None) -> None:
         _check_store(store)
@@ -64,21 +65,20 @@ class ThingspaceAuth(ABC):
         self._store = store
         self._clock = Clock()
         self._transport = self._new_transport()
-        with naming("ThingspaceAuth"):
-            self._tokens = Tokens(settings, self, self._transport, self._clock, store)
+        self._tokens = Tokens(settings, self, self._transport, self._clock, store)
         self._life = Life(settings, self._tokens)
-        self.m2m = m2m
+        self._use_account(m2m)
 
     @classmethod
-    def _from_environment(cls: type[A], options: dict[str, Any]) -> A:
+    def _from_environment(cls: type[A], base_url: str | None, m2m: M2m, **options: Any) -> A:
         from .._model.m2m import VARIABLES, VzM2mCredentials
 
-        if "m2m" not in options and any(variable(name) for name in VARIABLES):
-            options["m2m"] = VzM2mCredentials.from_environment()
-        base_url = variable("THINGSPACE_BASE_URL")
+        if m2m is None and any(variable(name) for name in VARIABLES):
+            m2m = VzM2mCredentials.from_environment()
+        base_url = base_url or variable("THINGSPACE_BASE_URL")
         if base_url is not None:
-            options.setdefault("base_url", base_url)
-        return cls(ThingspaceOauthCredentials.from_environment(), **options)
+            options["base_url"] = base_url
+        return cls(ThingspaceOauthCredentials.from_environment(), m2m=m2m, **options)
 
     @property
     def base_url(self) -> str:
@@ -117,9 +117,9 @@ class ThingspaceAuth(ABC):
         return None if current is None else current.value
 
     @oauth_token.setter
+    @naming("ThingspaceAuth")
     def oauth_token(self, oauth_token: OptionalToken) -> None:
-        with naming("ThingspaceAuth"):
-            token = as_token(oauth_token, "oauth_token")
+        token = as_token(oauth_token, "oauth_token")
         self._run(TOKEN_PATH, self._tokens.adopt)
         self._tokens.assign(token)
 
@@ -138,14 +138,17 @@ class ThingspaceAuth(ABC):
         return self._m2m
 
     @m2m.setter
+    @naming("ThingspaceAuth")
     def m2m(self, m2m: M2m) -> None:
+        self._use_account(m2m)
+
+    def _use_account(self, m2m: M2m) -> None:
         credentials = None
         if m2m is not None:
             # Imported here so that those who use no session need not wait for it.
             from .._model.m2m import as_m2m_credentials
 
-            with naming("ThingspaceAuth"):
-                credentials = as_m2m_credentials(m2m)
+            credentials = as_m2m_credentials(m2m)
         self._tokens.open_sessions(credentials)
         # The targets last: requests that look them up see the whole change.
         self._m2m = m2m
@@ -423,6 +426,6 @@ def _check_store(store: object) -> None:
 
     if not isinstance(store, TokenStore):
         raise TypeError(
-            f"ThingspaceAuth: store must be a TokenStore, such as FileTokenStore(path) or"
-            f" RedisTokenStore(url), not {type(store).__name__}"
+            "store must be a TokenStore, such as FileTokenStore(path) or RedisTokenStore(url),"
+            f" not {described(store)}"
         )

@@ -63,6 +63,7 @@ class ThingspaceAuth(auth.ThingspaceAuth):
     """
 
     _library: Any
+    _for_calls = "client_options"
     _transport: HttpxTransport
 
     @overload
@@ -70,12 +71,12 @@ class ThingspaceAuth(auth.ThingspaceAuth):
         self,
         thingspace_oauth_credentials: HasOauthCredentials,
         *,
-        base_url: str = ...,
-        allowed_hosts: Iterable[str] | None = ...,
-        timeout: float = ...,
-        client_options: Mapping[str, Any] | None = ...,
-        m2m: M2m = ...,
-        store: TokenStore | None = ...,
+        base_url: str = "https://thingspace.verizon.com",
+        allowed_hosts: Iterable[str] | None = None,
+        timeout: float = 30.0,
+        client_options: Mapping[str, Any] | None = None,
+        m2m: M2m = None,
+        store: TokenStore | None = None,
     ) -> None: ...
 
     @overload
@@ -84,45 +85,38 @@ class ThingspaceAuth(auth.ThingspaceAuth):
         *,
         oauth_client_id: str,
         oauth_client_secret: str,
-        oauth_token: OptionalToken = ...,
-        oauth_scopes: Iterable[str] | str | None = ...,
-        oauth_token_provider: OauthTokenProvider | None = ...,
-        oauth_on_token_update: OauthOnTokenUpdate | None = ...,
-        oauth_clock_skew: int | float | None = ...,
-        base_url: str = ...,
-        allowed_hosts: Iterable[str] | None = ...,
-        timeout: float = ...,
-        client_options: Mapping[str, Any] | None = ...,
-        m2m: M2m = ...,
-        store: TokenStore | None = ...,
+        oauth_token: OptionalToken = None,
+        oauth_scopes: Iterable[str] | str | None = None,
+        oauth_token_provider: OauthTokenProvider | None = None,
+        oauth_on_token_update: OauthOnTokenUpdate | None = None,
+        oauth_clock_skew: int | float | None = None,
+        base_url: str = "https://thingspace.verizon.com",
+        allowed_hosts: Iterable[str] | None = None,
+        timeout: float = 30.0,
+        client_options: Mapping[str, Any] | None = None,
+        m2m: M2m = None,
+        store: TokenStore | None = None,
     ) -> None: ...
 
+    @naming("ThingspaceAuth")
     def __init__(
         self, *args: Any, client_options: Mapping[str, Any] | None = None, **options: Any
     ) -> None:
-        with naming("ThingspaceAuth"):
-            self._client_options = checked_options(self._library, client_options)
+        self._client_options = checked_options(self._library, client_options)
         super().__init__(*args, **options)
 
-    @overload
     @classmethod
-    def from_environment(cls: type[A]) -> A: ...
-
-    @overload
-    @classmethod
+    @naming()
     def from_environment(
         cls: type[A],
         *,
-        base_url: str = ...,
-        allowed_hosts: Iterable[str] | None = ...,
-        timeout: float = ...,
-        client_options: Mapping[str, Any] | None = ...,
-        m2m: M2m = ...,
-        store: TokenStore | None = ...,
-    ) -> A: ...
-
-    @classmethod
-    def from_environment(cls, **options: Any) -> Any:
+        base_url: str | None = None,
+        allowed_hosts: Iterable[str] | None = None,
+        timeout: float = 30.0,
+        client_options: Mapping[str, Any] | None = None,
+        m2m: M2m = None,
+        store: TokenStore | None = None,
+    ) -> A:
         """An auth object from the environment.
 
         Reads what :meth:`ThingspaceOauthCredentials.from_environment` reads; the M2M account as
@@ -130,12 +124,21 @@ class ThingspaceAuth(auth.ThingspaceAuth):
         ``THINGSPACE_BASE_URL``, if it is there.
 
         Args:
-            **options: those of the constructor; they come before the environment.
+            base_url (str | None): as in the constructor; by default the environment's.
+            allowed_hosts, timeout, client_options, store: as in the constructor.
+            m2m (VzM2mCredentials | str | None): as there; by default the environment's account.
 
         Raises:
             TypeError, ValueError: a variable is missing or bad; the message names it.
         """
-        return cls._from_environment(options)
+        return cls._from_environment(
+            base_url,
+            m2m,
+            allowed_hosts=allowed_hosts,
+            timeout=timeout,
+            client_options=client_options,
+            store=store,
+        )
 
     def sync_auth_flow(self, request: Any) -> Generator[Any, Any, None]:
         """What ``httpx.Client`` runs for each request: see :class:`httpx.Auth`."""

@@ -12,7 +12,9 @@ from typing import Any
 
 from .._core.clock import Clock
 from .._core.endpoint import RAISED_ON_THE_WAY, LibraryErrors
+from .._model.checks import described
 from .._wire.messages import (
+    USER_AGENT,
     AnswerTooLate,
     HttpAnswer,
     HttpRequest,
@@ -50,6 +52,7 @@ class HttpxTransport:
             prepared = self._prepared(request, timeout, ends_at)
             with library.Client(**self._arguments(request.url)) as client:
                 is_begun = True
+                prepared.headers["User-Agent"] = f"{USER_AGENT} {client.headers['User-Agent']}"
                 response = client.send(prepared, auth=library.Auth(), stream=True)
                 answer = HttpAnswer(response.status_code, response.headers)
                 loaded = self._loaded(response)
@@ -181,7 +184,7 @@ def checked_options(library: Any, options: Mapping[str, Any] | None) -> dict[str
     if options is None:
         return {}
     if not isinstance(options, Mapping):
-        raise TypeError(f"client_options must be a dict, not {type(options).__name__}")
+        raise TypeError(f"client_options must be a dict, not {described(options)}")
     known = list(inspect.signature(library.Client).parameters)
     for name in options:
         if name in _OURS:

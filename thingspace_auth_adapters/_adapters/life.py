@@ -46,6 +46,7 @@ class Life:
     """
 
     def __init__(self, settings: Settings, tokens: Tokens) -> None:
+        self._base_url = settings.base_url
         self._hosts = settings.allowed_hosts
         self._credentials = settings.credentials
         self._tokens = tokens
@@ -53,6 +54,7 @@ class Life:
         self._targets: dict[Hashable, Target] = {}
         self._foreign_hosts: set[str] = set()
         self._swept_hosts: set[str] = set()
+        self._unauthorized_hosts: set[str] = set()
         self._has_warned_of_replacing = False
         self._has_warned_of_missing_session = False
 
@@ -156,6 +158,8 @@ class Life:
         if not may_reject(status_code, Credential.SESSION):
             return False
         carried = self._carried(sent)
+        if not carried:
+            self._warn_of_missing_token(sent, status_code)
         if self._tokens.sessions is None and status_code == 400 and carried:
             return not self._has_warned_of_missing_session
         for _, lifecycle in carried:
@@ -183,6 +187,8 @@ class Life:
             spent: what was replaced before.
         """
         carried = self._carried(sent)
+        if not carried:
+            self._warn_of_missing_token(sent, status_code)
         credential, is_certain = classify(status_code, headers, (body or b"")[:BODY_LIMIT])
         if credential is Credential.BEARER and credential in spent and not is_certain:
             # What nothing explains, and no other bearer helps, may be a dead session.
@@ -295,6 +301,21 @@ class Life:
             logger.warning(
                 "the platform wants an M2M session token, too:"
                 " ThingspaceAuth(…, m2m=VzM2mCredentials(…)) sends and renews one"
+            )
+
+    def _warn_of_missing_token(self, sent: Outgoing, status_code: int) -> None:
+        """Tell once for each host that it asks for a token, and is not to get ours."""
+        if status_code != 401 or AUTHORIZATION.lower() in sent.headers:
+            return
+        host, hosts = _name_of(sent.origin), self._unauthorized_hosts
+        if not self._hosts.allow(sent.origin) and host not in hosts and len(hosts) < _MOST_TARGETS:
+            hosts.add(host)
+            logger.warning(
+                "%s answered 401 to a request without a token: only allowed_hosts get one, which"
+                " are %s, as base_url is %s",
+                host,
+                ", ".join(self._hosts.texts),
+                self._base_url,
             )
 
     def _note_foreign(self, name: str) -> None:

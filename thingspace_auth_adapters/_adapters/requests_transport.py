@@ -8,13 +8,14 @@ from typing import Any, TypeVar
 from requests import PreparedRequest, Request, Response, Session
 from requests import exceptions as library
 from requests.adapters import HTTPAdapter
-from requests.utils import default_headers
+from requests.utils import default_headers, default_user_agent
 from urllib3.exceptions import ConnectTimeoutError, HTTPError, NewConnectionError
 from urllib3.util import Retry
 
 from .._core.clock import Clock
 from .._core.endpoint import RAISED_ON_THE_WAY, LibraryErrors
 from .._wire.messages import (
+    USER_AGENT,
     AnswerTooLate,
     HttpAnswer,
     HttpRequest,
@@ -120,6 +121,7 @@ def endpoint_request(url: str) -> PreparedRequest:
 
 def _prepared(request: HttpRequest) -> PreparedRequest:
     headers = {**default_headers(), **request.headers}
+    headers["User-Agent"] = f"{USER_AGENT} {default_user_agent()}"
     prepared = Request("POST", request.url, headers=headers).prepare()
     # Given to Request it would be copied, or looked at as a file.
     prepared.body = request.body

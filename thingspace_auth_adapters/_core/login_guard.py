@@ -12,6 +12,7 @@ from contextlib import suppress
 from typing import Callable
 
 from .._model.events import AuthEvent, logger
+from .._wire.messages import printable
 from .._wire.rejection import Credential
 from ..errors import InsecureStoreError, M2mLoginError
 from ..stores.token_store import StoreBusy, StoreUnavailable
@@ -57,7 +58,7 @@ class LoginGuard:
     counted there. While it cannot, what this process has seen decides.
 
     Args:
-        user: the user name and where it logs in, the same for all of their spellings.
+        user: where it logs in, a blank, and the user name: the same for all of their spellings.
         password_hash: a keyed hash of the password.
         clock: the time.
         entry: the count of all who share the store, if there is one.
@@ -70,6 +71,8 @@ class LoginGuard:
     def __init__(
         self, user: str, password_hash: str, clock: Clock, entry: StoreEntry | None
     ) -> None:
+        host, _, username = user.partition(" ")
+        self._as_whom = f"as {printable(username)} at {host}"
         self._account = _accounts.setdefault(user, _Account())
         self.logins = self._account.logins
         self.password_hash = password_hash
@@ -235,7 +238,7 @@ class LoginGuard:
         left = LOCKING_FAILURE - count.failures
         more = f", and {left} more would" if count.failures > 1 and left > 0 else ""
         return M2mLoginError(
-            f"{summary}. No login is tried {when}{with_what}. This is remembered in"
+            f"{summary}. No login {self._as_whom} is tried {when}{with_what}. This is remembered in"
             f" {self._remembered}, and protects the account: five failed logins in a row lock the"
             f" user name until Verizon's support unlocks it{more}. {self._remedy(count)}",
             summary=summary,

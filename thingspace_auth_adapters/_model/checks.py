@@ -5,21 +5,54 @@ from __future__ import annotations
 import math
 import os
 import re
-from collections.abc import Generator
-from contextlib import contextmanager
-from typing import Any, SupportsFloat
+from functools import wraps
+from typing import Any, Callable, SupportsFloat, TypeVar, cast
 
 _CONTROL = r"[\x00-\x1f\x7f]"
 
+F = TypeVar("F", bound=Callable[..., Any])
 
-@contextmanager
-def naming(what: str) -> Generator[None, None, None]:
-    """Begin the messages of failed checks with the public name of what the user called."""
-    try:
-        yield
-    except (TypeError, ValueError) as error:
-        error.args = (f"{what}: {error}",)
-        raise
+
+def naming(what: str | None = None) -> Callable[[F], F]:
+    """Have what users call fail checks in one frame, under its public name.
+
+    Args:
+        what: the name that messages begin with, if they do not say it already.
+    """
+
+    def decorate(function: F) -> F:
+        @wraps(function)
+        def checked(*args: Any, **kwargs: Any) -> Any:
+            try:
+                return function(*args, **kwargs)
+            except (TypeError, ValueError) as error:
+                failure = error.with_traceback(None)
+                # Crash reporters show this frame.
+                del args, kwargs
+            if what is not None:
+                failure.args = (f"{what}: {failure}",)
+            try:
+                raise failure from None
+            finally:
+                del failure
+
+        return cast("F", checked)
+
+    return decorate
+
+
+def described(value: object) -> str:
+    """What a value of the wrong type is, and what to write in its place if that is known."""
+    name = type(value).__name__
+    if isinstance(value, type):
+        return f"the class {value.__name__}: write {value.__name__}(…)"
+    if isinstance(value, bytes):
+        return "bytes: decode() it"
+    if hasattr(value, "get_secret_value"):
+        return f"{name}: give what its get_secret_value() returns"
+    if hasattr(value, "url") and hasattr(value, "headers"):
+        return f"{name}: auth is to be an object, ThingspaceAuth(…), and not the class"
+    return name
 
 
 def identifier(name: str, value: object, forbidden: str = "") -> str:
@@ -31,7 +64,7 @@ def identifier(name: str, value: object, forbidden: str = "") -> str:
     if value is None:
         raise TypeError(f"{name} is missing (None): is the setting or variable it comes from set?")
     if not isinstance(value, str):
-        raise TypeError(f"{name} must be a str, not {type(value).__name__}")
+        raise TypeError(f"{name} must be a str, not {described(value)}")
     if not value.strip():
         raise ValueError(f"{name} must not be empty")
     if re.search(_CONTROL, value):
@@ -43,10 +76,25 @@ def identifier(name: str, value: object, forbidden: str = "") -> str:
     return value
 
 
-def callback(name: str, value: Any) -> Any:
-    """A callable or ``None``. Raises :class:`TypeError`."""
-    if value is not None and not callable(value):
-        raise TypeError(f"{name} must be callable, not {type(value).__name__}")
+def callback(name: str, value: Any, *parameters: str) -> Any:
+    """A callable that takes these arguments, or ``None``. Raises :class:`TypeError`."""
+    if value is None:
+        return None
+    if not callable(value):
+        raise TypeError(f"{name} must be callable, not {described(value)}")
+    # Imported here because only callbacks need it.
+    from inspect import signature
+
+    try:
+        taken = signature(value)
+    except (TypeError, ValueError):
+        # Not all that is written in C has one.
+        return value
+    try:
+        taken.bind(*parameters)
+    except TypeError:
+        wanted = ", ".join(parameters)
+        raise TypeError(f"{name} is called with ({wanted}), but takes {taken}") from None
     return value
 
 
@@ -54,7 +102,7 @@ def optional_str(name: str, value: object) -> str | None:
     """A string or ``None``. Raises :class:`TypeError`."""
     if value is None or isinstance(value, str):
         return value
-    raise TypeError(f"{name} must be a str, not {type(value).__name__}")
+    raise TypeError(f"{name} must be a str, not {described(value)}")
 
 
 def seconds(name: str, value: object) -> float | None:
@@ -75,7 +123,7 @@ def seconds(name: str, value: object) -> float | None:
         except ValueError:
             number = None
     if number is None:
-        raise TypeError(f"{name} must be a number of seconds, not {type(value).__name__}")
+        raise TypeError(f"{name} must be a number of seconds, not {described(value)}")
     if not math.isfinite(number):
         raise ValueError(f"{name} must be a finite number of seconds")
     # Whole seconds stay whole, as the server gave them.

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Iterable
 from enum import Enum
-from typing import Any, Callable, Optional, Protocol, Union
+from typing import TYPE_CHECKING, Any, Callable, NoReturn, Optional, Protocol, Union
 
-from .checks import required_variable, seconds_variable
+from .checks import naming, required_variable, seconds_variable
 from .tokens import OauthToken, OptionalToken
 
 OauthTokenProvider = Callable[
@@ -99,6 +99,7 @@ class ThingspaceOauthCredentials:
         return type(self)(**fields)
 
     @classmethod
+    @naming()
     def from_environment(cls) -> ThingspaceOauthCredentials:
         """Credentials from the official SDK's environment variables.
 
@@ -113,6 +114,13 @@ class ThingspaceOauthCredentials:
             oauth_client_secret=required_variable(f"{_PREFIX}CLIENT_SECRET"),
             oauth_clock_skew=seconds_variable(f"{_PREFIX}CLOCK_SKEW"),
         )
+
+    if not TYPE_CHECKING:  # Checkers should go on rejecting it as an auth object.
+
+        def __call__(self, request: object) -> NoReturn:
+            raise TypeError(
+                "credentials are no auth object: session.auth = ThingspaceAuth(credentials)"
+            )
 
     def __repr__(self) -> str:
         return (

@@ -8,6 +8,24 @@ from typing import NamedTuple
 logger = logging.getLogger("thingspace_auth_adapters")
 
 
+class _UntilLoggingIsSetUp(logging.NullHandler):
+    """Does nothing in a program that has set up logging; in others, warnings go to stderr.
+
+    They name this package there: a newcomer's script should not fail in silence.
+    """
+
+    def handle(self, record: logging.LogRecord) -> bool:
+        others = [*logger.handlers, *logging.getLogger().handlers]
+        if others == [self] and record.levelno >= logging.WARNING:
+            to_stderr = logging.StreamHandler()
+            to_stderr.setFormatter(logging.Formatter("%(name)s: %(message)s"))
+            to_stderr.handle(record)
+        return True
+
+
+logger.addHandler(_UntilLoggingIsSetUp())
+
+
 class AuthEvent(NamedTuple):
     """Something that happened to a token, as ``record.auth_event`` of a log record.
 

@@ -8,6 +8,7 @@ from collections.abc import Iterable
 from typing import NamedTuple
 
 from ..errors import InsecureTransportError
+from .checks import described
 
 _DEFAULT_PORTS = {"https": 443, "wss": 443, "http": 80, "ws": 80}
 _SECURE = ("https", "wss")
@@ -118,7 +119,7 @@ class AllowedHosts:
 
     def __init__(self, entries: Iterable[str]) -> None:
         if isinstance(entries, (str, bytes)) or not isinstance(entries, Iterable):
-            raise TypeError(f"allowed_hosts must be a list of hosts, not {type(entries).__name__}")
+            raise TypeError(f"allowed_hosts must be a list of hosts, not {described(entries)}")
         self.texts = tuple(entries)
         self._entries = tuple(_entry(text) for text in self.texts)
         if not self._entries:
@@ -193,7 +194,7 @@ def checked_base_url(base_url: object) -> tuple[str, Origin]:
         ValueError: it is no https URL of a host alone, nor an http one of a loopback host.
     """
     if not isinstance(base_url, str):
-        raise TypeError(f"base_url must be a str, not {type(base_url).__name__}")
+        raise TypeError(f"base_url must be a str, not {described(base_url)}")
     match, target = re.match(_URL, base_url), origin_of(base_url)
     if match is None or target is None or match["userinfo"] or target.scheme in ("ws", "wss"):
         raise ValueError("base_url must be a URL like https://thingspace.verizon.com")
@@ -211,7 +212,7 @@ def checked_base_url(base_url: object) -> tuple[str, Origin]:
 
 def _entry(text: object) -> _Entry:
     if not isinstance(text, str):
-        raise TypeError(f"allowed_hosts must hold strings, not {type(text).__name__}")
+        raise TypeError(f"allowed_hosts must hold strings, not {described(text)}")
     match = re.fullmatch(_ENTRY, text)
     if match is None:
         raise ValueError(_entry_help(text))

@@ -3,9 +3,16 @@
 from __future__ import annotations
 
 import re
-from typing import Protocol, Union
+from typing import TYPE_CHECKING, NoReturn, Protocol, Union
 
-from .checks import identifier, naming, positive_duration, required_variable, variable
+from .checks import (
+    described,
+    identifier,
+    naming,
+    positive_duration,
+    required_variable,
+    variable,
+)
 
 _FIELD_VALUE = r"[\x21-\x7e]+"
 
@@ -24,6 +31,7 @@ class VzM2mCredentials:
         TypeError, ValueError: an argument is bad; the message names it.
     """
 
+    @naming("VzM2mCredentials")
     def __init__(
         self,
         username: str | None,
@@ -33,16 +41,16 @@ class VzM2mCredentials:
         idle_timeout: int | float = 1200,
     ) -> None:
         is_token_alone = username is None and password is None and vz_m2m_token is not None
-        with naming("VzM2mCredentials"):
-            if not is_token_alone:
-                username = identifier("username", username)
-                password = identifier("password", password)
-            self.username = username
-            self.password = password
-            self.vz_m2m_token = session_token(vz_m2m_token, "vz_m2m_token")
-            self.idle_timeout = positive_duration("idle_timeout", idle_timeout)
+        if not is_token_alone:
+            username = identifier("username", username)
+            password = identifier("password", password)
+        self.username = username
+        self.password = password
+        self.vz_m2m_token = session_token(vz_m2m_token, "vz_m2m_token")
+        self.idle_timeout = positive_duration("idle_timeout", idle_timeout)
 
     @classmethod
+    @naming()
     def from_environment(cls) -> VzM2mCredentials:
         """Credentials from the environment.
 
@@ -56,6 +64,13 @@ class VzM2mCredentials:
         if token is None or username is not None or password is not None:
             username, password = (required_variable(name) for name in VARIABLES[:2])
         return cls(username, password, vz_m2m_token=token)
+
+    if not TYPE_CHECKING:  # Checkers should go on rejecting it as an auth object.
+
+        def __call__(self, request: object) -> NoReturn:
+            raise TypeError(
+                "an M2M account is no auth object: session.auth = ThingspaceAuth(…, m2m=account)"
+            )
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}(username={self.username!r}, password=<hidden>)"
@@ -92,10 +107,10 @@ def as_m2m_credentials(m2m: object) -> VzM2mCredentials:
     token = m2m if isinstance(m2m, str) else getattr(m2m, "vz_m2m_token", None)
     if token is None:
         token = getattr(m2m, "session_token", None)
-    if token is None:
+    if token is None or isinstance(m2m, type):
         raise TypeError(
             "m2m must be a VzM2mCredentials, a session token, or an object with the getter"
-            f" vz_m2m_token (that is not None), not {type(m2m).__name__}"
+            f" vz_m2m_token (that is not None), not {described(m2m)}"
         )
     return VzM2mCredentials(None, None, vz_m2m_token=session_token(token, "m2m"))
 
@@ -109,7 +124,7 @@ def session_token(value: object, source: str) -> str | None:
     if value is None:
         return None
     if not isinstance(value, str):
-        raise TypeError(f"{source} must be a str, not {type(value).__name__}")
+        raise TypeError(f"{source} must be a str, not {described(value)}")
     if not is_session_token(value):
         raise ValueError(f"{source} is empty or holds a blank or control character: strip() it")
     return value

@@ -6,10 +6,16 @@ import re
 from collections.abc import Iterable
 from typing import Any
 
-from .checks import callback, duration, identifier, positive_duration
+from .checks import callback, described, duration, identifier, positive_duration
 from .credentials import FIELDS, OauthOnTokenUpdate, OauthTokenProvider, ThingspaceOauthCredentials
 from .hosts import EDGE_HOST, PLATFORM_HOST, AllowedHosts, checked_base_url, default_entries
 
+_OPTIONS = ("base_url", "allowed_hosts", "timeout", "m2m", "store")
+_OF_THE_LIBRARY = (
+    *("cert", "client", "client_options", "http2", "limits", "mounts", "proxies", "proxy"),
+    *("session", "transport", "trust_env", "verify"),
+)
+_OF_THE_ACCOUNT = ("password", "session_token", "user", "username", "vz_m2m_token")
 _SCOPE_TOKEN = r"[\x21\x23-\x5b\x5d-\x7e]+"
 
 
@@ -39,10 +45,13 @@ class Settings:
         self.client_secret = identifier("oauth_client_secret", given["oauth_client_secret"])
         self.scopes = _scopes(given["oauth_scopes"])
         self.token_provider: OauthTokenProvider | None = callback(
-            "oauth_token_provider", given["oauth_token_provider"]
+            "oauth_token_provider",
+            given["oauth_token_provider"],
+            "last_oauth_token",
+            "auth_manager",
         )
         self.on_token_update: OauthOnTokenUpdate | None = callback(
-            "oauth_on_token_update", given["oauth_on_token_update"]
+            "oauth_on_token_update", given["oauth_on_token_update"], "oauth_token"
         )
         self.clock_skew = duration("oauth_clock_skew", given["oauth_clock_skew"] or 0)
         self.base_url, base = checked_base_url(base_url)
@@ -61,15 +70,26 @@ class Settings:
         return f"<Settings {self.base_url}>"
 
 
-def one_source(credentials: object, fields: dict[str, Any]) -> object:
+def one_source(credentials: object, fields: dict[str, Any], for_calls: str) -> object:
     """The credentials from either form of the constructor.
+
+    Args:
+        credentials: the one.
+        fields: the other.
+        for_calls: the option that says how the endpoints are called.
 
     Raises:
         TypeError: both forms are mixed, or the credentials are nothing of the kind.
     """
-    unknown = [name for name in fields if name not in FIELDS]
-    if unknown:
-        raise TypeError(f"there is no argument {unknown[0]!r}")
+    for name in fields:
+        if name not in FIELDS:
+            raise TypeError(f"there is no argument {name!r}{_hint(name, for_calls)}")
+    if credentials is None and not fields:
+        raise TypeError(
+            "the credentials are missing: ThingspaceAuth(oauth_client_id=…,"
+            " oauth_client_secret=…), ThingspaceAuth(ThingspaceOauthCredentials(…)) or"
+            " ThingspaceAuth.from_environment()"
+        )
     if credentials is None:
         required: dict[str, Any] = {"oauth_client_id": None, "oauth_client_secret": None}
         return ThingspaceOauthCredentials(**{**required, **fields})
@@ -78,13 +98,27 @@ def one_source(credentials: object, fields: dict[str, Any]) -> object:
         raise TypeError(
             f"give either thingspace_oauth_credentials or its fields, not both: got {given[0]} too"
         )
-    if not hasattr(credentials, "oauth_client_id"):
+    if isinstance(credentials, type) or not hasattr(credentials, "oauth_client_id"):
         raise TypeError(
             "thingspace_oauth_credentials must be a ThingspaceOauthCredentials or an object with"
-            f" its getters, not {type(credentials).__name__}; to pass the fields directly, name"
-            " them: ThingspaceAuth(oauth_client_id=…, oauth_client_secret=…)"
+            f" its getters, or name its fields, as in ThingspaceAuth(oauth_client_id=…,"
+            f" oauth_client_secret=…); it is not {described(credentials)}"
         )
     return credentials
+
+
+def _hint(name: str, for_calls: str) -> str:
+    """What was likely meant by an argument that does not exist."""
+    if name in _OF_THE_LIBRARY:
+        return f": see {for_calls}, which says how the endpoints are called"
+    if name in _OF_THE_ACCOUNT:
+        return ": did you mean m2m=VzM2mCredentials(username, password)?"
+    # Imported here because only mistakes need it.
+    from difflib import get_close_matches
+
+    known = (*FIELDS, *_OPTIONS, for_calls)
+    close = [one for one in known if name in one] or get_close_matches(name, known, 1)
+    return f": did you mean {close[0]!r}?" if close else ""
 
 
 def _scopes(value: Any) -> tuple[str, ...]:
@@ -93,13 +127,13 @@ def _scopes(value: Any) -> tuple[str, ...]:
     if isinstance(value, str):
         value = str.__str__(value).split()
     if isinstance(value, bytes) or not isinstance(value, Iterable):
-        raise TypeError(f"oauth_scopes must be a list of str, not {type(value).__name__}")
+        raise TypeError(f"oauth_scopes must be a list of str, not {described(value)}")
     return tuple(_scope(scope) for scope in value)
 
 
 def _scope(scope: object) -> str:
     if not isinstance(scope, str):
-        raise TypeError(f"oauth_scopes must hold str, not {type(scope).__name__}")
+        raise TypeError(f"oauth_scopes must hold str, not {described(scope)}")
     if not re.fullmatch(_SCOPE_TOKEN, scope):
         raise ValueError(f"oauth_scopes: {str.__str__(scope)!r} is no scope (RFC 6749 section 3.3)")
     return str.__str__(scope)

@@ -6,7 +6,7 @@ import re
 from collections.abc import Mapping
 from typing import Any, Optional, Protocol, Union
 
-from .checks import optional_str, seconds
+from .checks import described, naming, optional_str, seconds
 
 _VSCHAR = r"[\x20-\x7e]+"
 _FIELDS = ("access_token", "token_type", "expires_in", "scope", "expiry", "refresh_token")
@@ -40,6 +40,7 @@ class OauthToken:
     expiry: float | None
     refresh_token: str | None
 
+    @naming()
     def __init__(
         self,
         access_token: str,
@@ -49,9 +50,13 @@ class OauthToken:
         expiry: int | float | None = None,
         refresh_token: str | None = None,
     ) -> None:
+        kind = optional_str("token_type", token_type)
+        kind = "Bearer" if kind is None else kind
+        if kind.lower() != "bearer":
+            raise ValueError("token_type must be Bearer: no other type is supported")
         values = (
             _checked_access_token(access_token),
-            _checked_token_type(token_type),
+            kind,
             seconds("expires_in", expires_in),
             optional_str("scope", scope),
             seconds("expiry", expiry),
@@ -61,6 +66,7 @@ class OauthToken:
             object.__setattr__(self, name, value)
 
     @classmethod
+    @naming()
     def from_dict(cls, fields: Mapping[str, Any]) -> OauthToken:
         """The token that :meth:`to_dict` wrote, or a token endpoint's JSON object.
 
@@ -147,7 +153,7 @@ def _fields_of(value: object) -> Mapping[str, Any]:
     if isinstance(value, (str, bytes)) or not hasattr(value, "access_token"):
         raise TypeError(
             f"expected an OauthToken, a dict or an object with its attributes,"
-            f" got {type(value).__name__}; for a bare access token"
+            f" got {described(value)}; for a bare access token"
             " use OauthToken(access_token=…, token_type='Bearer')"
         )
     return {name: getattr(value, name, None) for name in _FIELDS}
@@ -157,20 +163,10 @@ def _checked_access_token(value: object) -> str:
     if value is None:
         raise ValueError("access_token is missing")
     if not isinstance(value, str):
-        raise TypeError(f"access_token must be a str, not {type(value).__name__}")
+        raise TypeError(f"access_token must be a str, not {described(value)}")
     if not re.fullmatch(_VSCHAR, value) or value != value.strip():
         raise ValueError(
             "access_token must be printable ASCII, without surrounding blanks or line breaks,"
             " and not empty"
         )
-    return value
-
-
-def _checked_token_type(value: object) -> str:
-    if value is None:
-        return "Bearer"
-    if not isinstance(value, str):
-        raise TypeError(f"token_type must be a str, not {type(value).__name__}")
-    if value.lower() != "bearer":
-        raise ValueError("token_type must be Bearer: no other type is supported")
     return value

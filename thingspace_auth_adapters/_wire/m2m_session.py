@@ -14,6 +14,7 @@ from typing import Any
 from .._model.m2m import is_session_token
 from ..errors import M2mLoginError
 from .messages import (
+    COMMON_HEADERS,
     LOGIN_PATH,
     LOGOUT_PATH,
     HttpAnswer,
@@ -77,14 +78,18 @@ class SessionEndpoints:
     def login_request(self, authorization: str) -> HttpRequest:
         """Ask for a session, with the value of the header ``Authorization``."""
         account = {"username": self._username, "password": self._password}
-        headers = {**_headers(authorization), "Content-Type": "application/json"}
+        headers = {"Authorization": authorization, "Content-Type": "application/json"}
         body = SentOnce(json.dumps(account).encode("ascii"))
-        return HttpRequest("the login", self._base_url + LOGIN_PATH, headers, body)
+        return HttpRequest(
+            "the login", self._base_url + LOGIN_PATH, {**COMMON_HEADERS, **headers}, body
+        )
 
     def logout_request(self, authorization: str, session_token: str) -> HttpRequest:
         """Ask to end one."""
-        headers = {**_headers(authorization), "VZ-M2M-Token": session_token}
-        return HttpRequest("the logout", self._base_url + LOGOUT_PATH, headers, b"")
+        headers = {"Authorization": authorization, "VZ-M2M-Token": session_token}
+        return HttpRequest(
+            "the logout", self._base_url + LOGOUT_PATH, {**COMMON_HEADERS, **headers}, b""
+        )
 
     def read_login(self, answer: HttpAnswer, now: float, authorization: str) -> str | LoginFailed:
         """The session token in an answer that arrived at unix time ``now``."""
@@ -133,14 +138,6 @@ class SessionEndpoints:
             error_message=texts.get("errorMessage"),
             retryable=answer.is_transient(),
         )
-
-
-def _headers(authorization: str) -> dict[str, str]:
-    return {
-        "Authorization": authorization,
-        "Accept": "application/json",
-        "Accept-Encoding": "identity",
-    }
 
 
 def _outcome(answer: HttpAnswer, fields: Mapping[str, Any]) -> LoginOutcome:

@@ -9,6 +9,18 @@ from contextlib import suppress
 from typing import Any
 from urllib.parse import unquote_plus
 
+from .._model.version import __version__
+
+COMMON_HEADERS = {
+    "Accept": "application/json",
+    "Accept-Encoding": "identity",
+    "Cache-Control": "no-store",
+}
+"""What every call of an endpoint says."""
+
+USER_AGENT = f"thingspace-auth-adapters/{__version__}"
+"""What calls of the endpoints say before the HTTP library's own name."""
+
 TOKEN_PATH = "/api/ts/v1/oauth2/token"
 REVOCATION_PATH = "/api/ts/v1/oauth2/revoke"
 LOGIN_PATH = "/api/m2m/v1/session/login"

@@ -16,6 +16,7 @@ from .._model.settings import Settings
 from .._model.tokens import OauthToken
 from ..errors import InvalidTokenResponseError, OauthProviderError
 from .messages import (
+    COMMON_HEADERS,
     REVOCATION_PATH,
     TOKEN_PATH,
     HttpAnswer,
@@ -40,6 +41,7 @@ class ClientCredentialsGrant:
     def __init__(self, settings: Settings) -> None:
         self._base_url = settings.base_url
         self._scopes = settings.scopes
+        self._client_id = settings.client_id
         self._client_secret = settings.client_secret
         # ThingSpace wants the plain string, without the percent-encoding of RFC 6749 section 2.3.1.
         pair = f"{settings.client_id}:{settings.client_secret}"
@@ -116,20 +118,25 @@ class ClientCredentialsGrant:
         found = error_fields(answer.body, "error", "error_description", "error_uri")
         texts = {name: quoted(text, *secrets) for name, text in found.items()}
         details = [texts[name] for name in ("error", "error_description") if name in texts]
-        message = ": ".join([f"{endpoint} refused (status {answer.status})", *details])
+        summary = ": ".join([f"{endpoint} refused (status {answer.status})", *details])
         is_transient = answer.is_transient(found.get("error"))
+        who = f"asked at {self._base_url} with the key {quoted(self._client_id, *secrets)}"
+        message = f"{summary}; {who}; to look into it, run `thingspace-auth check`"
         error = OauthProviderError(
-            message, status_code=answer.status, retryable=is_transient, **texts
+            summary if is_transient else message,
+            status_code=answer.status,
+            summary=summary,
+            retryable=is_transient,
+            **texts,
         )
         pause = retry_after(answer.headers, now)
         return Refused(error, is_transient, pause, answer.is_throttled)
 
     def _request(self, purpose: str, path: str, form: Mapping[str, str]) -> HttpRequest:
         headers = {
+            **COMMON_HEADERS,
             "Authorization": f"Basic {self._basic}",
             "Content-Type": "application/x-www-form-urlencoded",
-            "Accept": "application/json",
-            "Accept-Encoding": "identity",
         }
         return HttpRequest(purpose, self._base_url + path, headers, urlencode(form).encode())
 

@@ -18,6 +18,7 @@ from pathlib import Path
 from shlex import quote
 from typing import TYPE_CHECKING, Any
 
+from .._model.checks import described
 from ..errors import InsecureStoreError
 from .token_store import StoreBusy, StoreUnavailable, TokenStore
 
@@ -48,7 +49,7 @@ class FileTokenStore(TokenStore):
         _require_extra()
         if not isinstance(path, (str, os.PathLike, type(None))):
             raise TypeError(
-                f"path of FileTokenStore must be a str or os.PathLike, not {type(path).__name__}"
+                f"path of FileTokenStore must be a str or os.PathLike, not {described(path)}"
             )
         if path is not None and "\0" in os.fspath(path):
             raise ValueError("path of FileTokenStore must not contain a null character")

@@ -8,6 +8,7 @@ from collections.abc import Generator
 from contextlib import contextmanager, suppress
 from typing import Any, Callable, TypeVar, Union
 
+from .._model.checks import described, naming
 from .token_store import StoreBusy, StoreUnavailable, TokenStore
 
 try:
@@ -52,9 +53,10 @@ class RedisTokenStore(TokenStore):
         ValueError: the URL is not one for Redis.
     """
 
+    @naming()
     def __init__(self, client_or_url: Client | str, prefix: str = "thingspace-auth:") -> None:
         if not isinstance(prefix, str):
-            raise TypeError(f"prefix of RedisTokenStore must be a str, not {type(prefix).__name__}")
+            raise TypeError(f"prefix of RedisTokenStore must be a str, not {described(prefix)}")
         self._client_or_url = client_or_url
         self._client: Any = _client(client_or_url)
         self._prefix = prefix
@@ -165,7 +167,7 @@ def _client(client_or_url: Client | str) -> Client:
     if not is_client or not hasattr(client_or_url, "transaction"):
         raise TypeError(
             "client_or_url of RedisTokenStore must be a redis.Redis, a URL, or a redis.RedisCluster"
-            f" of redis-py 6.1 or newer, not {type(client_or_url).__name__}"
+            f" of redis-py 6.1 or newer, not {described(client_or_url)}"
         )
     return client_or_url
 
