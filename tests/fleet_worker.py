@@ -1,9 +1,9 @@
 """Processes of a fleet, forked by this script: one for each connection to its port.
 
 As in store_worker, to fork them spares each of them the imports. The first line that one reads is
-its task as JSON; it answers with its process id. For each further line it sends a request, and says
-as JSON what came of it. Each call of an endpoint carries the process's id, so that the simulator's
-log tells who made it.
+its task as JSON; it answers with its process id. For each further line, a number, it sends a
+request that says it, and tells as JSON what came of that. Each call of an endpoint carries the
+process's id, so that the simulator's log tells who made it.
 """
 
 from __future__ import annotations
@@ -23,6 +23,7 @@ from thingspace_auth_adapters import ThingspaceAuthError, VzM2mCredentials
 from thingspace_auth_adapters.requests import ThingspaceAuth
 
 SENDER = "X-Sender"
+CALL = "X-Call"
 
 
 class Signing(requests.Session):
@@ -52,15 +53,16 @@ def work(task: dict[str, Any], lines: Any) -> None:
         endpoints.trust_env = session.trust_env = False
         session.auth = ThingspaceAuth(**task["options"], m2m=m2m, store=store, session=endpoints)
         print(os.getpid(), file=lines, flush=True)
-        for _ in lines:
-            said = outcome(session, task["options"]["base_url"] + PATH)
+        for line in lines:
+            session.headers[CALL] = line.strip()
+            said = outcome(session, task["options"]["base_url"] + PATH, task["request_seconds"])
             print(json.dumps(said), file=lines, flush=True)
 
 
-def outcome(session: requests.Session, url: str) -> dict[str, Any]:
+def outcome(session: requests.Session, url: str, timeout: float) -> dict[str, Any]:
     """What comes of a request."""
     try:
-        return {"result": str(session.get(url, timeout=120).status_code)}
+        return {"result": str(session.get(url, timeout=timeout).status_code)}
     except Exception as error:
         retryable = isinstance(error, ThingspaceAuthError) and error.retryable
         return {"result": type(error).__name__, "text": str(error), "retryable": retryable}

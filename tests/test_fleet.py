@@ -8,13 +8,9 @@ locks of Redis last as long as they do for users.
 from __future__ import annotations
 
 import contextlib
-import json
 import os
 import random
 import signal
-import socket
-import subprocess
-import sys
 import threading
 import time
 from collections.abc import Generator, Iterator
@@ -27,6 +23,7 @@ from thingspace_auth_adapters import VzM2mCredentials
 from thingspace_auth_adapters.simulator import ThingspaceSimulator
 from thingspace_auth_adapters.simulator.log import SimulatedRequest
 
+from .fleet import KILLED, SHORT_LOCK_SECONDS, Fleet, Worker, forking, request_of_each
 from .kinds import SYNC_KINDS
 from .real import PATIENCE, Threads, options_for
 from .redis_server import RedisServer
@@ -44,12 +41,9 @@ pytestmark = [
 VARIABLE = "THINGSPACE_TEST_FLEET_SECONDS"
 SECONDS = float(os.environ.get(VARIABLE, "5"))
 LONG_RUN = 30.0
-SHORT_LOCK_SECONDS = 3
 
 CREW = 8
-WORKER = Path(__file__).parent / "fleet_worker.py"
 SENDER = "x-sender"
-KILLED = "killed"
 KIND = SYNC_KINDS[0]
 PATH = "/api/m2m/v1/devices"
 
@@ -60,116 +54,6 @@ LATENCY = {"login": 0.06, "token": 0.06}
 WAVE_SECONDS = 0.4
 REST_SECONDS = IDLE_SECONDS + 0.1
 LONGEST_WAIT = 25.0
-
-
-class Worker:
-    """A process of the fleet.
-
-    Args:
-        parent: the port of what forks it.
-        task: what it is to be.
-    """
-
-    def __init__(self, parent: int, task: dict[str, Any]) -> None:
-        with socket.create_connection(("127.0.0.1", parent), PATIENCE) as connection:
-            connection.settimeout(None)
-            self._lines = connection.makefile("rw")
-        print(json.dumps(task), file=self._lines, flush=True)
-        self.process_id = int(self._lines.readline())
-
-    def begin(self) -> None:
-        """Have it begin a request."""
-        with contextlib.suppress(OSError):
-            print("go", file=self._lines, flush=True)
-
-    def outcome(self) -> dict[str, Any]:
-        """What came of the request."""
-        line = ""
-        with contextlib.suppress(OSError):
-            line = self._lines.readline()
-        outcome: dict[str, Any] = json.loads(line) if line else {"result": KILLED}
-        return outcome
-
-    def signal(self, number: signal.Signals) -> None:
-        with contextlib.suppress(ProcessLookupError):
-            os.kill(self.process_id, number)
-
-    def end(self) -> None:
-        self.signal(signal.SIGKILL)
-        with contextlib.suppress(OSError):
-            self._lines.close()
-
-
-class Fleet:
-    """Processes that log in to one account.
-
-    Args:
-        parent: the port of what forks them.
-        simulator: the platform.
-        directory: where they write their errors.
-    """
-
-    def __init__(self, parent: int, simulator: ThingspaceSimulator, directory: Path) -> None:
-        self._parent = parent
-        self._simulator = simulator
-        self._errors = directory / "errors"
-        self.username = simulator.username
-        self.workers: list[Worker] = []
-        # Whatever hangs then says no more, and fails the test.
-        self._watchdog = threading.Timer(SECONDS + 5 * PATIENCE, self._kill)
-        self._watchdog.daemon = True
-        self._watchdog.start()
-
-    def start(self, store: str, **changes: Any) -> Worker:
-        """A process that is ready to send a request; ``store`` is the code that makes its store."""
-        simulator = self._simulator
-        task = {
-            "m2m": [simulator.username, simulator.password],
-            "idle_timeout": 1200,
-            "lock_seconds": 0,
-            "has_full_disk": False,
-            "errors": str(self._errors),
-            **changes,
-            "options": {**options_for(simulator), **changes.get("options", {})},
-            "store": store,
-        }
-        worker = Worker(self._parent, task)
-        self.workers.append(worker)
-        return worker
-
-    @property
-    def errors(self) -> str:
-        """What they wrote of errors."""
-        return self._errors.read_text(encoding="utf-8")
-
-    def end(self) -> None:
-        self._watchdog.cancel()
-        for worker in self.workers:
-            worker.end()
-
-    def _kill(self) -> None:
-        for worker in self.workers:
-            worker.signal(signal.SIGKILL)
-
-
-@contextlib.contextmanager
-def forking(*prefix: str) -> Generator[int, None, None]:
-    """The port of what forks the fleet's processes; ``prefix`` is a command that starts it."""
-    environment = {**os.environ}
-    environment.pop("COVERAGE_PROCESS_START", None)
-    with subprocess.Popen(
-        [*prefix, sys.executable, str(WORKER)], env=environment, stdout=subprocess.PIPE
-    ) as process:
-        assert process.stdout is not None
-        yield int(process.stdout.readline())
-        process.kill()
-
-
-def request_of_each(workers: list[Worker]) -> list[dict[str, Any]]:
-    """What comes of a request that all of them send at the same time."""
-    for worker in workers:
-        worker.begin()
-    return [worker.outcome() for worker in workers]
 
 
 class Request(NamedTuple):
@@ -425,7 +309,7 @@ def store(request: pytest.FixtureRequest, tmp_path: Path) -> StoreKind:
 def unrest(
     parent: int, simulator: ThingspaceSimulator, store: StoreKind, tmp_path: Path
 ) -> Iterator[Unrest]:
-    fleet = Fleet(parent, simulator, tmp_path)
+    fleet = Fleet(parent, simulator, tmp_path, SECONDS)
     lock_seconds = 0 if SECONDS >= LONG_RUN else SHORT_LOCK_SECONDS
     yield Unrest(fleet, simulator, store, lock_seconds)
     fleet.end()

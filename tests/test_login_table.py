@@ -26,10 +26,10 @@ from thingspace_auth_adapters._core import login_guard
 from thingspace_auth_adapters.simulator import ThingspaceSimulator
 
 from .command_line import PREFIX, set_up
+from .fleet import SHORT_LOCK_SECONDS, Fleet, Worker, forking, request_of_each
 from .kinds import ADAPTER_KINDS, ASYNC_KINDS, INSTALLED, SYNC_KINDS, Kind
 from .real import PATIENCE, Threads, eventually, options_for
 from .redis_server import ClusterOfOne, RedisServer, started
-from .test_fleet import SHORT_LOCK_SECONDS, Fleet, Worker, forking, request_of_each
 from .test_login_guard import memory_store
 from .test_single_flight import crowd
 from .test_store_port import StoreKind, file_kind, redis_kind
@@ -109,7 +109,7 @@ def parent() -> Iterator[int]:
 
 @pytest.fixture
 def fleet(parent: int, simulator: ThingspaceSimulator, tmp_path: Path) -> Iterator[Fleet]:
-    processes = Fleet(parent, simulator, tmp_path)
+    processes = Fleet(parent, simulator, tmp_path, PATIENCE)
     yield processes
     processes.end()
 
@@ -514,7 +514,7 @@ def test_directory_that_cannot_be_written(
 ) -> None:
     (tmp_path / "store").mkdir(mode=0o500)
     with forking(*without_privileges()) as parent:
-        fleet = Fleet(parent, simulator, tmp_path)
+        fleet = Fleet(parent, simulator, tmp_path, PATIENCE)
         try:
             outcomes = crowd_of(fleet, MANY, file_kind(tmp_path).code)
         finally:
