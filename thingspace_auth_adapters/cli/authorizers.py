@@ -77,7 +77,7 @@ def reject_kept(auth: Any) -> None:
     """Have the auth object get other tokens than those that it, or its store, has now."""
     tokens = auth._tokens
     # Whoever gets the tokens is warned of that.
-    stored = Stored(None, None, None, "")
+    stored = Stored()
     with suppress(StoreUnavailable):
         stored = auth._run("", stored_by, tokens)
     _reject(tokens.bearers, stored.token)
