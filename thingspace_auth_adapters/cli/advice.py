@@ -54,10 +54,6 @@ class Problem(Exception):
         self.remedy = remedy
 
 
-class WrongUsage(Problem):
-    """What is wrong with the arguments; they are not quoted, since one may be a secret."""
-
-
 def advice_on(error: Exception) -> Advice:
     """What to say of an error that ended a command or a step of ``check``."""
     for kind, advise in _ADVISERS:

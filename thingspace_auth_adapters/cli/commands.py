@@ -98,8 +98,6 @@ class _InOrder(click.Group):
     ) -> tuple[str | None, click.Command | None, list[str]]:
         try:
             return super().resolve_command(ctx, args)
-        except click.NoSuchOption:
-            raise
         except click.UsageError:
             raise UnknownCommand(args[0]) from None
 

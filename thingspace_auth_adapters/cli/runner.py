@@ -10,7 +10,7 @@ from difflib import get_close_matches
 
 import click
 
-from .advice import WrongUsage, advice_on
+from .advice import advice_on
 from .commands import UnknownCommand, thingspace_auth
 from .terminal import complain
 
@@ -34,9 +34,6 @@ def run(arguments: Sequence[str] | None) -> int:
     except click.Abort:
         complain("interrupted")
         return _INTERRUPTED
-    except WrongUsage as error:
-        complain(str(error), error.remedy)
-        return _USAGE
     # Each HTTP library has errors of its own, and none is to end in a traceback.
     except Exception as error:
         advice = advice_on(error)
