@@ -541,6 +541,16 @@ def test_trouble_of_the_platform_is_told_after_one_request(
     assert len(simulator.token_requests) == 1
 
 
+def test_a_token_that_was_expired_when_it_came_is_the_platforms_trouble(
+    run: Check, simulator: ThingspaceSimulator
+) -> None:
+    body = {"access_token": "t", "token_type": "Bearer", "expires_in": 0}
+    simulator.fail("token", 200, body=body)
+    wrong = run().wrong
+    assert wrong.step == "token"
+    assert "try again" in wrong.remedy
+
+
 def test_a_lost_connection(run: Check, simulator: ThingspaceSimulator) -> None:
     simulator.fail("token", "drop")
     wrong = run().wrong

@@ -608,11 +608,11 @@ def test_a_missing_key_and_a_missing_user_are_asked_for_like_the_secret(
 ) -> None:
     monkeypatch.delenv(PREFIX + "ID")
     monkeypatch.delenv("VZ_M2M_USERNAME")
-    typed = f"{simulator.username}\n {simulator.client_id} \n"
+    typed = f" {simulator.client_id} \n{simulator.username}\n"
     monkeypatch.setattr(sys, "stdin", Terminal(typed))
     out, err = output_of(capsys, "headers", "--no-store")
     assert simulator.issued_sessions[0] in out
-    assert err == "M2M (UWS) user name: Key of the ThingSpace application: "
+    assert err == "Key of the ThingSpace application: M2M (UWS) user name: "
 
 
 def test_no_answer_to_the_question_for_the_key_is_an_error_in_one_line(
@@ -635,6 +635,7 @@ def test_no_answer_to_the_question_for_the_key_is_an_error_in_one_line(
     [
         ("https://thingspace.example", "thingspace.example"),
         ("https://evilthingspace.verizon.com", "evilthingspace.verizon.com"),
+        ("https://thingspace.verizon.com:8443/", "thingspace.verizon.com:8443"),
         ("https://thingspace.verizon.com", None),
         ("https://imp.thingspace.verizon.com", None),
         ("https://5gedge.verizon.com", None),
@@ -651,8 +652,8 @@ def test_a_base_url_that_is_not_thingspaces_is_told_by_its_host(
         monkeypatch.setenv("THINGSPACE_BASE_URL", base_url)
     # It fails for want of a key before anything is sent.
     note = run(capsys, "token").note
-    told = f"thingspace-auth: note: THINGSPACE_BASE_URL leads to {host},"
-    assert note == ("" if host is None else f"{told} which is not ThingSpace's host\n")
+    told = f"thingspace-auth: note: THINGSPACE_BASE_URL leads to {host}, not to ThingSpace\n"
+    assert note == ("" if host is None else told)
 
 
 @pytest.mark.parametrize(

@@ -218,7 +218,7 @@ def count_entry() -> Any:
     from thingspace_auth_adapters.cli.environment import Environment
 
     environment = Environment.beside(None)
-    auth = authorizer(environment, (), store_of(environment), environment.m2m_credentials())
+    auth = authorizer(environment, (), store_of(environment))
     return auth._tokens.session_source.lock
 
 

@@ -113,6 +113,17 @@ def test_an_upload_is_repeated_whole(simulator: ThingspaceSimulator) -> None:
     assert first.body == second.body == b'{"name": "pump"}'
 
 
+def test_a_redirect_to_another_host_takes_no_token_along(
+    simulator: ThingspaceSimulator, account: None
+) -> None:
+    with ThingspaceSimulator() as other:
+        simulator.fail("api", 302, headers={"Location": other.url + PATH})
+        assert "401 UNAUTHORIZED" in get(simulator, "--follow").out
+        (request,) = other.api_requests
+    assert "vz-m2m-token" in simulator.api_requests[0].headers
+    assert not {"authorization", "vz-m2m-token"} & {name.lower() for name in request.headers}
+
+
 def test_another_host_gets_no_token(simulator: ThingspaceSimulator) -> None:
     with ThingspaceSimulator() as other:
         shown = http("--headers", "-A", "thingspace", other.url + PATH)

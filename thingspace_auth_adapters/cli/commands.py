@@ -222,7 +222,7 @@ def _checked(
     # Only logins are counted in it: other commands' tokens are not used.
     store = store_if_wanted(environment, False)
     try:
-        auth = authorizer(environment, scopes, store, environment.m2m_credentials())
+        auth = authorizer(environment, scopes, store)
     except (Problem, TypeError, ValueError) as error:
         yield from settings_findings(environment.settings())
         yield _bad_settings(error)
@@ -271,7 +271,9 @@ def token(
     an hour. --json tells its type, scope and expiry (a unix timestamp), too.
     """
     environment = Environment.beside(env_file)
-    auth = authorizer(environment, scopes, store_if_wanted(environment, no_store))
+    auth = authorizer(
+        environment, scopes, store_if_wanted(environment, no_store), with_account=False
+    )
     if fresh:
         reject_kept(auth)
     (header,) = auth.headers(environment.base_url).values()
@@ -306,7 +308,7 @@ def headers(
     """
     environment = Environment.beside(env_file)
     store = store_if_wanted(environment, no_store)
-    auth = authorizer(environment, scopes, store, environment.m2m_credentials())
+    auth = authorizer(environment, scopes, store)
     if fresh:
         reject_kept(auth)
     found = _headers_of(auth, _clear_command(env_file) if store is not None else "")
@@ -345,8 +347,8 @@ def status(env_file: str | None, scopes: Sequence[str], as_json: bool) -> None:
     timestamps.
     """
     environment = Environment.beside(env_file)
-    store, m2m = store_of(environment), environment.m2m_credentials()
-    auth, settings = authorizer(environment, scopes, store, m2m), environment.settings()
+    auth = authorizer(environment, scopes, store_of(environment))
+    settings = environment.settings()
     found = statuses.status_of(auth, settings, _clear_command(env_file))
     if as_json:
         tell_json(found)
@@ -365,9 +367,10 @@ def clear(env_file: str | None, scopes: Sequence[str]) -> None:
     another one with the same user name and password; five that fail in a row lock the account.
     """
     environment = Environment.beside(env_file)
-    store, m2m = store_of(environment), environment.m2m_credentials()
-    forget_stored(authorizer(environment, scopes, store, m2m))
-    if m2m is not None and m2m.username is not None:
+    store = store_of(environment)
+    auth = authorizer(environment, scopes, store)
+    forget_stored(auth)
+    if auth.m2m is not None and auth.m2m.username is not None:
         tell(f"forgot the access token, the session and the failed logins in {store.path}")
     else:
         tell(f"forgot the access token in {store.path}; no VZ_M2M_USERNAME is set")
@@ -384,7 +387,9 @@ def revoke(env_file: str | None, scopes: Sequence[str], no_store: bool) -> None:
     forgotten where it was kept, but not with --no-store.
     """
     environment = Environment.beside(env_file)
-    auth = authorizer(environment, scopes, store_if_wanted(environment, no_store))
+    auth = authorizer(
+        environment, scopes, store_if_wanted(environment, no_store), with_account=False
+    )
     # What the server would give out now is what is current, whatever was stored.
     auth.oauth_token = auth.fetch_token()
     auth.revoke_token()

@@ -76,7 +76,7 @@ def _objection(binding: Binding) -> str | None:
         return "has a name without ="
     if "${" in (binding.value or ""):
         return "has ${ in its value, which is not replaced here: write the value itself"
-    # python-dotenv before 1.2.3 takes the comment for the value.
+    # python-dotenv before 1.2.4 takes the comment for the value.
     if re.match(_COMMENT_FOR_VALUE, binding.original.string):
         return "has a comment where its value should be: put the value into quotes"
     return None

@@ -210,7 +210,7 @@ class Environment:
         """Say so if the base URL leads elsewhere than to ThingSpace."""
         target = origin_of(self.base_url)
         if target is not None and not _THINGSPACE.allow(target):
-            complain(f"note: {BASE_URL} leads to {target.host}, which is not ThingSpace's host")
+            complain(f"note: {BASE_URL} leads to {_host_of(self.base_url)}, not to ThingSpace")
 
     def _seconds(self, name: str) -> float | None:
         text = self.get(name)
