@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import shlex
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -35,11 +36,19 @@ class Terminal(io.StringIO):
 
 
 class Ran(NamedTuple):
-    """What became of a command."""
+    """What became of a command.
+
+    Attributes:
+        status: the exit status.
+        out: what it wrote to stdout.
+        err: what it wrote to stderr, without ``note``.
+        note: the line that says that the simulator's host is not ThingSpace's.
+    """
 
     status: int
     out: str
     err: str
+    note: str = ""
 
     @property
     def complaint(self) -> str:
@@ -96,4 +105,20 @@ def run(capsys: pytest.CaptureFixture[str], *arguments: str) -> Ran:
     out, err = capsys.readouterr()
     assert SECRET not in out + err
     assert PASSWORD not in out + err
-    return Ran(status, out, err)
+    note, err = without_note(err)
+    return Ran(status, out, err, note)
+
+
+def without_note(err: str) -> tuple[str, str]:
+    """The line on the host of a simulator, and what else is on stderr."""
+    lines = err.splitlines(keepends=True)
+    notes = [line for line in lines if line.startswith("thingspace-auth: note: ")]
+    assert len(notes) < 2
+    return "".join(notes), "".join(line for line in lines if line not in notes)
+
+
+def exported(lines: str) -> dict[str, str]:
+    """The variables that a shell would have after these lines."""
+    words = [shlex.split(line) for line in lines.splitlines()]
+    assert all(len(line) == 2 and line[0] == "export" for line in words)
+    return dict(line[1].split("=", 1) for line in words)

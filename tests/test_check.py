@@ -9,10 +9,9 @@ import json
 import socket
 import ssl
 import sys
-import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, Callable, NamedTuple, Union
@@ -24,10 +23,14 @@ pytest.importorskip("rich")
 
 from thingspace_auth_adapters import VzM2mCredentials
 from thingspace_auth_adapters.__main__ import main
+from thingspace_auth_adapters._adapters.obstacle import Obstacle
 from thingspace_auth_adapters._core import login_guard
-from thingspace_auth_adapters._wire.messages import HttpAnswer, HttpRequest, Refused
+from thingspace_auth_adapters._wire.messages import LOGIN_PATH, HttpAnswer, HttpRequest, Refused
 from thingspace_auth_adapters.cli import check, clients
 from thingspace_auth_adapters.simulator import ThingspaceSimulator
+
+from .command_line import without_note
+from .sockets import SELF_SIGNED, listening
 
 SECRET = "s3cr3t-of-the-key"
 PASSWORD = "p4ssw0rd-of-the-user"
@@ -41,26 +44,6 @@ OPTIONAL = (
     "VZ_M2M_PASSWORD",
     "VZ_M2M_TOKEN_VZ_M2M_TOKEN",
 )
-
-# Of localhost, signed by nobody, valid until 2126, and used for nothing else.
-SELF_SIGNED = """\
------BEGIN PRIVATE KEY-----
-MIGHAgEAMBMGByqGSM49AgEGCCqGSM49AwEHBG0wawIBAQQgLA65ephV1FVM2WKQ
-SERoNC4y0s2LwotDV6tQe3Pnb5OhRANCAAQot24UwvqJ9VgivTMdXeM5MnL5Oz4Q
-IOhbQGeNd6ThvQPvp4uc/QdvaMi/EsoG6xb5P4zB8+A75q4TZku1jQC+
------END PRIVATE KEY-----
------BEGIN CERTIFICATE-----
-MIIBnDCCAUGgAwIBAgIUKI5pUHRW+c3EvFQ3v/vPZrTgjdAwCgYIKoZIzj0EAwIw
-FDESMBAGA1UEAwwJbG9jYWxob3N0MCAXDTI2MTEyNDAzMjU0MloYDzIxMjYxMDMx
-MDMyNTQyWjAUMRIwEAYDVQQDDAlsb2NhbGhvc3QwWTATBgcqhkjOPQIBBggqhkjO
-PQMBBwNCAAQot24UwvqJ9VgivTMdXeM5MnL5Oz4QIOhbQGeNd6ThvQPvp4uc/Qdv
-aMi/EsoG6xb5P4zB8+A75q4TZku1jQC+o28wbTAdBgNVHQ4EFgQU6GbDCYcHcSbe
-3nSu2P4W/KSed28wHwYDVR0jBBgwFoAU6GbDCYcHcSbe3nSu2P4W/KSed28wDwYD
-VR0TAQH/BAUwAwEB/zAaBgNVHREEEzARhwR/AAABgglsb2NhbGhvc3QwCgYIKoZI
-zj0EAwIDSQAwRgIhAKIfW9l4SlmMKftm8k51wKylP5UoKBirx13JzWPz6byQAiEA
-h6//AZllm9LbDh1Gg6S8ujJ+zWApxQq5BN4FV+qrY/A=
------END CERTIFICATE-----
-"""
 
 
 @pytest.fixture(params=CLIENTS.values(), ids=lambda client: client.library, autouse=True)
@@ -143,7 +126,7 @@ def run(
         secrets = (SECRET, PASSWORD, PROXY_PASSWORD)
         for secret in (*secrets, *simulator.issued_tokens, *simulator.issued_sessions):
             assert secret not in out + err
-        return Checked(status, list(_lines(out)), err)
+        return Checked(status, list(_lines(out)), without_note(err)[1])
 
     return checked
 
@@ -169,27 +152,6 @@ class Terminal(io.StringIO):
         return True
 
 
-@contextmanager
-def listening(serve: Callable[[socket.socket], object]) -> Iterator[int]:
-    """The port of a server that deals with each connection like this."""
-
-    def accept() -> None:
-        with suppress(OSError):
-            while True:
-                connection, _ = listener.accept()
-                with connection, suppress(OSError):
-                    serve(connection)
-
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        thread = threading.Thread(target=accept, daemon=True)
-        thread.start()
-        yield listener.getsockname()[1]
-        # Wakes the thread, which closing alone does not on every system.
-        with suppress(OSError):
-            listener.shutdown(socket.SHUT_RDWR)
-    thread.join(10)
-
-
 @pytest.fixture
 def closed_port() -> int:
     with socket.create_server(("127.0.0.1", 0)) as listener:
@@ -200,7 +162,8 @@ def test_good_credentials_are_found_good_step_by_step(
     run: Check, client: clients.Client, simulator: ThingspaceSimulator, account: None
 ) -> None:
     checked = run("--yes")
-    steps = ["settings", "route", "clock", "token", "scope", "session"]
+    settings = ["key", "secret", "user", "password", "host", "settings"]
+    steps = [*settings, "route", "clock", "token", "scope", "session"]
     assert [(line.verdict, line.step) for line in checked.lines] == [("ok", step) for step in steps]
     assert (checked.status, checked.err) == (0, "")
     assert client.library in checked.line("settings").what
@@ -237,6 +200,72 @@ def test_a_missing_setting_is_named(
     assert wrong.step == "settings"
     assert name in wrong.what
     assert simulator.requests == []
+
+
+def test_it_says_which_settings_are_used_and_where_each_comes_from(
+    run: Check,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+    simulator: ThingspaceSimulator,
+    account: None,
+    tmp_path: Path,
+) -> None:
+    file = tmp_path / "fleet.env"
+    file.write_text(f"VZ_M2M_USERNAME={simulator.username}\nVZ_M2M_TOKEN_VZ_M2M_TOKEN=hush-hush\n")
+    file.chmod(0o600)
+    monkeypatch.setenv("VZ_M2M_USERNAME", "another")
+    monkeypatch.delenv("THINGSPACE_OAUTH_OAUTH_CLIENT_SECRET")
+    monkeypatch.setattr(sys, "stdin", Terminal("no\n"))
+    monkeypatch.setattr("getpass.getpass", lambda prompt: SECRET)
+    checked = run("--env-file", str(file))
+    host = simulator.url.rpartition("/")[2]
+    assert [line[1:3] for line in checked.lines[:6]] == [
+        (
+            "key",
+            f"{simulator.client_id} (from THINGSPACE_OAUTH_OAUTH_CLIENT_ID in the environment)",
+        ),
+        ("secret", "from the prompt"),
+        ("user", f"{simulator.username} (from VZ_M2M_USERNAME in {file})"),
+        ("password", "from VZ_M2M_PASSWORD in the environment"),
+        ("session token", f"from VZ_M2M_TOKEN_VZ_M2M_TOKEN in {file}"),
+        ("host", f"{host} (from THINGSPACE_BASE_URL in the environment)"),
+    ]
+    monkeypatch.setattr(sys, "stdin", Terminal("no\n"))
+    assert main(["check", "--json", "--env-file", str(file)]) == 0
+    out = capsys.readouterr().out
+    found = {one["step"]: one for one in json.loads(out)}
+    assert [(found[step]["value"], found[step]["from"]) for step in ("key", "secret", "user")] == [
+        (simulator.client_id, "environment"),
+        (None, "prompt"),
+        (simulator.username, "file"),
+    ]
+    assert found["user"]["variable"] == "VZ_M2M_USERNAME"
+    assert "value" not in found["route"]
+    assert not any(word in out for word in (SECRET, PASSWORD, "hush"))
+
+
+def test_the_settings_that_there_are_are_told_if_another_is_missing(
+    run: Check, monkeypatch: pytest.MonkeyPatch, simulator: ThingspaceSimulator
+) -> None:
+    monkeypatch.delenv("THINGSPACE_OAUTH_OAUTH_CLIENT_SECRET")
+    assert [line.step for line in run().lines] == ["key", "host", "settings"]
+
+
+@pytest.mark.parametrize(
+    ("base_url", "shown"),
+    [
+        ("", "thingspace.verizon.com (the standard one)"),
+        (f"https://user:{PASSWORD}@thingspace.verizon.com:8443/?key={SECRET}", "verizon.com:8443"),
+        ("no URL", "from THINGSPACE_BASE_URL in the environment"),
+    ],
+)
+def test_of_a_base_url_the_host_is_told_and_nothing_else(
+    run: Check, monkeypatch: pytest.MonkeyPatch, base_url: str, shown: str
+) -> None:
+    monkeypatch.setenv("THINGSPACE_BASE_URL", base_url)
+    # So that no request is sent.
+    monkeypatch.delenv("THINGSPACE_OAUTH_OAUTH_CLIENT_SECRET")
+    assert shown in run().line("host").what
 
 
 def test_a_bad_setting_is_named(run: Check, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -355,7 +384,7 @@ def test_ca_certificates_that_are_not_there(
     assert "REQUESTS_CA_BUNDLE" in wrong.remedy
     assert main(["check", "--json"]) == 1
     found = json.loads(capsys.readouterr().out)
-    assert [(finding["verdict"], finding["step"]) for finding in found] == [
+    assert [(finding["verdict"], finding["step"]) for finding in found[3:]] == [
         ("ok", "settings"),
         ("ok", "route"),
         ("wrong", "tls"),
@@ -385,7 +414,8 @@ def test_a_proxy_that_wants_to_know_who_asks(run: Check, monkeypatch: pytest.Mon
     gc.collect()
     assert checked.line("route").what == f"the proxy 127.0.0.1:{port} can be reached"
     assert checked.wrong.step == "proxy"
-    assert "HTTPS_PROXY" in checked.wrong.remedy
+    assert "407" in checked.wrong.what
+    assert "http://user:password@host:port" in checked.wrong.remedy
 
 
 @pytest.mark.parametrize("form", ["http://user:{0}@127.0.0.1:{1}", "user:{0}@127.0.0.1:{1}"])
@@ -421,7 +451,7 @@ def test_a_proxy_setting_that_the_library_cannot_use_has_the_same_remedy_in_each
     monkeypatch.setenv("HTTPS_PROXY", proxy.format(PROXY_PASSWORD))
     monkeypatch.setenv("THINGSPACE_BASE_URL", "https://thingspace.example")
     assert main(["token", "--no-store"]) == 1
-    what, remedy = capsys.readouterr().err.splitlines()
+    what, remedy = without_note(capsys.readouterr().err)[1].splitlines()
     assert "HTTPS_PROXY" in what
     assert PROXY_PASSWORD not in what
     assert remedy.strip().startswith("correct it: it is like http://host:port")
@@ -470,7 +500,7 @@ def test_a_host_that_needs_no_proxy_is_reached_without(
 
 
 @pytest.mark.parametrize(
-    ("status", "body"), [(302, None), (200, "<html>Log in</html>"), (403, "<html>"), (407, {})]
+    ("status", "body"), [(302, None), (200, "<html>Log in</html>"), (403, "<html>")]
 )
 def test_an_answer_that_is_not_thingspaces(
     run: Check, simulator: ThingspaceSimulator, status: int, body: object
@@ -479,6 +509,16 @@ def test_an_answer_that_is_not_thingspaces(
     wrong = run().wrong
     assert wrong.step == "proxy"
     assert "instead of ThingSpace" in wrong.remedy
+
+
+def test_a_proxy_on_the_way_that_answers_407_is_named(
+    run: Check, simulator: ThingspaceSimulator
+) -> None:
+    simulator.fail("token", 407, body={})
+    wrong = run().wrong
+    assert wrong.step == "proxy"
+    assert "the proxy wants a user name and a password" in wrong.what
+    assert "HTTPS_PROXY" in wrong.remedy
 
 
 def test_another_refusal_is_told_as_it_is(run: Check, simulator: ThingspaceSimulator) -> None:
@@ -499,6 +539,16 @@ def test_trouble_of_the_platform_is_told_after_one_request(
     assert wrong.step == "token"
     assert "try again" in wrong.remedy
     assert len(simulator.token_requests) == 1
+
+
+def test_a_token_that_was_expired_when_it_came_is_the_platforms_trouble(
+    run: Check, simulator: ThingspaceSimulator
+) -> None:
+    body = {"access_token": "t", "token_type": "Bearer", "expires_in": 0}
+    simulator.fail("token", 200, body=body)
+    wrong = run().wrong
+    assert wrong.step == "token"
+    assert "try again" in wrong.remedy
 
 
 def test_a_lost_connection(run: Check, simulator: ThingspaceSimulator) -> None:
@@ -528,20 +578,15 @@ def test_a_server_that_tells_no_time_is_no_judge_of_the_clock(
     assert [finding.step for finding in findings_after(client, reply)] == ["route", "token"]
 
 
-@pytest.mark.parametrize(
-    ("text", "step", "told"),
-    [
-        ("CERTIFICATE_VERIFY_FAILED: certificate is not yet valid", "tls", "clock"),
-        ("CERTIFICATE_VERIFY_FAILED: certificate has expired", "tls", "clock"),
-        ("Read timed out.", "token", "no answer in time"),
-    ],
-)
-def test_what_the_librarys_error_tells(
-    client: clients.Client, text: str, step: str, told: str
+def test_a_token_that_does_not_expire_is_called_so(
+    client: clients.Client,
 ) -> None:
-    *_, finding = findings_after(client, Refused(OSError(text)))
-    assert finding.step == step
-    assert told in finding.what
+    for lifetime, told in (("", "without saying when it expires"), (9e9, "does not expire")):
+        body = {"access_token": "t", "token_type": "Bearer", "expires_in": lifetime or None}
+        reply = answer(200, {}, json.dumps(body).encode())
+        found = findings_after(client, reply)
+        (finding,) = (one for one in found if one.step == "token")
+        assert told in finding.what
 
 
 def answer(status: int, headers: dict[str, str], body: bytes) -> HttpAnswer:
@@ -685,10 +730,22 @@ def test_a_login_that_failed_for_another_reason(
     assert len(simulator.login_requests) == 1
 
 
-@pytest.mark.parametrize(("was_sent", "told"), [(True, "may have counted"), (False, "firewall")])
-def test_a_login_without_an_answer(client: clients.Client, was_sent: bool, told: str) -> None:
+@pytest.mark.parametrize(
+    ("obstacle", "was_sent", "told"),
+    [
+        (Obstacle.LOST, True, "may have counted"),
+        (Obstacle.CONNECT_TIMEOUT, True, "may have counted"),
+        (Obstacle.ROUTE, False, "THINGSPACE_BASE_URL"),
+    ],
+)
+def test_a_login_without_an_answer(
+    client: clients.Client, obstacle: Obstacle, was_sent: bool, told: str
+) -> None:
     token = answer(200, {}, b'{"access_token": "t", "token_type": "Bearer"}')
-    lost = Refused(OSError("gone"), is_transient=True, had_no_effect=not was_sent)
+    error: Any = OSError("gone")
+    error.obstacle = obstacle
+    error.request = SimpleNamespace(url=f"https://thingspace.verizon.com{LOGIN_PATH}")
+    lost = Refused(error, is_transient=True, had_no_effect=not was_sent)
     account = VzM2mCredentials("user", PASSWORD)
     *_, finding = findings_after(client, token, lost, m2m=account)
     assert finding.step == "session"

@@ -7,15 +7,11 @@ import io
 import json
 import os
 import re
-import shlex
-import socket
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -26,7 +22,7 @@ pytest.importorskip("rich")
 from thingspace_auth_adapters import VzM2mCredentials, __version__
 from thingspace_auth_adapters.__main__ import main
 from thingspace_auth_adapters._core import login_guard
-from thingspace_auth_adapters.cli import clients, environment, simulate
+from thingspace_auth_adapters.cli import clients
 from thingspace_auth_adapters.simulator import ThingspaceSimulator
 
 from .command_line import (
@@ -36,9 +32,11 @@ from .command_line import (
     SECRET,
     Terminal,
     add_account,
+    exported,
     point_to,
     run,
     set_up,
+    without_note,
 )
 from .kinds import INSTALLED, Kind
 
@@ -83,13 +81,6 @@ def serving(*arguments: str) -> Iterator[dict[str, str]]:
             yield exported("".join(lines))
         finally:
             process.terminate()
-
-
-def exported(lines: str) -> dict[str, str]:
-    """The variables that a shell would have after these lines."""
-    words = [shlex.split(line) for line in lines.splitlines()]
-    assert all(len(line) == 2 and line[0] == "export" for line in words)
-    return dict(line[1].split("=", 1) for line in words)
 
 
 @pytest.fixture
@@ -478,22 +469,17 @@ def test_clear_allows_another_login_after_a_refused_one(
 
 
 @needs_store
-@pytest.mark.parametrize("command", [["headers"], ["curl", "https://thingspace.verizon.com/api"]])
 def test_a_refused_login_is_told_in_one_line_and_how_a_shell_goes_on_in_another(
     capsys: pytest.CaptureFixture[str],
     simulator: ThingspaceSimulator,
     account: None,
     tmp_path: Path,
-    command: list[str],
 ) -> None:
     file = tmp_path / "the fleet.env"
     file.write_text("VZ_M2M_PASSWORD=wrong\n", encoding="utf-8")
     file.chmod(0o600)
-    name, *arguments = [
-        one.replace("https://thingspace.verizon.com", simulator.url) for one in command
-    ]
     for _ in range(2):
-        ran = run(capsys, name, "--env-file", str(file), *arguments)
+        ran = run(capsys, "headers", "--env-file", str(file))
         assert ran.status == 1
         assert re.fullmatch(
             r"thingspace-auth: the login was refused at 2[-0-9]+ [:0-9]+ UTC \(status \d+\):"
@@ -546,102 +532,6 @@ def test_a_wrong_secret_is_an_error_in_one_line_that_does_not_show_it(
     line = err.splitlines()[0]
     assert out == ""
     assert "invalid_client" in line
-
-
-def test_an_env_file_comes_before_the_environment(
-    capsys: pytest.CaptureFixture[str],
-    simulator: ThingspaceSimulator,
-    monkeypatch: pytest.MonkeyPatch,
-    tmp_path: Path,
-) -> None:
-    monkeypatch.setenv(PREFIX + "SECRET", "of-another-key")
-    file = tmp_path / "thingspace.env"
-    file.write_text(
-        f"\ufeff# the key of the fleet\n\n export {PREFIX}ID = {simulator.client_id}\r\n"
-        f"{PREFIX}SECRET='{SECRET}'\n",
-        encoding="utf-8",
-    )
-    file.chmod(0o600)
-    out, err = output_of(capsys, "token", "--no-store", "--env-file", str(file))
-    assert (out, err) == (simulator.issued_tokens[0] + "\n", "")
-
-
-@pytest.mark.skipif(os.name != "posix", reason="others are kept out in another way there")
-@pytest.mark.parametrize(
-    ("mode", "told"),
-    [
-        (0o640, "can read "),
-        (0o604, "can read "),
-        (0o620, "can change "),
-        (0o602, "can change "),
-        (0o666, "can read and change "),
-        (0o600, ""),
-    ],
-)
-def test_an_env_file_that_others_can_read_or_change_is_warned_of(
-    capsys: pytest.CaptureFixture[str],
-    simulator: ThingspaceSimulator,
-    tmp_path: Path,
-    mode: int,
-    told: str,
-) -> None:
-    file = tmp_path / "thingspace.env"
-    file.write_text(f"{PREFIX}SECRET={SECRET}\n")
-    file.chmod(mode)
-    _, err = output_of(capsys, "token", "--no-store", "--env-file", str(file))
-    if not told:
-        assert err == ""
-        return
-    warning, remedy = err.splitlines()
-    assert told + str(file) in warning
-    assert remedy.strip() == f"chmod 600 {file}"
-
-
-@pytest.mark.parametrize("line", [SECRET.encode(), b"=x", b"1X=" + SECRET.encode(), b"A=\xff"])
-def test_a_bad_line_of_an_env_file_is_named_and_not_shown(
-    capsys: pytest.CaptureFixture[str], tmp_path: Path, line: bytes
-) -> None:
-    file = tmp_path / "thingspace.env"
-    file.write_bytes(b"# comment\n" + line)
-    file.chmod(0o600)
-    _, err = output_of(capsys, "token", "--env-file", str(file), status=1)
-    told = err.splitlines()[0]
-    assert f"line 2 of {file}" in told
-
-
-@pytest.mark.parametrize(
-    ("line", "value"),
-    [
-        ("A=b", "b"),
-        ('A="b # c"', "b # c"),
-        ("A='it''s'", "it''s"),
-        ('A="', '"'),
-        ("A=x=y", "x=y"),
-        ("A=", ""),
-    ],
-)
-def test_values_of_an_env_file_are_taken_as_they_are_but_for_quotes_around_them(
-    tmp_path: Path, line: str, value: str
-) -> None:
-    file = tmp_path / "thingspace.env"
-    file.write_text(line)
-    assert environment.read_env_file(str(file)) == {"A": value}
-
-
-def test_an_env_file_that_is_not_there_is_an_error_in_one_line(
-    capsys: pytest.CaptureFixture[str], tmp_path: Path
-) -> None:
-    _, err = output_of(capsys, "token", "--env-file", str(tmp_path / "none"), status=1)
-    line = err.splitlines()[0]
-    assert "none" in line
-
-
-def test_an_env_file_without_a_name_is_not_passed_over(
-    capsys: pytest.CaptureFixture[str], simulator: ThingspaceSimulator
-) -> None:
-    _, err = output_of(capsys, "token", "--no-store", "--env-file", "", status=1)
-    assert "'' cannot be read" in err
-    assert simulator.requests == []
 
 
 @pytest.mark.parametrize("scope", ["", " "])
@@ -710,6 +600,85 @@ def test_nobody_is_asked_where_there_is_no_terminal(
         assert PREFIX + "SECRET" in err
 
 
+def test_a_missing_key_and_a_missing_user_are_asked_for_like_the_secret(
+    capsys: pytest.CaptureFixture[str],
+    simulator: ThingspaceSimulator,
+    account: None,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.delenv(PREFIX + "ID")
+    monkeypatch.delenv("VZ_M2M_USERNAME")
+    typed = f" {simulator.client_id} \n{simulator.username}\n"
+    monkeypatch.setattr(sys, "stdin", Terminal(typed))
+    out, err = output_of(capsys, "headers", "--no-store")
+    assert simulator.issued_sessions[0] in out
+    assert err == "Key of the ThingSpace application: M2M (UWS) user name: "
+
+
+def test_no_answer_to_the_question_for_the_key_is_an_error_in_one_line(
+    capsys: pytest.CaptureFixture[str],
+    simulator: ThingspaceSimulator,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.delenv(PREFIX + "ID")
+    monkeypatch.setattr(sys, "stdin", Terminal(""))
+    ran = run(capsys, "token", "--no-store")
+    assert ran.status == 1
+    question, what, remedy = ran.err.splitlines()
+    assert question == "Key of the ThingSpace application: "
+    assert f"{PREFIX}ID is missing" in what
+    assert "--env-file" in remedy
+
+
+@pytest.mark.parametrize(
+    ("base_url", "host"),
+    [
+        ("https://thingspace.example", "thingspace.example"),
+        ("https://evilthingspace.verizon.com", "evilthingspace.verizon.com"),
+        ("https://thingspace.verizon.com:8443/", "thingspace.verizon.com:8443"),
+        ("https://thingspace.verizon.com", None),
+        ("https://imp.thingspace.verizon.com", None),
+        ("https://5gedge.verizon.com", None),
+        (None, None),
+    ],
+)
+def test_a_base_url_that_is_not_thingspaces_is_told_by_its_host(
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+    base_url: str | None,
+    host: str | None,
+) -> None:
+    if base_url is not None:
+        monkeypatch.setenv("THINGSPACE_BASE_URL", base_url)
+    # It fails for want of a key before anything is sent.
+    note = run(capsys, "token").note
+    told = f"thingspace-auth: note: THINGSPACE_BASE_URL leads to {host}, not to ThingSpace\n"
+    assert note == ("" if host is None else told)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "nearest"),
+    [
+        (["checks"], "check"),
+        (["tokens"], "token"),
+        (["token", "--no-stor"], "--no-store"),
+        (["token", "--jsno"], "--json"),
+        (["token", "--hlep"], "--help"),
+        (["simulate", "--sesions-required"], "--sessions-required"),
+        (["--versoin"], "--version"),
+    ],
+)
+def test_a_mistyped_command_or_option_is_answered_with_the_nearest(
+    capsys: pytest.CaptureFixture[str], arguments: list[str], nearest: str
+) -> None:
+    ran = run(capsys, *arguments)
+    assert ran.status == 2
+    kind = "option" if nearest.startswith("-") else "command"
+    what = f"there is no such {kind}: did you mean {nearest}?"
+    assert ran.complaint == f"thingspace-auth: {what}"
+    assert arguments[-1] not in ran.err.replace(nearest, "")
+
+
 @pytest.mark.parametrize("option", ["--secret", "--password", "--client-secret", "--token"])
 def test_secrets_are_no_options(capsys: pytest.CaptureFixture[str], option: str) -> None:
     _, err = output_of(capsys, "token", option, SECRET, status=2)
@@ -731,9 +700,7 @@ def test_secrets_are_no_options(capsys: pytest.CaptureFixture[str], option: str)
         ["check", "--scope", f'"{SECRET}'],
         ["simulate", "--port", SECRET],
         ["simulate", f"--token-lifetime={SECRET}"],
-        ["curl", f"--{SECRET}", "https://thingspace.verizon.com/"],
-        ["curl", SECRET],
-        ["curl"],
+        ["simulate", f"--{SECRET}", "--", "true"],
     ],
 )
 def test_a_usage_error_has_status_2_and_does_not_echo_what_was_typed(
@@ -758,9 +725,7 @@ def test_a_usage_error_points_to_the_help_of_its_command(
     assert err.splitlines()[1].strip() == "thingspace-auth token --help says what it takes"
 
 
-@pytest.mark.parametrize(
-    "command", ["token", "headers", "check", "revoke", "clear", "status", "curl"]
-)
+@pytest.mark.parametrize("command", ["token", "headers", "check", "revoke", "clear", "status"])
 def test_help_names_the_variables(capsys: pytest.CaptureFixture[str], command: str) -> None:
     shown, _ = output_of(capsys, command, "--help")
     assert PREFIX + "ID" in shown
@@ -774,7 +739,7 @@ def test_without_arguments_it_shows_the_help(capsys: pytest.CaptureFixture[str])
     shown, err = output_of(capsys)
     assert (shown, err) == (output_of(capsys, "--help")[0], "")
     listed = re.findall(r"^  (\w+)  +[A-Z]", shown, flags=re.M)
-    in_order = "demo check token headers curl status clear revoke simulate"
+    in_order = "demo check token headers status clear revoke simulate"
     assert " ".join(listed) == in_order
 
 
@@ -803,7 +768,7 @@ def test_a_reader_who_is_gone_ends_a_command_quietly(
         monkeypatch.setattr(sys, "stdout", pipe)
         assert main(["token", "--no-store"]) == 1
         monkeypatch.undo()
-    assert capsys.readouterr().err == ""
+    assert without_note(capsys.readouterr().err)[1] == ""
 
 
 def test_a_reader_who_is_gone_sees_no_traceback_of_the_process() -> None:
@@ -896,93 +861,6 @@ def test_without_werkzeug_the_extra_of_the_simulator_is_named(
         monkeypatch.delitem(sys.modules, name)
     _, err = output_of(capsys, command, status=1)
     assert "thingspace-auth-adapters[simulator]" in err
-
-
-def test_simulate_serves_until_interrupted(
-    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    turns = iter([None])
-
-    def sleep(seconds: float) -> None:
-        if next(turns, "interrupted"):
-            raise KeyboardInterrupt
-
-    monkeypatch.setattr(simulate, "time", SimpleNamespace(sleep=sleep))
-    ran = run(capsys, "simulate", "--port", "0", "--token-lifetime", "2.5")
-    assert ran.status == 130
-    variables = exported(ran.out)
-    assert variables["THINGSPACE_BASE_URL"].startswith("http://127.0.0.1:")
-    assert set(variables) == {PREFIX + "ID", PREFIX + "SECRET", "THINGSPACE_BASE_URL", *ACCOUNT[:2]}
-    assert "Ctrl-C" in ran.err
-
-
-def test_simulate_logs_each_request_once_and_without_secrets(
-    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    turns = iter(range(3))
-    made: list[ThingspaceSimulator] = []
-
-    class Watched(ThingspaceSimulator):
-        def start(self) -> None:
-            super().start()
-            made.append(self)
-
-    def sleep(seconds: float) -> None:
-        turn = next(turns, None)
-        if turn is None:
-            raise KeyboardInterrupt
-        if turn == 0:
-            client = CLIENTS[0]
-            auth = client.auth(
-                oauth_client_id=made[0].client_id,
-                oauth_client_secret=made[0].client_secret,
-                base_url=made[0].url,
-            )
-            client.get(auth, made[0].url + "/api/x?key=hush", 1)
-
-    monkeypatch.setattr("thingspace_auth_adapters.simulator.ThingspaceSimulator", Watched)
-    clock = SimpleNamespace(sleep=sleep, strftime=time.strftime, localtime=time.localtime)
-    monkeypatch.setattr(simulate, "time", clock)
-    ran = run(capsys, "simulate", "--log")
-    logged = [line.split(" ", 1)[1] for line in ran.err.splitlines() if line[2:3] == ":"]
-    assert logged == ["POST /api/ts/v1/oauth2/token 200", "GET /api/x 200"]
-    assert "hush" not in ran.err
-    assert made[0].issued_tokens[0] not in ran.err
-
-
-def test_simulate_at_a_busy_port_says_so(capsys: pytest.CaptureFixture[str]) -> None:
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        port = listener.getsockname()[1]
-        _, err = output_of(capsys, "simulate", "--port", str(port), status=1)
-    assert f"port {port} of 127.0.0.1 is not free" in err
-    assert "--port" in err.splitlines()[1]
-
-
-@pytest.mark.parametrize(
-    ("error", "told"),
-    [(PermissionError(13, "Denied"), "not for every user"), (OSError(5, "I/O error"), "I/O error")],
-)
-def test_simulate_at_a_port_that_cannot_be_had(
-    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, error: OSError, told: str
-) -> None:
-    monkeypatch.setattr(ThingspaceSimulator, "start", fail_with(error))
-    assert told in output_of(capsys, "simulate", "--port", "80", status=1)[1]
-
-
-@pytest.mark.parametrize("port", ["99999", "-1", "http", "", "1e3", "0x50", "\u0661"])
-def test_simulate_on_a_port_that_does_not_exist(
-    capsys: pytest.CaptureFixture[str], port: str
-) -> None:
-    _, err = output_of(capsys, "simulate", f"--port={port}", status=2)
-    assert "--port must be a port from 0 to 65535" in err
-
-
-@pytest.mark.parametrize("seconds", ["-5", "nan", "inf", "soon"])
-def test_simulate_with_a_lifetime_that_is_none(
-    capsys: pytest.CaptureFixture[str], seconds: str
-) -> None:
-    _, err = output_of(capsys, "simulate", f"--token-lifetime={seconds}", status=2)
-    assert "--token-lifetime must be a number of seconds" in err
 
 
 @pytest.mark.parametrize("command", ["token", "headers", "revoke"])
@@ -1126,7 +1004,7 @@ def test_at_a_terminal_long_lines_are_wrapped_between_words(
     monkeypatch.setenv("TERM", "xterm-256color")
     assert main(["check"]) == 1
     text = re.sub(r"\x1b\[[0-9;]*m", "", capsys.readouterr().out)
-    lines = [line.rstrip() for line in text.splitlines()]
+    lines = [line.rstrip() for line in text.splitlines()[1:]]
     assert len(lines) > 2
     assert all(len(line) <= 80 for line in lines)
     assert all(line.startswith(" " * 14) for line in lines[1:])
@@ -1135,7 +1013,7 @@ def test_at_a_terminal_long_lines_are_wrapped_between_words(
 
 def test_in_a_pipe_no_line_is_wrapped(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["check"]) == 1
-    what, remedy = capsys.readouterr().out.splitlines()
+    *_, what, remedy = capsys.readouterr().out.splitlines()
     assert what.endswith("is missing or empty")
     assert remedy.endswith("--env-file")
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-import ssl
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
@@ -16,6 +17,8 @@ from thingspace_auth_adapters import (
     M2mLoginError,
     OauthProviderError,
 )
+from thingspace_auth_adapters._adapters.obstacle import Obstacle
+from thingspace_auth_adapters._wire.messages import LOGIN_PATH, TOKEN_PATH
 from thingspace_auth_adapters.cli.advice import (
     Problem,
     advice_on,
@@ -33,10 +36,10 @@ from thingspace_auth_adapters.stores.token_store import StoreUnavailable
         (OauthProviderError("x", status_code=400, error="invalid_scope"), "scope", "--scope"),
         (OauthProviderError("x", status_code=404, error="900906"), "token", "BASE_URL"),
         (OauthProviderError("x", status_code=403), "proxy", "instead of ThingSpace"),
-        (OauthProviderError("x", status_code=407, error="x"), "proxy", "instead of ThingSpace"),
         (OauthProviderError("x", status_code=503, retryable=True), "token", "try again"),
         (OauthProviderError("x", status_code=429, retryable=True), "token", "try again"),
         (InvalidTokenResponseError("x"), "proxy", "instead of ThingSpace"),
+        (InvalidTokenResponseError("x", is_expired=True), "token", "try again"),
         (InsecureTransportError("x"), "settings", "https://"),
         (InsecureStoreError("x"), "", "THINGSPACE_AUTH_STORE"),
         (StoreUnavailable("x"), "", "THINGSPACE_AUTH_STORE"),
@@ -52,110 +55,110 @@ def test_each_error_of_the_package_has_its_advice(error: Exception, step: str, t
     assert bool(told) == bool(advice.remedy)
 
 
+def test_a_proxy_that_wants_credentials_is_named_by_the_status() -> None:
+    advice = advice_on(OauthProviderError("x", status_code=407, error="x"))
+    assert advice.step == "proxy"
+    assert "(status 407)" in advice.what
+    assert "HTTPS_PROXY" in advice.remedy
+
+
+REFUSED: dict[str, Any] = {"status_code": 400, "refused_at": 1.0, "summary": "x"}
+UNKNOWN: dict[str, Any] = {"may_have_counted": True}
+
+
 @pytest.mark.parametrize(
     ("error", "told"),
     [
-        (M2mLoginError("x", status_code=400, refused_at=1.0), "is wrong"),
-        (
-            M2mLoginError("x", status_code=400, refused_at=1.0, error_message="Account Locked"),
-            "unlock",
-        ),
-        (M2mLoginError("x"), "the platform is up"),
-        (M2mLoginError("x", status_code=500, retryable=True), "may have counted"),
-        (M2mLoginError("x", status_code=404), "instead of ThingSpace"),
-        (M2mLoginError("the login was turned away (status 429)", status_code=429), "no failed"),
-        (
-            M2mLoginError("the login was turned away", status_code=401, error_code="900901"),
-            "Connectivity Management",
-        ),
+        (M2mLoginError("y", **REFUSED), "is wrong"),
+        (M2mLoginError("y", **REFUSED, error_message="Account Locked"), "unlock"),
+        (M2mLoginError("y", **REFUSED, error_code="X.AccountLocked"), "unlock"),
+        (M2mLoginError("y", summary="x"), "the platform is up"),
+        (M2mLoginError("x", retryable=True), "THINGSPACE_AUTH_STORE"),
+        (M2mLoginError("x"), "VZ_M2M_USERNAME"),
+        (M2mLoginError("x", status_code=500, retryable=True, **UNKNOWN), "may have counted"),
+        (M2mLoginError("x", status_code=404, **UNKNOWN), "instead of ThingSpace"),
+        (M2mLoginError("x", status_code=407, **UNKNOWN), "HTTPS_PROXY"),
+        (M2mLoginError("x", status_code=429), "no failed login"),
+        (M2mLoginError("x", status_code=401, error_code="900901"), "Connectivity Management"),
     ],
     ids=repr,
 )
 def test_each_failed_login_has_its_advice(error: Exception, told: str) -> None:
     advice = advice_on(error)
-    assert advice.step == "session"
+    assert (advice.step, advice.what) == ("session", "x")
     assert told in advice.remedy
 
 
 @pytest.mark.parametrize(
     ("error", "names_it"),
     [
-        (M2mLoginError("x", status_code=400, refused_at=1.0), True),
-        (M2mLoginError("x", status_code=400, refused_at=1.0, error_message="Locked"), True),
-        (M2mLoginError("x"), True),
-        (M2mLoginError("x", status_code=500), False),
+        (M2mLoginError("y", **REFUSED), True),
+        (M2mLoginError("y", **REFUSED, error_message="Locked"), True),
+        (M2mLoginError("y", summary="x"), True),
+        (M2mLoginError("x", status_code=500, **UNKNOWN), False),
+        (M2mLoginError("x", retryable=True), False),
     ],
     ids=repr,
 )
 def test_the_command_that_clears_is_named_if_a_stored_count_allows_no_login(
     error: M2mLoginError, names_it: bool
 ) -> None:
-    assert ("run CLEAR" in advice_on_login(error, "CLEAR").remedy) == names_it
+    advice = advice_on_login(error, "CLEAR")
+    assert ("run CLEAR" in advice.remedy) == names_it
+    assert ("; no login is tried now" in advice.what) == names_it
     assert "run" not in advice_on_login(error).remedy.split()
 
 
+def undelivered(obstacle: Obstacle, path: str = TOKEN_PATH) -> Any:
+    """An HTTP library's error, of a call that brought no answer; its message is of no account."""
+    error: Any = OSError("whatever")
+    error.obstacle = obstacle
+    error.request = SimpleNamespace(url=f"https://thingspace.verizon.com{path}")
+    return error
+
+
 @pytest.mark.parametrize(
-    ("text", "step", "told"),
+    ("obstacle", "step", "told"),
     [
-        ("certificate verify failed: certificate has expired", "tls", "clock"),
-        ("[SSL: CERTIFICATE_VERIFY_FAILED]", "tls", "REQUESTS_CA_BUNDLE"),
-        ("[X509: NO_CERTIFICATE_OR_CRL_FOUND]", "tls", "REQUESTS_CA_BUNDLE"),
-        ("ProxyError", "proxy", "HTTPS_PROXY"),
-        ("InvalidProxyURL: Please check proxy URL", "proxy", "http://host:port"),
-        ("PermissionError(13, 'Permission denied')", "token", "firewall"),
-        ("NameResolutionError: failed to resolve", "route", "THINGSPACE_BASE_URL"),
-        ("[Errno -2] Name or service not known", "route", "THINGSPACE_BASE_URL"),
-        ("[Errno 11001] getaddrinfo failed", "route", "THINGSPACE_BASE_URL"),
-        ("ConnectTimeoutError", "route", "THINGSPACE_BASE_URL"),
-        ("NewConnectionError: [Errno 111] Connection refused", "route", "THINGSPACE_BASE_URL"),
-        ("[SSL: WRONG_VERSION_NUMBER]", "tls", "THINGSPACE_BASE_URL"),
-        ("Read timed out.", "token", "firewall"),
-        ("Connection reset by peer", "token", "firewall"),
+        (Obstacle.PROXY_SETTING, "proxy", "http://host:port"),
+        (Obstacle.PROXY_CREDENTIALS, "proxy", "user:password@"),
+        (Obstacle.PROXY, "proxy", "HTTPS_PROXY"),
+        (Obstacle.CA_FILE, "tls", "SSL_CERT_FILE"),
+        (Obstacle.CERTIFICATE, "tls", "REQUESTS_CA_BUNDLE"),
+        (Obstacle.CERTIFICATE_DATE, "tls", "clock"),
+        (Obstacle.TLS, "tls", "THINGSPACE_BASE_URL"),
+        (Obstacle.NAME, "route", "THINGSPACE_BASE_URL"),
+        (Obstacle.CONNECT_TIMEOUT, "route", "THINGSPACE_BASE_URL"),
+        (Obstacle.ROUTE, "route", "THINGSPACE_BASE_URL"),
+        (Obstacle.TIMEOUT, "token", "firewall"),
+        (Obstacle.LOST, "token", "firewall"),
     ],
 )
-def test_each_way_to_get_no_answer_has_its_advice(text: str, step: str, told: str) -> None:
-    error = OSError(f"the token endpoint could not be reached: {text}")
-    advice = advice_on_no_answer(error)
+def test_each_way_to_get_no_answer_has_its_advice(obstacle: Obstacle, step: str, told: str) -> None:
+    advice = advice_on(undelivered(obstacle))
+    assert advice == advice_on_no_answer(undelivered(obstacle))
     assert advice.step == step
     assert told in advice.remedy
     assert "(OSError)" in advice.what
+    assert "whatever" not in advice.what
+
+
+def test_every_obstacle_has_its_advice() -> None:
+    for obstacle in Obstacle:
+        assert advice_on_no_answer(undelivered(obstacle)).remedy
 
 
 @pytest.mark.parametrize(
-    ("error", "step", "told"),
+    ("obstacle", "told"),
     [
-        (OSError("Could not find a suitable TLS CA certificate bundle"), "tls", "SSL_CERT_FILE"),
-        (ssl.SSLError("[X509] PEM lib (_ssl.c:4149)"), "tls", "SSL_CERT_FILE"),
-        (FileNotFoundError(2, "No such file or directory"), "tls", "SSL_CERT_FILE"),
-        (PermissionError(13, "Permission denied"), "tls", "SSL_CERT_FILE"),
-        (FileNotFoundError(2, "No such file or directory", "other"), "", ""),
-        (OSError(28, "No space left on device"), "", ""),
-        (ValueError("Unknown scheme for proxy URL URL('foo://hush')"), "proxy", "http://host:port"),
-        (ImportError("Using SOCKS proxy, but 'socksio' is not installed"), "proxy", "socksio"),
+        (Obstacle.ROUTE, "THINGSPACE_BASE_URL"),
+        (Obstacle.TIMEOUT, "may have counted"),
+        (Obstacle.LOST, "may have counted"),
     ],
-    ids=repr,
 )
-def test_settings_that_a_library_cannot_use_have_their_advice(
-    error: Exception, step: str, told: str
+def test_a_login_without_an_answer_may_have_counted_if_it_was_sent(
+    obstacle: Obstacle, told: str
 ) -> None:
-    advice = advice_on(error)
-    assert advice.step == step
-    assert told in advice.remedy
-    assert bool(told) == bool(advice.remedy)
-    assert "hush" not in advice.what
-
-
-@pytest.mark.parametrize(
-    ("text", "told"),
-    [("NewConnectionError", "THINGSPACE_BASE_URL"), ("Read timed out.", "may have counted")],
-)
-def test_a_login_without_an_answer_may_have_counted_if_it_was_sent(text: str, told: str) -> None:
-    advice = advice_on_no_answer(OSError(f"the login could not be reached: {text}"))
+    advice = advice_on_no_answer(undelivered(obstacle, LOGIN_PATH))
     assert advice.step == "session"
     assert told in advice.remedy
-
-
-def test_a_token_that_was_expired_when_it_came_is_the_platforms_trouble() -> None:
-    advice = advice_on(InvalidTokenResponseError("the token endpoint answered an expired token"))
-    assert advice.step == "token"
-    assert "try again" in advice.remedy

@@ -17,18 +17,19 @@ def forget_modules(monkeypatch: pytest.MonkeyPatch, *names: str) -> None:
             monkeypatch.delitem(sys.modules, name)
 
 
-@pytest.mark.parametrize("library", ["click", "rich"])
+@pytest.mark.parametrize("library", ["click", "dotenv", "rich"])
 def test_without_its_libraries_the_command_names_the_extra_in_one_line(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, library: str
 ) -> None:
-    modules = [f"{cli.__name__}.{name}" for name in ("runner", "commands", "terminal", "demo")]
+    names = ("runner", "commands", "terminal", "demo", "environment", "env_file")
+    modules = [f"{cli.__name__}.{name}" for name in names]
     forget_modules(monkeypatch, library, *modules)
     monkeypatch.setitem(sys.modules, library, None)
     assert main(["--version"]) == 1
     out, err = capsys.readouterr()
     assert out == ""
     assert err.splitlines() == [
-        "thingspace-auth: the command line needs click and rich:"
+        "thingspace-auth: the command line needs click, python-dotenv and rich:"
         " pip install 'thingspace-auth-adapters[cli]'"
     ]
 

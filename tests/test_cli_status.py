@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.util
 import json
 import os
+import re
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -19,10 +20,10 @@ pytest.importorskip("filelock")
 pytest.importorskip("platformdirs")
 
 from thingspace_auth_adapters._core.login_count import LoginCount
-from thingspace_auth_adapters.cli import status
+from thingspace_auth_adapters.cli import moments, status
 from thingspace_auth_adapters.simulator import ThingspaceSimulator
 
-from .command_line import ACCOUNT, run, set_up, simulated
+from .command_line import ACCOUNT, PASSWORD, PREFIX, SECRET, run, set_up, simulated
 
 
 @pytest.fixture(autouse=True)
@@ -40,6 +41,8 @@ def shown(capsys: pytest.CaptureFixture[str]) -> dict[str, str]:
     """What status says, by label; what is to be done follows after a line break."""
     ran = run(capsys, "status")
     assert (ran.status, ran.err) == (0, "")
+    assert SECRET not in ran.out
+    assert PASSWORD not in ran.out
     entries: dict[str, str] = {}
     label = ""
     for line in ran.out.splitlines():
@@ -57,9 +60,14 @@ def as_json(capsys: pytest.CaptureFixture[str]) -> Any:
 def test_nothing_stored_is_no_failure(
     capsys: pytest.CaptureFixture[str], simulator: ThingspaceSimulator, tmp_path: Path
 ) -> None:
+    host = simulator.url.rpartition("/")[2]
     assert shown(capsys) == {
+        "key": f"{simulator.client_id} (from {PREFIX}ID in the environment)",
+        "secret": f"from {PREFIX}SECRET in the environment",
+        "user": f"{simulator.username} (from VZ_M2M_USERNAME in the environment)",
+        "password": "from VZ_M2M_PASSWORD in the environment",
+        "host": f"{host} (from THINGSPACE_BASE_URL in the environment)",
         "store": f"{tmp_path / 'store'}, which does not exist yet",
-        "platform": simulator.url,
         "access token": "none is stored",
         "session": "none is stored",
         "logins": "none has failed",
@@ -103,7 +111,14 @@ def test_as_json_times_are_unix_timestamps(
         "refusal": None,
         "failures": 0,
         "failed_at": None,
+        "advice": None,
     }
+    assert found["settings"]["user"] == {
+        "value": simulator.username,
+        "variable": "VZ_M2M_USERNAME",
+        "from": "environment",
+    }
+    assert found["settings"]["password"]["value"] is None
     for token in (*simulator.issued_tokens, *simulator.issued_sessions):
         assert token not in str(found)
 
@@ -130,36 +145,53 @@ def test_a_session_token_that_is_given_is_no_affair_of_the_store(
     assert shown(capsys)["session"] == "none is stored"
 
 
-def test_a_refused_login_is_shown_with_what_to_do(
-    capsys: pytest.CaptureFixture[str], simulator: ThingspaceSimulator, tmp_path: Path
+@pytest.mark.parametrize(
+    "refusal",
+    [
+        {"errorCode": "REQUEST_FAILED.Login", "errorMessage": "It is on hold."},
+        {"errorCode": "REQUEST_FAILED.Login", "errorMessage": "The account is locked."},
+    ],
+)
+def test_after_a_refused_login_it_gives_the_advice_of_every_other_command(
+    capsys: pytest.CaptureFixture[str],
+    simulator: ThingspaceSimulator,
+    tmp_path: Path,
+    refusal: dict[str, str],
 ) -> None:
-    refusal = {"errorCode": "REQUEST_FAILED.Login", "errorMessage": "It is on hold."}
     simulator.fail("login", 400, body=refusal)
-    run(capsys, "headers")
-    told, remedy = shown(capsys)["logins"].splitlines()
-    assert told.startswith("one was refused 2")
-    assert told.endswith(
-        "REQUEST_FAILED.Login: It is on hold; none is tried again with this password"
-    )
-    assert "run thingspace-auth clear to allow" in remedy
     file = tmp_path / "the fleet.env"
     file.touch(mode=0o600)
-    ran = run(capsys, "status", "--env-file", str(file))
-    assert f"run thingspace-auth clear --env-file '{file}' to allow" in ran.out
-    logins = as_json(capsys)["logins"]
+    arguments = ("--env-file", str(file))
+    refused = run(capsys, "headers", *arguments)
+    assert refused.status == 1
+    assert ("unlock" in refused.remedy) == ("locked" in refusal["errorMessage"])
+    assert refused.remedy.endswith(f"run thingspace-auth clear --env-file '{file}'")
+    ran = run(capsys, "status", *arguments)
+    told, remedy = (line[14:] for line in ran.out.splitlines()[-2:])
+    assert f"thingspace-auth: {told}" == refused.complaint
+    assert remedy == refused.remedy
+    (checked,) = (
+        one
+        for one in json.loads(run(capsys, "check", "--yes", "--json", *arguments).out)
+        if one["verdict"] == "wrong"
+    )
+    assert (checked["what"], checked["remedy"]) == (told, remedy)
+    logins = json.loads(run(capsys, "status", "--json", *arguments).out)["logins"]
+    assert logins["advice"] == {"what": told, "remedy": remedy}
     assert (logins["are_blocked"], logins["blocked_until"]) == (True, None)
     assert logins["refusal"]["error_code"] == "REQUEST_FAILED.Login"
     assert logins["refusal"]["refused_at"] == pytest.approx(time.time(), abs=60)
     run(capsys, "clear")
     assert shown(capsys)["logins"] == "none has failed"
+    assert len(simulator.login_requests) == 1
 
 
 @pytest.mark.parametrize(
     ("times", "told", "is_blocked"),
     [
-        (1, "1 in a row failed, the last one ", False),
-        (2, "; none is tried until ", True),
-        (4, "; none is tried again", True),
+        (1, r"1 failed, the last one \S+ \S+ \(.*\); another is tried when needed", False),
+        (2, r"2 logins in a row failed, .*; no login is tried now, until .* \(in \d min\)", True),
+        (4, r"4 logins in a row failed, .*; no login is tried now", True),
     ],
 )
 def test_failed_logins_are_shown(
@@ -171,8 +203,9 @@ def test_failed_logins_are_shown(
 ) -> None:
     count_entry().write(LoginCount(times, time.time()).to_fields())
     first, *remedy = shown(capsys)["logins"].splitlines()
-    assert told in first
+    assert re.fullmatch(told, first)
     assert bool(remedy) == is_blocked
+    assert all("run thingspace-auth clear" in line for line in remedy)
     logins = as_json(capsys)["logins"]
     assert (logins["failures"], logins["are_blocked"]) == (times, is_blocked)
     assert logins["failed_at"] == pytest.approx(time.time(), abs=60)
@@ -185,7 +218,7 @@ def count_entry() -> Any:
     from thingspace_auth_adapters.cli.environment import Environment
 
     environment = Environment.beside(None)
-    auth = authorizer(environment, (), store_of(environment), environment.m2m_credentials())
+    auth = authorizer(environment, (), store_of(environment))
     return auth._tokens.session_source.lock
 
 
@@ -196,6 +229,14 @@ def test_an_access_token_that_does_not_say_when_it_expires(
     run(capsys, "token")
     assert shown(capsys)["access token"] == "does not say when it expires"
     assert as_json(capsys)["access_token"] == {"expires_at": None, "scope": None}
+
+
+def test_a_token_of_ages_to_come_is_said_not_to_expire(
+    capsys: pytest.CaptureFixture[str], simulator: ThingspaceSimulator
+) -> None:
+    simulator.token_lifetime = 10**10
+    run(capsys, "token")
+    assert shown(capsys)["access token"].startswith("does not expire; scope: ")
 
 
 def test_what_has_expired_is_called_so(
@@ -209,7 +250,8 @@ def test_what_has_expired_is_called_so(
         localtime=time.localtime,
         strftime=time.strftime,
     )
-    monkeypatch.setattr(status, "time", later)
+    for module in (moments, status):
+        monkeypatch.setattr(module, "time", later)
     found = shown(capsys)
     assert found["access token"].startswith("expired 2")
     assert "(3 d ago)" in found["access token"]

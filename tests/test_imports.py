@@ -192,7 +192,7 @@ LAYERS: list[tuple[str, ...]] = [
     ("_adapters",),
     ("requests", "httpx", "httpx2"),
     ("__init__", "simulator", "pytest_plugin"),
-    ("cli", "__main__"),
+    ("cli", "httpie_plugin", "__main__"),
 ]
 
 

@@ -41,9 +41,14 @@ class OauthProviderError(ThingspaceAuthError):
 
 
 class InvalidTokenResponseError(ThingspaceAuthError):
-    """The token endpoint answered something that is no usable token."""
+    """The token endpoint answered something that is no usable token.
+
+    Attributes:
+        is_expired (bool): whether it is a token, but one that has expired.
+    """
 
     retryable = True
+    is_expired: bool = False
 
 
 class InsecureTransportError(ThingspaceAuthError):
@@ -70,6 +75,7 @@ class M2mLoginError(ThingspaceAuthError):
         error_code (str | None): the platform's ``errorCode``.
         error_message (str | None): its ``errorMessage``.
         refused_at (float | None): unix timestamp of the refusal; ``None`` if there was none.
+        may_have_counted (bool): whether a login was answered that may count as a failed one.
         summary (str | None): the message without how to go on; ``None`` if it does not say that.
     """
 
@@ -77,7 +83,14 @@ class M2mLoginError(ThingspaceAuthError):
     error_code: str | None = None
     error_message: str | None = None
     refused_at: float | None = None
+    may_have_counted: bool = False
     summary: str | None = None
+
+    @property
+    def is_locked(self) -> bool:
+        """Whether the platform says that the account is locked."""
+        # No page of Verizon's names the code.
+        return "locked" in f"{self.error_code} {self.error_message}".lower()
 
 
 class InsecureStoreError(ThingspaceAuthError):

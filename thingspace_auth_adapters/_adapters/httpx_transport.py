@@ -152,7 +152,22 @@ class HttpxTransport:
         is_unsent = is_unsent or not is_begun
         clean.args = (undelivered_text(request, clean),)
         clean.request = library.Request("POST", request.url, headers=request.shown_headers)
+        clean.obstacle = self._obstacle(error)
         return Refused(clean, is_transient, had_no_effect=is_unsent)
+
+    def _obstacle(self, error: Exception) -> str:
+        # Imported here because only errors need it.
+        from .obstacle import obstacle_of
+
+        library = self._library
+        return obstacle_of(
+            error,
+            proxy=(library.ProxyError,),
+            connect_timeout=(library.ConnectTimeout,),
+            connect=(library.ConnectError,),
+            timeout=(library.TimeoutException, AnswerTooLate),
+            invalid_url=(library.InvalidURL,),
+        )
 
 
 def _once(library: Any, url: str, body: SentOnce, arguments: Mapping[str, Any]) -> Any:

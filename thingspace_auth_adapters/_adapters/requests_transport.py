@@ -151,8 +151,23 @@ def _undelivered(error: Exception, request: HttpRequest) -> Refused:
     clean.args = (undelivered_text(request, clean),)
     shown = endpoint_request(request.url)
     shown.headers.update(request.shown_headers)
-    vars(clean).update(request=shown, response=None)
+    vars(clean).update(request=shown, response=None, obstacle=_obstacle(error))
     return Refused(clean, is_transient, had_no_effect=_never_connected(error))
+
+
+def _obstacle(error: Exception) -> str:
+    # Imported here because only errors need it.
+    from .obstacle import obstacle_of
+
+    return obstacle_of(
+        error,
+        proxy=(library.ProxyError,),
+        tls=(library.SSLError,),
+        connect_timeout=(library.ConnectTimeout,),
+        connect=(NewConnectionError,),
+        timeout=(library.Timeout, AnswerTooLate),
+        invalid_url=(library.InvalidURL, library.InvalidSchema),
+    )
 
 
 def _never_connected(error: Exception) -> bool:

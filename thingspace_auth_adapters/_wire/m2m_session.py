@@ -103,6 +103,7 @@ class SessionEndpoints:
         if blames_bearer and self._base_url != self._token_base_url:
             what += f", since it wants another access token: try base_url={self._base_url!r}"
         error = self._error(what, answer, authorization)
+        error.may_have_counted = outcome is not LoginOutcome.NO_ATTEMPT
         if outcome is LoginOutcome.REFUSED:
             error.refused_at = now
             error.retryable = False

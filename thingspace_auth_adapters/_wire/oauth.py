@@ -76,7 +76,8 @@ class ClientCredentialsGrant:
             what = f"the token endpoint's answer is no token: {token}"
             return Refused(InvalidTokenResponseError(what))
         if token.expires_in is not None and token.expires_in <= 0:
-            late = InvalidTokenResponseError("the token endpoint answered an expired token")
+            what = "the token endpoint answered an expired token"
+            late = InvalidTokenResponseError(what, is_expired=True)
             return Refused(late, is_transient=True)
         return token
 

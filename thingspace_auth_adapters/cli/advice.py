@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-import re
 from typing import Any, Callable, NamedTuple
 
-from .._wire.m2m_session import LoginOutcome
+from .._adapters.obstacle import Obstacle
+from .._model.hosts import is_login_endpoint
+from .._wire.rejection import BEARER_FAULTS
 from ..errors import (
     InsecureStoreError,
     InsecureTransportError,
@@ -21,7 +22,9 @@ ROUTE_REMEDY = (
 UNKNOWN_LOGIN_REMEDY = (
     "it may have counted as a failed login: wait some minutes before you try again"
 )
-_LIBRARIES = ("requests", "httpx", "httpx2")
+
+
+_PROXY_WANTS_CREDENTIALS = 407
 
 
 class Advice(NamedTuple):
@@ -51,155 +54,118 @@ class Problem(Exception):
         self.remedy = remedy
 
 
-class WrongUsage(Problem):
-    """What is wrong with the arguments; they are not quoted, since one may be a secret."""
-
-
 def advice_on(error: Exception) -> Advice:
     """What to say of an error that ended a command or a step of ``check``."""
     for kind, advise in _ADVISERS:
         if isinstance(error, kind):
             return advise(error)
-    if _is_of_library(error):
+    if hasattr(error, "obstacle"):
         return advice_on_no_answer(error)
     return Advice("", str(error) or type(error).__name__, getattr(error, "remedy", ""))
 
 
-def _is_of_library(error: Exception) -> bool:
-    """Whether an HTTP library raised it, perhaps while it read its settings."""
-    if type(error).__module__.partition(".")[0] in _LIBRARIES:
-        return True
-    # Settings that it cannot use make it raise Python's own errors. Those of other files name them.
-    return getattr(error, "filename", None) is None and any(
-        sign in _named(error) for sign in (*_UNREADABLE_CERTIFICATES, *_UNUSABLE_PROXY)
-    )
-
-
-def _named(error: Exception) -> str:
-    return f"{type(error).__name__} {error}"
-
-
 class _Symptom(NamedTuple):
-    """How to tell a failure to get an answer, and what it means.
+    """What an obstacle means.
 
     Attributes:
-        signs: one of them is in the text or in the type of the error.
         step: what failed.
         what: what is the case.
         remedy: what to do about it.
         may_have_been_sent: whether the platform may have got the request.
     """
 
-    signs: tuple[str, ...]
     step: str
     what: str
     remedy: str
     may_have_been_sent: bool = False
 
 
-_UNREADABLE_CERTIFICATES = (
-    "CA certificate bundle",
-    "X509",
-    "PEM lib",
-    "FileNotFoundError [",
-    "PermissionError [",
-    "IsADirectoryError [",
-    "NotADirectoryError [",
-)
-_UNUSABLE_PROXY = (
-    "InvalidURL",
-    "InvalidProxyURL",
-    "InvalidSchema",
-    "Unknown scheme for proxy",
-    "Using SOCKS proxy",
-)
 _CERTIFICATES_REMEDY = (
     "put the path of the company's CA certificates into REQUESTS_CA_BUNDLE (requests) or"
     " SSL_CERT_FILE (httpx), or update certifi; do not switch verification off"
 )
 _FIREWALL_REMEDY = "try again; if it stays so, look for a firewall or a proxy on the way"
+_PROXY_CREDENTIALS_REMEDY = (
+    "put the proxy's user name and password into HTTPS_PROXY, like http://user:password@host:port"
+)
 
-_SYMPTOMS = (
-    _Symptom(
-        ("certificate is not yet valid", "certificate has expired"),
-        "tls",
-        "the server's certificate is not valid at the time that this machine's clock shows",
-        "set the clock; if it is right, see who answers instead of ThingSpace",
-    ),
-    _Symptom(
-        ("CERTIFICATE_VERIFY_FAILED",),
-        "tls",
-        "the server's certificate could not be verified: something on the way opens TLS"
-        " connections (a company proxy, a virus scanner), or the CA certificates are too old",
-        _CERTIFICATES_REMEDY,
-    ),
-    _Symptom(
-        _UNREADABLE_CERTIFICATES,
-        "tls",
-        "the CA certificates that the environment names cannot be read",
-        _CERTIFICATES_REMEDY,
-    ),
-    _Symptom(
-        _UNUSABLE_PROXY,
+_SYMPTOMS = {
+    Obstacle.PROXY_SETTING: _Symptom(
         "proxy",
         "HTTPS_PROXY (or ALL_PROXY) holds no URL that the HTTP library can use",
         "correct it: it is like http://host:port; socks5:// needs PySocks (requests) or socksio"
         " (httpx)",
     ),
-    _Symptom(
-        ("Proxy",),
+    Obstacle.PROXY_CREDENTIALS: _Symptom(
         "proxy",
-        "the proxy did not let the request through",
-        "check HTTPS_PROXY, with the proxy's user name and password in it if it wants any, or"
-        " ask its administrator to allow ThingSpace's host",
+        "the proxy wants a user name and a password, or refuses those that it got (status 407)",
+        _PROXY_CREDENTIALS_REMEDY,
     ),
-    _Symptom(
-        ("NameResolution", "getaddrinfo", "Name or service", "name resolution", "nodename"),
-        "route",
-        "the platform's host cannot be found: its name is not resolved (DNS)",
-        ROUTE_REMEDY,
+    Obstacle.PROXY: _Symptom(
+        "proxy",
+        "the proxy cannot be reached, or did not let the request through",
+        "check HTTPS_PROXY, or ask the proxy's administrator to allow ThingSpace's host",
     ),
-    _Symptom(
-        ("ConnectTimeout",),
-        "route",
-        "the platform's host cannot be reached: no connection in time",
-        ROUTE_REMEDY,
+    Obstacle.CA_FILE: _Symptom(
+        "tls",
+        "the CA certificates that the environment names cannot be read",
+        _CERTIFICATES_REMEDY,
     ),
-    _Symptom(
-        ("SSL",),
+    Obstacle.CERTIFICATE: _Symptom(
+        "tls",
+        "the server's certificate could not be verified: something on the way opens TLS"
+        " connections (a company proxy, a virus scanner), or the CA certificates are too old",
+        _CERTIFICATES_REMEDY,
+    ),
+    Obstacle.CERTIFICATE_DATE: _Symptom(
+        "tls",
+        "the server's certificate is not valid at the time that this machine's clock shows",
+        "set the clock; if it is right, see who answers instead of ThingSpace",
+    ),
+    Obstacle.TLS: _Symptom(
         "tls",
         "what answered does not speak TLS as ThingSpace does: a proxy in the way, or a wrong port",
         "check THINGSPACE_BASE_URL and HTTPS_PROXY",
     ),
-    _Symptom(
-        ("NewConnectionError", "ConnectError"),
+    Obstacle.NAME: _Symptom(
+        "route",
+        "the platform's host cannot be found: its name is not resolved (DNS)",
+        ROUTE_REMEDY,
+    ),
+    Obstacle.CONNECT_TIMEOUT: _Symptom(
+        "route",
+        "the platform's host cannot be reached: no connection in time",
+        ROUTE_REMEDY,
+    ),
+    Obstacle.ROUTE: _Symptom(
         "route",
         "the platform's host cannot be reached: it takes no connection, or there is no route to it",
         ROUTE_REMEDY,
     ),
-    _Symptom(
-        ("Timeout", "timed out"),
+    Obstacle.TIMEOUT: _Symptom(
         "token",
         "there was a connection, but no answer in time",
         _FIREWALL_REMEDY,
         may_have_been_sent=True,
     ),
-    _Symptom(
-        ("",),
+    Obstacle.LOST: _Symptom(
         "token",
         "the connection was lost before an answer came",
         _FIREWALL_REMEDY,
         may_have_been_sent=True,
     ),
-)
+}
 
 
-def advice_on_no_answer(error: Exception) -> Advice:
-    """What the HTTP library's error says of a call that brought no answer."""
-    text = _named(error)
-    symptom = next(one for one in _SYMPTOMS if any(sign in text for sign in one.signs))
+def advice_on_no_answer(error: Any) -> Advice:
+    """What to say of a call of an endpoint that brought no answer.
+
+    Args:
+        error: the HTTP library's, with what kept the answer from coming, and with its request.
+    """
+    symptom = _SYMPTOMS[error.obstacle]
     what = f"{symptom.what} ({type(error).__name__})"
-    if not str(error).startswith("the login"):
+    if not is_login_endpoint(str(error.request.url)):
         return Advice(symptom.step, what, symptom.remedy)
     remedy = UNKNOWN_LOGIN_REMEDY if symptom.may_have_been_sent else symptom.remedy
     return Advice("session", f"the login: {what}", remedy)
@@ -220,7 +186,10 @@ def _on_refused_token(error: OauthProviderError) -> Advice:
     what, status = str(error), error.status_code or 0
     if error.retryable:
         return Advice("token", what, _TROUBLE_REMEDY)
-    if status == 407 or (error.error is None and error.error_description is None):
+    if status == _PROXY_WANTS_CREDENTIALS:
+        symptom = _SYMPTOMS[Obstacle.PROXY_CREDENTIALS]
+        return Advice(symptom.step, symptom.what, symptom.remedy)
+    if error.error is None and error.error_description is None:
         return _on_stranger(error)
     if error.error == "invalid_scope":
         remedy = "ask for another --scope, or for none: then it is all that the key is good for"
@@ -233,8 +202,9 @@ def _on_refused_token(error: OauthProviderError) -> Advice:
 
 
 def _on_useless_token(error: InvalidTokenResponseError) -> Advice:
-    is_expired = str(error).endswith("an expired token")
-    return Advice("token", str(error), _TROUBLE_REMEDY) if is_expired else _on_stranger(error)
+    if error.is_expired:
+        return Advice("token", str(error), _TROUBLE_REMEDY)
+    return _on_stranger(error)
 
 
 def _on_stranger(error: Exception) -> Advice:
@@ -259,8 +229,11 @@ _BEARER_REMEDY = (
     " use the Connectivity Management API"
 )
 _NO_ATTEMPT_REMEDY = "this was no failed login: try again in some minutes"
-_TURNED_AWAY = f"the login was {LoginOutcome.NO_ATTEMPT.value}"
-_GATEWAY_REJECTS_BEARER = r"90090\d"
+_UNCOUNTED_REMEDY = (
+    "this was no failed login, and none was sent: see that the directory in THINGSPACE_AUTH_STORE"
+    " can be written to, and try again"
+)
+_TOKEN_ALONE_REMEDY = "set VZ_M2M_USERNAME and VZ_M2M_PASSWORD, or another session token"
 
 
 def advice_on_login(error: M2mLoginError, clear: str = "") -> Advice:
@@ -271,22 +244,25 @@ def advice_on_login(error: M2mLoginError, clear: str = "") -> Advice:
         clear: the command that allows another login; empty if no store remembers this one.
     """
     what = error.summary or str(error)
-    return Advice(
-        "session", f"{what}; no login is tried now" if clear else what, _login_remedy(error, clear)
-    )
+    is_remembered = error.summary is not None and clear
+    told = f"{what}; no login is tried now" if is_remembered else what
+    return Advice("session", told, _login_remedy(error, clear))
 
 
 def _login_remedy(error: M2mLoginError, clear: str) -> str:
-    told = f"{error.error_code or ''} {error.error_message or ''}".lower()
-    if error.refused_at is not None and "locked" in told:
+    if error.refused_at is not None and error.is_locked:
         return f"{_LOCKED_REMEDY}; after that, run {clear}" if clear else _LOCKED_REMEDY
     if error.refused_at is not None:
         return f"{_ACCOUNT_REMEDY}; if they are right, run {clear}" if clear else _ACCOUNT_REMEDY
-    if error.status_code is None:
+    if error.summary is not None:
         return f"{_BLOCKED_REMEDY}; then run {clear}" if clear else _BLOCKED_REMEDY
-    if str(error).startswith(_TURNED_AWAY):
-        is_bearers = re.fullmatch(_GATEWAY_REJECTS_BEARER, error.error_code or "")
-        return _BEARER_REMEDY if is_bearers and error.status_code == 401 else _NO_ATTEMPT_REMEDY
+    if error.status_code is None:
+        return _UNCOUNTED_REMEDY if error.retryable else _TOKEN_ALONE_REMEDY
+    if error.status_code == _PROXY_WANTS_CREDENTIALS:
+        return f"{_PROXY_CREDENTIALS_REMEDY}; {UNKNOWN_LOGIN_REMEDY}"
+    if not error.may_have_counted:
+        is_bearers = error.error_code in BEARER_FAULTS
+        return _BEARER_REMEDY if is_bearers else _NO_ATTEMPT_REMEDY
     if error.retryable:
         return UNKNOWN_LOGIN_REMEDY
     return f"{_STRANGERS_REMEDY}; {UNKNOWN_LOGIN_REMEDY}"

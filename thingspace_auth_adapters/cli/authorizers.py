@@ -7,7 +7,6 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 from .._model.credentials import ThingspaceOauthCredentials
-from .._model.m2m import VzM2mCredentials
 from ..stores.token_store import StoreUnavailable
 from .advice import Problem
 from .clients import Client, installed
@@ -23,15 +22,22 @@ def authorizer(
     environment: Environment,
     scopes: Sequence[str],
     store: FileTokenStore | None,
-    m2m: VzM2mCredentials | None = None,
+    with_account: bool = True,
 ) -> Any:
     """A ``ThingspaceAuth`` of whichever library is installed.
+
+    Args:
+        environment: the settings; what is missing is asked for.
+        scopes: what to ask for.
+        store: where tokens are kept, if anywhere.
+        with_account: whether it is for sessions, too, if there is an account.
 
     Raises:
         Problem: none is, or a setting is missing or bad; the message names it.
     """
     client = installed()[0]
     credentials = environment.oauth_credentials(scopes)
+    m2m = environment.m2m_credentials() if with_account else None
     return authorizer_of(client, credentials, environment.base_url, store=store, m2m=m2m)
 
 
@@ -77,7 +83,7 @@ def reject_kept(auth: Any) -> None:
     """Have the auth object get other tokens than those that it, or its store, has now."""
     tokens = auth._tokens
     # Whoever gets the tokens is warned of that.
-    stored = Stored(None, None, None, "")
+    stored = Stored()
     with suppress(StoreUnavailable):
         stored = auth._run("", stored_by, tokens)
     _reject(tokens.bearers, stored.token)

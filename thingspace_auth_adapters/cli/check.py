@@ -6,7 +6,7 @@ Every step calls the platform at most once, so that nothing is tried again that 
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import nullcontext
 from email.utils import parsedate_to_datetime
 from enum import Enum
@@ -25,6 +25,8 @@ from .advice import (
     advice_on_login,
     advice_on_no_answer,
 )
+from .environment import Setting
+from .moments import is_near
 from .route import route_to
 
 _TOLERATED_SECONDS = 60.0
@@ -49,12 +51,26 @@ class Finding(NamedTuple):
         step: its name.
         what: what is the case.
         remedy: what to do about it.
+        setting: the setting that it is about, if it is about one.
     """
 
     verdict: Verdict
     step: str
     what: str
     remedy: str = ""
+    setting: Setting | None = None
+
+    def to_json(self) -> dict[str, str | None]:
+        """Ready for ``json.dumps``."""
+        told = {"step": self.step, "what": self.what, "remedy": self.remedy}
+        about = {} if self.setting is None else self.setting.to_json()
+        return {"verdict": self.verdict.value, **told, **about}
+
+
+def settings_findings(settings: Iterable[Setting]) -> Iterator[Finding]:
+    """Which settings are used, and where each comes from."""
+    for one in settings:
+        yield Finding(Verdict.OK, one.label, str(one), setting=one)
 
 
 def findings(auth: Any, objection: Objection, clear: str = "") -> Iterator[Finding]:
@@ -106,10 +122,7 @@ def _token_findings(auth: Any, objection: Objection, clear: str) -> Iterator[Fin
         yield _session_finding(auth, token, objection)
     except (Failed, M2mLoginError) as error:
         failed: Any = error.error if isinstance(error, Failed) else error
-        # One that is refused now is remembered, too.
-        is_remembered = failed.summary is not None
-        advice = advice_on_login(failed, clear if is_remembered else "")
-        yield Finding(Verdict.WRONG, *advice)
+        yield Finding(Verdict.WRONG, *advice_on_login(failed, clear))
     except (InsecureStoreError, StoreUnavailable) as error:
         # The login was not tried: it is counted in the store first.
         yield _wrong(error, "session")
@@ -145,8 +158,10 @@ def _clock_findings(answer: HttpAnswer) -> Iterator[Finding]:
 
 
 def _token_finding(token: OauthToken) -> Finding:
-    lifetime = "" if token.expires_in is None else f", which lives {token.expires_in:.0f} s more"
-    return Finding(Verdict.OK, "token", f"ThingSpace gave one{lifetime}")
+    if token.expiry is None:
+        return Finding(Verdict.OK, "token", "ThingSpace gave one, without saying when it expires")
+    lives = f"lives {token.expires_in:.0f} s more" if is_near(token.expiry) else "does not expire"
+    return Finding(Verdict.OK, "token", f"ThingSpace gave one, which {lives}")
 
 
 def _scope_finding(wanted: tuple[str, ...], token: OauthToken) -> Finding:
@@ -168,7 +183,10 @@ def _session_finding(auth: Any, token: OauthToken, objection: Objection) -> Find
     if m2m is None:
         return _untried("no VZ_M2M_USERNAME is set", "needed for all APIs but 5G Edge's")
     if m2m.username is None:
-        return _untried("there is but a session token", "set VZ_M2M_USERNAME to have one renewed")
+        return _untried(
+            "there is a session token, and no user to log in",
+            "set VZ_M2M_USERNAME and VZ_M2M_PASSWORD to have it renewed",
+        )
     reason = objection(m2m.username)
     if reason is not None:
         return _untried(reason, "thingspace-auth check --yes tries the login")
@@ -190,5 +208,5 @@ def _login_finding(auth: Any, token: OauthToken) -> Finding:
         return Finding(Verdict.OK, "session", "the login opened one, which ends when it is idle")
     if isinstance(reply.error, M2mLoginError):
         raise source.guard.objection() or reply.error
-    finding = _undelivered(reply.error)._replace(step="session")
+    finding = _undelivered(reply.error)
     return finding if reply.had_no_effect else finding._replace(remedy=UNKNOWN_LOGIN_REMEDY)

@@ -6,8 +6,7 @@ Each raises what went wrong; who runs it tells the user.
 from __future__ import annotations
 
 import re
-from collections.abc import Generator, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterator, Sequence
 from shlex import quote
 from typing import Any, Callable
 
@@ -15,13 +14,12 @@ import click
 
 from .. import __version__
 from ..errors import M2mLoginError
-from . import curl as curls
 from . import demo as demos
 from . import simulate as simulation
 from . import status as statuses
 from .advice import Problem, advice_on_login
 from .authorizers import authorizer, forget_stored, reject_kept, store_if_wanted, store_of
-from .check import Finding, Verdict, findings
+from .check import Finding, Verdict, findings, settings_findings
 from .environment import Environment
 from .terminal import ask_for_consent, is_interactive, tell, tell_entry, tell_json
 
@@ -32,13 +30,14 @@ _VARIABLES = """\b
 The credentials are read from the environment, never from the command line:
   THINGSPACE_OAUTH_OAUTH_CLIENT_ID      the key of your application, from
                                         its page on ThingSpace
-  THINGSPACE_OAUTH_OAUTH_CLIENT_SECRET  its secret; asked for if it is
-                                        missing and you are at a terminal
+  THINGSPACE_OAUTH_OAUTH_CLIENT_SECRET  its secret
+What is missing is asked for if you are at a terminal.
 """
 _SESSION_VARIABLES = """\b
 For the APIs that need an M2M session (most but 5G Edge do):
   VZ_M2M_USERNAME, VZ_M2M_PASSWORD      the account's "UWS" user name and
-                                        password; the latter is asked for, too
+                                        password; if one of them is set, the
+                                        other is asked for, too
   VZ_M2M_TOKEN_VZ_M2M_TOKEN             or a session token that you have
 """
 _OPTIONAL_VARIABLES = """\b
@@ -63,6 +62,18 @@ Completion of commands and options, in bash (or zsh, or fish):
 """
 
 
+class UnknownCommand(click.UsageError):
+    """There is no such command.
+
+    Args:
+        typed: what was typed; it is not quoted, since it may be a secret.
+    """
+
+    def __init__(self, typed: str) -> None:
+        super().__init__("there is no such command")
+        self.typed = typed
+
+
 class _Command(click.Command):
     """Says of each usage error that it is its own."""
 
@@ -82,6 +93,14 @@ class _InOrder(click.Group):
     def list_commands(self, ctx: click.Context) -> list[str]:
         return list(self.commands)
 
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        try:
+            return super().resolve_command(ctx, args)
+        except click.UsageError:
+            raise UnknownCommand(args[0]) from None
+
 
 def _scopes(context: click.Context, option: click.Parameter, scopes: Sequence[str]) -> list[str]:
     words = [word for text in scopes for word in text.split()]
@@ -94,7 +113,7 @@ def _scopes(context: click.Context, option: click.Parameter, scopes: Sequence[st
 _env_file = click.option(
     "--env-file",
     metavar="FILE",
-    help="Read variables from a file, too: NAME=value lines, and comments that begin with #."
+    help="Read variables from a file, too: NAME=value lines, as python-dotenv reads them."
     " They come before the environment's.",
 )
 _scope = click.option(
@@ -186,7 +205,7 @@ def check(env_file: str | None, scopes: Sequence[str], yes: bool, as_json: bool)
         if not as_json:
             _tell_finding(finding)
     if as_json:
-        tell_json([{**finding._asdict(), "verdict": finding.verdict.value} for finding in found])
+        tell_json([finding.to_json() for finding in found])
     wrong = [finding.step for finding in found if finding.verdict is Verdict.WRONG]
     if wrong:
         raise Problem(f"the check failed: {', '.join(wrong)}")
@@ -197,18 +216,25 @@ def _checked(
 ) -> Iterator[Finding]:
     try:
         environment = Environment.beside(env_file)
-        # Only logins are counted in it: other commands' tokens are not used.
-        store = store_if_wanted(environment, False)
-        auth = authorizer(environment, scopes, store, environment.m2m_credentials())
-    except (Problem, TypeError, ValueError) as error:
-        remedy = getattr(error, "remedy", "correct it")
-        yield Finding(Verdict.WRONG, "settings", str(error), remedy)
+    except Problem as problem:
+        yield _bad_settings(problem)
         return
+    # Only logins are counted in it: other commands' tokens are not used.
+    store = store_if_wanted(environment, False)
+    try:
+        auth = authorizer(environment, scopes, store)
+    except (Problem, TypeError, ValueError) as error:
+        yield from settings_findings(environment.settings())
+        yield _bad_settings(error)
+        return
+    yield from settings_findings(environment.settings())
     library = type(auth).__module__.rpartition(".")[2]
-    what = f"all that is needed is set; trying it with {library} on {environment.base_url}"
-    yield Finding(Verdict.OK, "settings", what)
-    clear = "" if store is None else _clear_command(env_file)
-    yield from findings(auth, objection, clear)
+    yield Finding(Verdict.OK, "settings", f"all that is needed is set; trying it with {library}")
+    yield from findings(auth, objection, "" if store is None else _clear_command(env_file))
+
+
+def _bad_settings(error: Exception) -> Finding:
+    return Finding(Verdict.WRONG, "settings", str(error), getattr(error, "remedy", "correct it"))
 
 
 _STYLES = {Verdict.OK: "green", Verdict.WRONG: "bold red", Verdict.SKIPPED: "dim"}
@@ -245,7 +271,9 @@ def token(
     an hour. --json tells its type, scope and expiry (a unix timestamp), too.
     """
     environment = Environment.beside(env_file)
-    auth = authorizer(environment, scopes, store_if_wanted(environment, no_store))
+    auth = authorizer(
+        environment, scopes, store_if_wanted(environment, no_store), with_account=False
+    )
     if fresh:
         reject_kept(auth)
     (header,) = auth.headers(environment.base_url).values()
@@ -276,10 +304,14 @@ def headers(
 
     One a line, as in: thingspace-auth headers | curl -H @- URL. Without M2M credentials it is the
     access token's alone. Both tokens are kept for the next call. If there is no token, curl sends
-    the request without one: 'thingspace-auth curl URL' does not.
+    the request without one; HTTPie, with 'http -A thingspace URL', does not.
     """
-    with _both_tokens(env_file, scopes, no_store, fresh) as auth:
-        found = auth.headers(auth._settings.base_url)
+    environment = Environment.beside(env_file)
+    store = store_if_wanted(environment, no_store)
+    auth = authorizer(environment, scopes, store)
+    if fresh:
+        reject_kept(auth)
+    found = _headers_of(auth, _clear_command(env_file) if store is not None else "")
     if as_json:
         tell_json(found)
         return
@@ -287,21 +319,14 @@ def headers(
         tell(f"{name}: {value}")
 
 
-@contextmanager
-def _both_tokens(
-    env_file: str | None, scopes: Sequence[str], no_store: bool, fresh: bool
-) -> Generator[Any, None, None]:
-    """An auth object for both tokens; a login that fails says how to go on in the shell."""
-    environment = Environment.beside(env_file)
-    store = store_if_wanted(environment, no_store)
-    auth = authorizer(environment, scopes, store, environment.m2m_credentials())
-    if fresh:
-        reject_kept(auth)
+def _headers_of(auth: Any, clear: str) -> dict[str, str]:
+    """The headers of a request; a login that fails says how to go on in the shell."""
     try:
-        yield auth
+        found: dict[str, str] = auth.headers(auth._settings.base_url)
     except M2mLoginError as error:
-        advice = advice_on_login(error, _clear_command(env_file) if store is not None else "")
+        advice = advice_on_login(error, clear)
         raise Problem(advice.what, advice.remedy) from None
+    return found
 
 
 def _clear_command(env_file: str | None) -> str:
@@ -309,62 +334,26 @@ def _clear_command(env_file: str | None) -> str:
     return f"thingspace-auth clear{f' --env-file {quote(env_file)}' if env_file else ''}"
 
 
-@thingspace_auth.command(
-    context_settings={
-        "ignore_unknown_options": True,
-        "allow_interspersed_args": False,
-        # A -h may be among the letters of an option of curl's.
-        "help_option_names": ["--help"],
-    },
-    epilog=_BOTH_EPILOG,
-)
-@_env_file
-@_scope
-@_no_store
-@_fresh
-@click.argument("arguments", metavar="CURL-ARGUMENTS...", nargs=-1, type=click.UNPROCESSED)
-@click.pass_context
-def curl(
-    context: click.Context,
-    env_file: str | None,
-    scopes: Sequence[str],
-    no_store: bool,
-    fresh: bool,
-    arguments: Sequence[str],
-) -> None:
-    """Run curl with the headers that its URLs need.
-
-    The headers appear in no process list. Each URL must be one that may get them. curl's -L,
-    --next, -K and -k are refused, since others could get the headers; so is what reads standard
-    input, and what this command does not know. It does not read ~/.curlrc. If there is no token,
-    curl is not run. The exit status is curl's.
-
-    Tokens that ThingSpace rejects are not renewed: --fresh gets others.
-
-    Options of this command come before curl's arguments.
-    """
-    with _both_tokens(env_file, scopes, no_store, fresh) as auth:
-        context.exit(curls.run_curl(auth, arguments))
-
-
 @thingspace_auth.command(epilog=_BOTH_EPILOG)
 @_env_file
 @_scope
 @_json
 def status(env_file: str | None, scopes: Sequence[str], as_json: bool) -> None:
-    """Show what is stored for these credentials.
+    """Show which credentials are used, and what is stored for them.
 
-    Where the store is, when the tokens expire, and which failed logins are remembered. No token is
-    shown, and no server is asked. The exit status is 0 also if nothing is stored: then a token is
-    fetched when one is needed. In JSON, times are unix timestamps.
+    Where each setting comes from, where the store is, when the tokens expire, and which failed
+    logins are remembered. No token is shown, and no server is asked. The exit status is 0 also if
+    nothing is stored: then a token is fetched when one is needed. In JSON, times are unix
+    timestamps.
     """
     environment = Environment.beside(env_file)
-    store, m2m = store_of(environment), environment.m2m_credentials()
-    found = statuses.status_of(authorizer(environment, scopes, store, m2m))
+    auth = authorizer(environment, scopes, store_of(environment))
+    settings = environment.settings()
+    found = statuses.status_of(auth, settings, _clear_command(env_file))
     if as_json:
         tell_json(found)
     else:
-        statuses.show(found, _clear_command(env_file))
+        statuses.show(found, settings)
 
 
 @thingspace_auth.command(epilog=_BOTH_EPILOG)
@@ -378,9 +367,10 @@ def clear(env_file: str | None, scopes: Sequence[str]) -> None:
     another one with the same user name and password; five that fail in a row lock the account.
     """
     environment = Environment.beside(env_file)
-    store, m2m = store_of(environment), environment.m2m_credentials()
-    forget_stored(authorizer(environment, scopes, store, m2m))
-    if m2m is not None and m2m.username is not None:
+    store = store_of(environment)
+    auth = authorizer(environment, scopes, store)
+    forget_stored(auth)
+    if auth.m2m is not None and auth.m2m.username is not None:
         tell(f"forgot the access token, the session and the failed logins in {store.path}")
     else:
         tell(f"forgot the access token in {store.path}; no VZ_M2M_USERNAME is set")
@@ -397,7 +387,9 @@ def revoke(env_file: str | None, scopes: Sequence[str], no_store: bool) -> None:
     forgotten where it was kept, but not with --no-store.
     """
     environment = Environment.beside(env_file)
-    auth = authorizer(environment, scopes, store_if_wanted(environment, no_store))
+    auth = authorizer(
+        environment, scopes, store_if_wanted(environment, no_store), with_account=False
+    )
     # What the server would give out now is what is current, whatever was stored.
     auth.oauth_token = auth.fetch_token()
     auth.revoke_token()
@@ -407,7 +399,7 @@ def revoke(env_file: str | None, scopes: Sequence[str], no_store: bool) -> None:
         tell("the store was left as it is: if it has the token, call the next command with --fresh")
 
 
-@thingspace_auth.command()
+@thingspace_auth.command(context_settings={"allow_interspersed_args": False})
 @click.option(
     "--port", callback=_port, default="0", metavar="PORT", help="By default any free one."
 )
@@ -420,10 +412,25 @@ def revoke(env_file: str | None, scopes: Sequence[str], no_store: bool) -> None:
 )
 @click.option("--sessions-required", is_flag=True, help="Refuse requests without an M2M session.")
 @click.option("--log", "is_logged", is_flag=True, help="Write each request to stderr.")
-def simulate(port: int, token_lifetime: float, sessions_required: bool, is_logged: bool) -> None:
+@click.argument("command", metavar="[-- COMMAND...]", nargs=-1, type=click.UNPROCESSED)
+@click.pass_context
+def simulate(
+    context: click.Context,
+    port: int,
+    token_lifetime: float,
+    sessions_required: bool,
+    is_logged: bool,
+    command: Sequence[str],
+) -> None:
     """Serve a simulated ThingSpace on this machine.
 
-    On 127.0.0.1, until it is stopped with Ctrl-C. Prints the environment variables that point to
-    it, as lines for a shell.
+    On 127.0.0.1. Prints the environment variables that point to it, as lines for a shell, and
+    serves until it is stopped with Ctrl-C.
+
+    With a COMMAND it prints nothing: it runs the command with these variables set, and ends with
+    it. The exit status is the command's then.
     """
-    simulation.serve(port, token_lifetime, sessions_required, is_logged)
+    how = simulation.Service(port, token_lifetime, sessions_required, is_logged)
+    if command:
+        context.exit(simulation.run_beside(how, command))
+    simulation.serve(how)

@@ -83,6 +83,7 @@ def _run_on_simulator(clients: Sequence[Client], out: Console) -> None:
     )
     libraries = _by_library(clients)
     show_summary([show_library(one, ThingspaceSimulator, out) for one in libraries], out)
+    _show_next_steps(clients[0].library, out)
 
 
 def show_library(
@@ -152,7 +153,24 @@ def show_summary(totals: Sequence[Totals], out: Console) -> None:
     _add_row(table, "a script written by hand", totals[-1].by_hand, "")
     out.print()
     out.print(table)
-    out.print("No line of the clients' code knows of tokens: session.auth = ThingspaceAuth(...)")
+
+
+def _show_next_steps(library: str, out: Console) -> None:
+    """Show what takes one from here to a script of one's own."""
+    out.print(
+        f"\nIn a script of your own, with {CLIENT_ID} and\n{CLIENT_SECRET} in the environment:"
+    )
+    for line in script_lines(library):
+        out.print(Text(f"  {line}", "green"))
+
+
+def script_lines(library: str) -> tuple[str, ...]:
+    """A script's lines that have each request carry a token."""
+    made = "ThingspaceAuth.from_environment()"
+    importing = f"from thingspace_auth_adapters.{library} import ThingspaceAuth"
+    if library == "requests":
+        return (importing, "session = requests.Session()", f"session.auth = {made}")
+    return (importing, f"auth = {made}", f"client = {library}.Client(auth=auth)")
 
 
 def _add_row(table: Table, name: str, counts: Counts, style: str) -> None:

@@ -6,17 +6,17 @@ Never from the command line, which every user of the machine can read.
 from __future__ import annotations
 
 import os
-import re
-import stat
 from collections.abc import Iterable, Mapping
-from shlex import quote
-from typing import IO
+from enum import Enum
+from typing import NamedTuple
 
 from .._model.checks import identifier
 from .._model.credentials import ThingspaceOauthCredentials
+from .._model.hosts import AllowedHosts, checked_base_url, default_entries, origin_of
 from .._model.m2m import VzM2mCredentials, session_token
 from .advice import Problem
-from .terminal import ask_for_secret, complain, is_interactive
+from .env_file import read_env_file
+from .terminal import ask_for, ask_for_secret, complain, is_interactive
 
 CLIENT_ID = "THINGSPACE_OAUTH_OAUTH_CLIENT_ID"
 CLIENT_SECRET = "THINGSPACE_OAUTH_OAUTH_CLIENT_SECRET"
@@ -29,40 +29,105 @@ STORE = "THINGSPACE_AUTH_STORE"
 
 DEFAULT_BASE_URL = "https://thingspace.verizon.com"
 
-_ACCESS_OF_OTHERS = {
-    "read": stat.S_IRGRP | stat.S_IROTH,
-    "change": stat.S_IWGRP | stat.S_IWOTH,
+_USUAL_PORT = 443
+_THINGSPACE = AllowedHosts(default_entries(checked_base_url(DEFAULT_BASE_URL)[1]))
+_STANDARD_VALUES = {BASE_URL: DEFAULT_BASE_URL}
+
+
+class Origin(Enum):
+    """Where a setting comes from."""
+
+    FILE = "file"
+    ENVIRONMENT = "environment"
+    PROMPT = "prompt"
+    STANDARD = "standard"
+
+
+class Setting(NamedTuple):
+    """A setting that is there.
+
+    Attributes:
+        label: what it is.
+        value: what it is set to; ``None`` for a secret.
+        variable: the name that it is set by.
+        origin: where it comes from.
+        where: the same in words.
+    """
+
+    label: str
+    value: str | None
+    variable: str
+    origin: Origin
+    where: str
+
+    def __str__(self) -> str:
+        return self.where if self.value is None else f"{self.value} ({self.where})"
+
+    def to_json(self) -> dict[str, str | None]:
+        """Ready for ``json.dumps``."""
+        return {"value": self.value, "variable": self.variable, "from": self.origin.value}
+
+
+_LABELS = {
+    CLIENT_ID: "key",
+    CLIENT_SECRET: "secret",
+    USERNAME: "user",
+    PASSWORD: "password",
+    SESSION_TOKEN: "session token",
+    BASE_URL: "host",
 }
-_ASSIGNMENT = r"""(?x)
-    (?: export \s+ )? (?P<name> [A-Za-z_][A-Za-z0-9_]* ) \s* = \s*
-    (?P<quote> ["']? ) (?P<value> .*? ) (?P=quote)
-"""
+_SECRETS = (CLIENT_SECRET, PASSWORD, SESSION_TOKEN)
 
 
 class Environment:
     """The settings by the names of their variables; an empty one counts as missing.
 
     Args:
-        values (Mapping[str, str]): of the variables.
+        values (Mapping[str, str]): of the process's environment.
+        file_values (Mapping[str, str]): of a file, which come before those.
+        path (str | None): of the file.
     """
 
-    def __init__(self, values: Mapping[str, str]) -> None:
-        self._values = values
+    def __init__(
+        self,
+        values: Mapping[str, str],
+        file_values: Mapping[str, str] | None = None,
+        path: str | None = None,
+    ) -> None:
+        self._path = path
+        self._answers: dict[str, str] = {}
+        in_file = file_values or {}
+        self._values = {
+            Origin.FILE: in_file,
+            # What is empty in the file is to be missing.
+            Origin.ENVIRONMENT: {name: values[name] for name in values if name not in in_file},
+            Origin.PROMPT: self._answers,
+            Origin.STANDARD: _STANDARD_VALUES,
+        }
 
     @classmethod
     def beside(cls, path: str | None) -> Environment:
         """The process's environment, and a file whose values come before it.
 
+        A base URL that is not ThingSpace's is told to the user.
+
         Raises:
-            Problem: the file cannot be read, or holds something else than ``NAME=value`` lines;
-                the message names the line, never its content.
+            Problem: the file cannot be read, or a line of it is doubtful; the message names the
+                line, never its content.
         """
-        return cls({**os.environ, **(read_env_file(path) if path is not None else {})})
+        environment = cls(os.environ, None if path is None else read_env_file(path), path)
+        environment._tell_foreign_host()
+        return environment
+
+    def settings(self) -> list[Setting]:
+        """Which settings there are, and where each comes from; secrets without their values."""
+        found = ((name, self._found(name)) for name in _LABELS)
+        return [self._setting(name, *one) for name, one in found if one is not None]
 
     @property
     def base_url(self) -> str:
         """Where the platform lives."""
-        return self.get(BASE_URL) or DEFAULT_BASE_URL
+        return self.get(BASE_URL) or ""
 
     @property
     def store_path(self) -> str | None:
@@ -70,20 +135,22 @@ class Environment:
         return self.get(STORE)
 
     def oauth_credentials(self, scopes: Iterable[str]) -> ThingspaceOauthCredentials:
-        """The application's key and secret; a missing secret is asked for.
+        """The application's key and secret; what is missing is asked for.
 
         Raises:
             Problem: a variable is missing or no number; the message names it.
         """
         return ThingspaceOauthCredentials(
-            oauth_client_id=self._required(CLIENT_ID),
-            oauth_client_secret=self._secret(CLIENT_SECRET, "Secret of the ThingSpace application"),
+            oauth_client_id=self._required(CLIENT_ID, "Key of the ThingSpace application"),
+            oauth_client_secret=self._required(
+                CLIENT_SECRET, "Secret of the ThingSpace application"
+            ),
             oauth_scopes=" ".join(scopes),
             oauth_clock_skew=self._seconds(CLOCK_SKEW),
         )
 
     def m2m_credentials(self) -> VzM2mCredentials | None:
-        """The M2M account's, if there are any; a missing password is asked for.
+        """The M2M account's, if there are any; what is missing of one is asked for.
 
         Raises:
             Problem: one of the user name and the password is missing, or a variable cannot be
@@ -93,9 +160,9 @@ class Environment:
             token = session_token(self.get(SESSION_TOKEN), SESSION_TOKEN)
             if self.get(USERNAME) is None and self.get(PASSWORD) is None:
                 return VzM2mCredentials(None, None, vz_m2m_token=token) if token else None
-            username = identifier(USERNAME, self._required(USERNAME))
-            question = f"Password of the M2M (UWS) user in {USERNAME}"
-            password = identifier(PASSWORD, self._secret(PASSWORD, question))
+            username = identifier(USERNAME, self._required(USERNAME, "M2M (UWS) user name"))
+            question = f"Password of the M2M (UWS) user {username}"
+            password = identifier(PASSWORD, self._required(PASSWORD, question))
         except ValueError as error:
             # Behind the colon is what a Python program would do.
             raise Problem(str(error).partition(":")[0], "correct the variable") from None
@@ -103,16 +170,47 @@ class Environment:
 
     def get(self, name: str) -> str | None:
         """The value of a variable, ``None`` if it is missing or empty."""
-        return self._values.get(name, "").strip() or None
+        found = self._found(name)
+        return None if found is None else found[1]
 
-    def _required(self, name: str) -> str:
-        return _present(name, self.get(name))
+    def _found(self, name: str) -> tuple[Origin, str] | None:
+        """The first that has a value for a variable, and the value."""
+        for origin, values in self._values.items():
+            value = values.get(name, "").strip()
+            if value:
+                return origin, value
+        return None
 
-    def _secret(self, name: str, what: str) -> str:
+    def _setting(self, name: str, origin: Origin, value: str) -> Setting:
+        where = {
+            Origin.FILE: f"from {name} in {self._path}",
+            Origin.ENVIRONMENT: f"from {name} in the environment",
+            Origin.PROMPT: "from the prompt",
+            Origin.STANDARD: "the standard one",
+        }
+        shown = _host_of(value) if name == BASE_URL else value
+        return Setting(
+            _LABELS[name], None if name in _SECRETS else shown, name, origin, where[origin]
+        )
+
+    def _required(self, name: str, question: str) -> str:
+        """The value of a variable, asked for if it is missing and somebody is there."""
+        if self.get(name) is None and is_interactive():
+            ask = ask_for_secret if name in _SECRETS else ask_for
+            self._answers[name] = ask(question)
         value = self.get(name)
-        if value is None and is_interactive():
-            value = ask_for_secret(what)
-        return _present(name, value)
+        if value is None:
+            raise Problem(
+                f"the environment variable {name} is missing or empty",
+                "set it, or give a file that has it with --env-file",
+            )
+        return value
+
+    def _tell_foreign_host(self) -> None:
+        """Say so if the base URL leads elsewhere than to ThingSpace."""
+        target = origin_of(self.base_url)
+        if target is not None and not _THINGSPACE.allow(target):
+            complain(f"note: {BASE_URL} leads to {_host_of(self.base_url)}, not to ThingSpace")
 
     def _seconds(self, name: str) -> float | None:
         text = self.get(name)
@@ -122,49 +220,9 @@ class Environment:
             raise Problem(f"{name} is not a number of seconds", "correct it") from None
 
 
-def read_env_file(path: str) -> dict[str, str]:
-    """The variables in a file of ``NAME=value`` lines, blank ones, and ``#`` comments.
-
-    A file that others can read or change is warned of.
-
-    Raises:
-        Problem: it cannot be read, or a line is nothing of the kind, or no UTF-8; the message
-            never quotes the line.
-    """
-    try:
-        with open(path, "rb") as file:
-            _warn_of_others(path, file)
-            lines = file.read().splitlines()
-    except (OSError, ValueError) as error:
-        reason = getattr(error, "strerror", None) or "it is no file name"
-        raise Problem(
-            f"{path!r} cannot be read: {reason}", "give --env-file a file of NAME=value lines"
-        ) from None
-    pairs = (_assignment(path, number, line) for number, line in enumerate(lines, 1))
-    return dict(pair for pair in pairs if pair is not None)
-
-
-def _warn_of_others(path: str, file: IO[bytes]) -> None:
-    mode = os.fstat(file.fileno()).st_mode
-    can = " and ".join(verb for verb, bits in _ACCESS_OF_OTHERS.items() if mode & bits)
-    if os.name == "posix" and can:
-        complain(f"warning: other users can {can} {path}", f"chmod 600 {quote(path)}")
-
-
-def _assignment(path: str, number: int, line: bytes) -> tuple[str, str] | None:
-    text = line.decode("utf-8-sig", "replace").strip()
-    if not text or text.startswith("#"):
+def _host_of(base_url: str) -> str | None:
+    """Host and port; not what else may be in a URL that is none of ThingSpace's."""
+    target = origin_of(base_url)
+    if target is None:
         return None
-    match = re.fullmatch(_ASSIGNMENT, text)
-    if match is None or "\N{REPLACEMENT CHARACTER}" in text:
-        raise Problem(f"line {number} of {path} is not NAME=value in UTF-8", "correct the line")
-    return match["name"], match["value"]
-
-
-def _present(name: str, value: str | None) -> str:
-    if not value:
-        raise Problem(
-            f"the environment variable {name} is missing or empty",
-            "set it, or give a file that has it with --env-file",
-        )
-    return value
+    return target.host if target.port == _USUAL_PORT else f"{target.host}:{target.port}"

@@ -8,6 +8,7 @@ from .._core.cached_token import CachedToken
 from .._core.login_count import LoginCount
 from .._core.shared import SharedSource
 from .._core.tokens import Tokens
+from ..errors import M2mLoginError
 
 
 class Stored(NamedTuple):
@@ -17,13 +18,15 @@ class Stored(NamedTuple):
         token: the access token, usable or not.
         session: the session token, usable or not.
         logins: how the logins went; ``None`` without an account.
-        password: a keyed hash of the account's password.
+        password_hash: a keyed hash of the account's password.
+        objection: why no login is tried now, if none is.
     """
 
-    token: CachedToken[Any] | None
-    session: CachedToken[str] | None
-    logins: LoginCount | None
-    password: str
+    token: CachedToken[Any] | None = None
+    session: CachedToken[str] | None = None
+    logins: LoginCount | None = None
+    password_hash: str = ""
+    objection: M2mLoginError | None = None
 
 
 def stored_by(tokens: Tokens) -> Stored:
@@ -35,8 +38,9 @@ def stored_by(tokens: Tokens) -> Stored:
     token, session = (None if one is None else one.read() for one in _shared(tokens))
     source = tokens.session_source
     if source is None:
-        return Stored(token, session, None, "")
-    return Stored(token, session, source.guard.count(), source.guard.password_hash)
+        return Stored(token, session)
+    guard = source.guard
+    return Stored(token, session, guard.count(), guard.password_hash, guard.objection())
 
 
 def clear(tokens: Tokens) -> None:

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import logging
 import sys
-from collections.abc import Generator, Sequence
+from collections.abc import Generator, Iterable, Sequence
 from contextlib import contextmanager
+from difflib import get_close_matches
 
 import click
 
-from .advice import WrongUsage, advice_on
-from .commands import thingspace_auth
+from .advice import advice_on
+from .commands import UnknownCommand, thingspace_auth
 from .terminal import complain
 
 _FAILURE = 1
@@ -33,9 +34,6 @@ def run(arguments: Sequence[str] | None) -> int:
     except click.Abort:
         complain("interrupted")
         return _INTERRUPTED
-    except WrongUsage as error:
-        complain(str(error), error.remedy)
-        return _USAGE
     # Each HTTP library has errors of its own, and none is to end in a traceback.
     except Exception as error:
         advice = advice_on(error)
@@ -49,7 +47,7 @@ def _status_of(arguments: Sequence[str] | None) -> int:
             arguments,
             prog_name="thingspace-auth",
             standalone_mode=False,
-            # A pattern in a URL is for curl.
+            # What is to be run beside the simulator gets its arguments as they are.
             windows_expand_args=False,
         )
     except SystemExit as end:
@@ -66,16 +64,28 @@ def _usage(error: click.UsageError) -> tuple[str, str]:
 
 def _usage_problem(error: click.UsageError) -> str:
     if isinstance(error, click.NoSuchOption):
-        return "there is no such option"
+        options = [name for one in _parameters(error) for name in one.opts]
+        return f"there is no such option{_nearest(error.option_name, options)}"
+    if isinstance(error, UnknownCommand):
+        return f"{error.message}{_nearest(error.typed, thingspace_auth.commands)}"
     if isinstance(error, click.BadOptionUsage):
         # The option is one of ours, and its value is not quoted.
         return error.message
     if isinstance(error, click.BadParameter) and error.param is not None:
         # The message is ours, since no option has a type of click's own.
         return f"{error.param.opts[0]} {error.message}"
-    if isinstance(error.ctx and error.ctx.command, click.Group):
-        return "there is no such command"
-    return "there is an argument too many"
+    return "an argument was not expected"
+
+
+def _parameters(error: click.UsageError) -> list[click.Parameter]:
+    """What the command takes that an error is about."""
+    return error.ctx.command.get_params(error.ctx) if error.ctx else []
+
+
+def _nearest(typed: str, names: Iterable[str]) -> str:
+    """A question for the one of our own names that is like what was typed, if one is."""
+    like_it = get_close_matches(typed, names, n=1)
+    return f": did you mean {like_it[0]}?" if like_it else ""
 
 
 @contextmanager

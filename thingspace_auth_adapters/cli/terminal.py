@@ -65,6 +65,17 @@ def is_interactive() -> bool:
     return bool(sys.stdin and sys.stdin.isatty())
 
 
+def ask_for(what: str) -> str:
+    """Ask for something that is shown while it is typed; empty if nothing is."""
+    sys.stderr.write(f"{what}: ")
+    sys.stderr.flush()
+    line = sys.stdin.readline()
+    if not line:
+        # The cursor is still behind the question.
+        sys.stderr.write("\n")
+    return line.strip()
+
+
 def ask_for_secret(what: str) -> str:
     """Ask for something that is not shown while it is typed; empty if nothing is."""
     try:
@@ -77,9 +88,7 @@ def ask_for_secret(what: str) -> str:
 
 def ask_for_consent(question: str) -> bool:
     """Ask a question that only a plain yes answers."""
-    sys.stderr.write(f"{question} [y/N] ")
-    sys.stderr.flush()
-    return sys.stdin.readline().strip().lower() in ("y", "yes")
+    return ask_for(f"{question} [y/N]").lower() in ("y", "yes")
 
 
 def _one_line(text: str) -> str:
