@@ -430,7 +430,7 @@ The access token is renewed once, and the request is repeated with the new one.
 
 SESSION_TEXT = """\
 One login is made, and the request is repeated with the new session token. If only GET and its like
-are repeated, the session is merely *suspected*, because the answer may have another cause. Then one
+are repeated, the session is only *suspected*, because the answer may have another cause. Then one
 login is tried. If it fails, the session stays in use.
 
 Without `m2m` there is no session to renew. Such an answer is then returned to you as it came.

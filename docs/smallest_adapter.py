@@ -116,7 +116,7 @@ class Transport:
             return self._answer(request, timeout, ends_at)
         except (OSError, HTTPException, AlreadySentError, AnswerTooLate) as error:
             is_transient = not is_unusable_certificate(error)
-            # It refused the connection, so nothing was sent. Whoever does not know says False.
+            # A refused connection: nothing was sent. If that is not certain, it must be False.
             is_unsent = isinstance(error, ConnectionRefusedError)
             return Refused(self._own(error, request), is_transient, had_no_effect=is_unsent)
 
