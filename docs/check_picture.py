@@ -18,6 +18,7 @@ from thingspace_auth_adapters.simulator import ThingspaceSimulator
 
 PICTURE = Path(__file__).with_name("check.svg")
 WIDTH = 80
+PATIENCE_SECONDS = 60
 # As long as what they stand for, so that no line is wrapped in another place.
 ALWAYS_THE_SAME = {
     r"127\.0\.0\.1:\d{5}": "127.0.0.1:50505",
@@ -41,7 +42,12 @@ def output() -> str:
         }
         command = [sys.executable, "-m", "thingspace_auth_adapters", "check", "--yes"]
         done = subprocess.run(  # noqa: S603
-            command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+            command,
+            env=environment,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            timeout=PATIENCE_SECONDS,
         )
     text = done.stdout
     for pattern, constant in ALWAYS_THE_SAME.items():

@@ -15,12 +15,13 @@ pytestmark = pytest.mark.once
 
 MOST_WORDS = 40
 
-PAGES = [
-    *sorted(DOCS.glob("*.md")),
+PROSE = [
+    # The reference is made from docstrings.
+    *(path for path in sorted(DOCS.glob("*.md")) if path.name != "reference.md"),
     *(ROOT / name for name in ("README.md", "CONTRIBUTING.md", "SECURITY.md")),
 ]
-# Made from docstrings.
-PROSE = [path for path in PAGES if path.name != "reference.md"]
+OTHERS = (DOCS / "reference.md", ROOT / "CHANGELOG.md", ROOT / "benchmarks" / "RESULTS.md")
+PAGES = [*PROSE, *OTHERS]
 
 
 def named(path: Path) -> str:
