@@ -21,6 +21,9 @@ ELSEWHERE = {
 }
 """The pages whose text is in another place of the repository."""
 
+OBJECT = re.compile(r"<!-- (py:\w+) (\S+) -->")
+"""A name that other projects' documentation can link to."""
+
 project = "thingspace-auth-adapters"
 release = version = __version__
 
@@ -42,7 +45,7 @@ def for_the_site(app: Any, name: str, source: list[str]) -> None:
         text = text.replace(f"](../{path}", f"]({page}.md")
     if name == "index":
         text += "".join(navigation(text))
-    source[0] = text
+    source[0] = OBJECT.sub(r"```{\1} \2\n:no-typesetting:\n```", text)
 
 
 def navigation(index: str) -> Iterator[str]:

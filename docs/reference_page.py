@@ -17,10 +17,11 @@ from typing import Any, NamedTuple
 import typing_extensions
 
 import thingspace_auth_adapters as package
-from thingspace_auth_adapters import errors, simulator, stores
+from thingspace_auth_adapters import errors, httpx, requests, simulator, stores
 from thingspace_auth_adapters.httpx import ThingspaceAuth as HttpxAuth
 from thingspace_auth_adapters.requests import ThingspaceAuth as RequestsAuth
 
+PUBLIC_MODULES = (requests, httpx, package, stores, simulator)
 TARGET = Path(__file__).with_name("reference.md")
 WIDTH = 120
 # How adapters are built, which is no user's affair.
@@ -143,6 +144,14 @@ def sections() -> Iterator[tuple[str, str, list[Part]]]:
     )
 
 
+def public_name(kind: type) -> str:
+    """Where users import a class from."""
+    name = kind.__name__
+    return next(
+        f"{one.__name__}.{name}" for one in PUBLIC_MODULES if getattr(one, name, None) is kind
+    )
+
+
 def plain(kind: type) -> Part:
     """A class with the members that its own code has."""
     names = tuple(name for name in vars(kind) if is_documented(kind, name))
@@ -230,6 +239,7 @@ def entry(part: Part) -> Iterator[str]:
     """The section of a class."""
     kind = part.kind
     yield f"### {part.title}\n"
+    yield described_object("exception" if issubclass(kind, BaseException) else "class", kind)
     yield HTTPX if kind is HttpxAuth else ""
     is_plain = issubclass(kind, (BaseException, Enum)) or inspect.isabstract(kind)
     bases = ", ".join(one.__name__ for one in kind.__bases__)
@@ -247,6 +257,7 @@ def member(kind: type, name: str) -> Iterator[str]:
     """The section of a member."""
     found = inspect.getattr_static(kind, name)
     yield f"#### {name}\n"
+    yield described_object("property" if isinstance(found, property) else "method", kind, name)
     if isinstance(found, property):
         yield from code([property_text(name, found)])
     elif isinstance(found, classmethod):
@@ -255,6 +266,11 @@ def member(kind: type, name: str) -> Iterator[str]:
         start = "async def" if inspect.iscoroutinefunction(found) else "def"
         yield from code(signatures(f"{start} {name}", found))
     yield from described(inspect.getdoc(getattr(kind, name)) or "")
+
+
+def described_object(what: str, kind: type, *member_name: str) -> str:
+    """What ``conf.py`` makes an entry in the site's inventory of, and a forge does not show."""
+    return f"<!-- py:{what} {'.'.join((public_name(kind), *member_name))} -->\n"
 
 
 def property_text(name: str, found: property) -> str:

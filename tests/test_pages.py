@@ -84,11 +84,14 @@ def test_first_page_leads_to_every_other() -> None:
     assert sorted([*pages, "index"]) == sorted(path.stem for path in DOCS.glob("*.md"))
 
 
-def test_links_out_of_the_pages_lead_to_pages_of_the_site() -> None:
+def test_site_adds_what_a_forge_does_not_need() -> None:
     conf = docs_script("conf")
     source = ["[Words](../SECURITY.md#words), [words](../examples/threads.py)"]
     conf.for_the_site(None, "errors", source)
     assert source == ["[Words](security.md#words), [words](../examples/threads.py)"]
+    source = ["<!-- py:class name.Kind -->\n"]
+    conf.for_the_site(None, "reference", source)
+    assert source == ["```{py:class} name.Kind\n:no-typesetting:\n```\n"]
     conf.for_the_site(None, "security", source)
     assert source[0].startswith("# Security\n")
     assert "](docs/" not in source[0]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pkgutil
 import re
 import sys
 from collections import Counter
@@ -186,6 +187,13 @@ def test_every_signature_in_the_reference_has_types_and_real_defaults(reference:
         assert is_typed or block.count(" -> ") == len(
             re.findall(r"^(?:async def |def |\w)", block, re.M)
         )
+
+
+def test_every_object_of_the_inventory_can_be_imported(reference: Any) -> None:
+    names = re.findall(r"<!-- py:\w+ (\S+) -->", text_of("reference.md"))
+    assert len(names) == len(re.findall(r"^```py$", text_of("reference.md"), re.M))
+    for name in names:
+        assert pkgutil.resolve_name(name) is not None
 
 
 def test_every_name_in_a_signature_can_be_looked_up(reference: Any) -> None:
