@@ -7,10 +7,11 @@ from the code: ``tests/test_answers.py`` takes a real auth object through each o
 from __future__ import annotations
 
 import json
+import re
 import textwrap
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any, NamedTuple, Union
+from typing import Any, Callable, NamedTuple, Union
 
 TARGET = Path(__file__).with_name("what-an-answer-means.md")
 
@@ -139,7 +140,7 @@ FAMILIES = (
     Family(
         "The gateway refuses the access token",
         "Codes 900901 to 900904, in each form that the gateway has for them. The request did not"
-        " get any further than the gateway.",
+        " reach the API.",
         {
             401: (TOKEN_REJECTED, NO_ATTEMPT_AND_RENEWED),
             "4xx": (RETURNED, NO_ATTEMPT_AND_RENEWED),
@@ -166,7 +167,8 @@ FAMILIES = (
     ),
     Family(
         "A challenge says that the access token is invalid",
-        'By `error="invalid_token"` in `WWW-Authenticate`, in any scheme. Only a 401 challenges.',
+        'The header `WWW-Authenticate` has `error="invalid_token"`, in any scheme. It counts only'
+        " with status 401.",
         {
             401: (TOKEN_REJECTED, NO_ATTEMPT_AND_RENEWED),
             429: (RETURNED, NO_ATTEMPT),
@@ -182,7 +184,7 @@ FAMILIES = (
     ),
     Family(
         "The gateway throttles",
-        "Codes 9008xx. The platform asks to be left alone; neither token is to blame.",
+        "Codes 9008xx. The platform wants fewer requests. Neither token is the cause.",
         {"4xx": (RETURNED, NO_ATTEMPT), "5xx": (RETURNED, NO_ATTEMPT)},
         (
             fault("900800", "Message throttled out"),
@@ -196,8 +198,8 @@ FAMILIES = (
     ),
     Family(
         "The gateway refuses for another reason",
-        "Such as 900906 (there is nothing at this path) and 900908 (the key has not subscribed to"
-        " this API). A new token does not help.",
+        "For example 900906 (there is nothing at this path) and 900908 (the key has not subscribed"
+        " to this API). A new token does not help.",
         {
             429: (RETURNED, NO_ATTEMPT),
             "4xx": (RETURNED, UNKNOWN),
@@ -215,8 +217,9 @@ FAMILIES = (
     ),
     Family(
         "A service says that the session is over",
-        "`SessionToken.Expired`, `SessionToken.Invalid` and `SessionToken.Format`, whatever the"
-        " service's name before them; Device Location says it in its message alone.",
+        "Codes that end in `SessionToken.Expired`, `SessionToken.Invalid` or `SessionToken.Format`."
+        " The name of the service before them does not matter. Device Location says it only in its"
+        " message.",
         {
             429: (SESSION_REJECTED, NO_ATTEMPT),
             "4xx": (SESSION_REJECTED, REFUSED),
@@ -253,13 +256,13 @@ FAMILIES = (
     ),
     Family(
         "Cloud Connector says that it failed itself",
-        "What it quotes is not read.",
+        "It quotes another answer in its message. That is not read.",
         {"5xx": (RETURNED, UNKNOWN)},
         (Form({"error": "internal_server_error", "error_description": f"{UWS_FAILED}: [401]"}),),
     ),
     Family(
         "An `errorCode` or its message speaks of a session",
-        "In no form that is known, so the session is only suspected.",
+        "The form is not known, so the session is only suspected.",
         {
             429: (SESSION_SUSPECTED, NO_ATTEMPT),
             "4xx": (SESSION_SUSPECTED, REFUSED),
@@ -274,7 +277,7 @@ FAMILIES = (
     ),
     Family(
         "UWS refused, and nobody says why",
-        "The session or the account: it is only suspected.",
+        "The cause may be the session or the account, so the session is only suspected.",
         {
             429: (SESSION_SUSPECTED, NO_ATTEMPT),
             "4xx": (SESSION_SUSPECTED, UNKNOWN),
@@ -291,7 +294,7 @@ FAMILIES = (
     ),
     Family(
         "The account is not found",
-        "No token's fault.",
+        "Neither token is the cause.",
         {429: (RETURNED, NO_ATTEMPT), "4xx": (RETURNED, REFUSED), "5xx": (RETURNED, UNKNOWN)},
         (
             error("INVALID_PARAMETER", "UWS verification failure (Could not find account 1)"),
@@ -302,8 +305,8 @@ FAMILIES = (
     ),
     Family(
         "Another `errorCode`",
-        "It is the service's own affair. But with a 401 or 403 it may be a dead session: no list of"
-        " these is complete. At the login it is a refusal.",
+        "It usually has nothing to do with tokens. With status 401 or 403 it may be a dead session,"
+        " because no list of these codes is complete. At the login it is a refusal.",
         {
             401: (SESSION_SUSPECTED, REFUSED),
             403: (SESSION_SUSPECTED, REFUSED),
@@ -319,7 +322,7 @@ FAMILIES = (
     ),
     Family(
         "A general `errorCode`",
-        "Nobody's fault, whatever the service's name before it.",
+        "It says nothing about the cause. The name of the service before it does not matter.",
         {
             401: (SESSION_SUSPECTED, UNKNOWN),
             403: (SESSION_SUSPECTED, UNKNOWN),
@@ -353,7 +356,7 @@ FAMILIES = (
     ),
     Family(
         "Another JSON object that speaks of a session",
-        "Of UWS, a session token, or a session that is expired or invalid.",
+        "It names UWS, a session token, or a session that is expired or invalid.",
         {
             401: (UNEXPLAINED, UNKNOWN_AND_RENEWED),
             429: (SESSION_SUSPECTED, NO_ATTEMPT),
@@ -387,7 +390,7 @@ FAMILIES = (
     ),
     Family(
         "No JSON",
-        "An error page of a proxy, for example. What it says is not read.",
+        "For example an error page of a proxy. Its text is not read.",
         {
             401: (UNEXPLAINED, UNKNOWN_AND_RENEWED),
             429: (RETURNED, NO_ATTEMPT),
@@ -413,34 +416,104 @@ INTRODUCTION = """\
 
 # What an answer means
 
-ThingSpace has many ways to say no. To see what follows an answer, find its body here, then its
-status. Tests take each client through every row.
+ThingSpace has many ways to say no. The three tables that follow say which answers count as "token
+rejected", "session expired" and "login refused". After them, each kind of answer has a section with
+all its forms, and with what follows for each status. Tests take each client through every row.
 
-- **At an API** says what is renewed on account of an answer to a request of yours, and which
-  requests are then repeated. *GET and its like* are GET, HEAD, OPTIONS, PUT and DELETE; other
-  methods may have been acted upon. Whatever is not repeated is returned to you as it came, and
-  what was renewed serves the next request.
-- **At the login** says what an answer that brings no session counts as, and whether the access
-  token is renewed. If that brings another one, the login is sent once more.
-  [Failed logins](failed-logins.md) says what follows from *refused*, *unknown* and *no attempt*.
+"GET and its like" are GET, HEAD, OPTIONS, PUT and DELETE. Other methods may have changed something
+before the answer came, so they are not repeated if nobody knows why the answer came.
+"""
+
+TOKEN_TEXT = """\
+The access token is renewed once, and the request is repeated with the new one.
+"""
+
+SESSION_TEXT = """\
+One login is made, and the request is repeated with the new session token. If only GET and its like
+are repeated, the session is only *suspected*, because the answer may have another cause. Then one
+login is tried. If it fails, the session stays in use.
+
+Without `m2m` there is no session to renew. Such an answer is then returned to you as it came.
+"""
+
+LOGIN_TEXT = """\
+No login is tried again with that password. [Failed logins](failed-logins.md) says how to go on.
+"""
+
+RULES = """\
+## How to read the sections
+
+**At an API** is an answer to a request of yours. The columns say what is renewed, and which
+requests are then repeated. An answer that leads to no repeat is returned to you as it came. What
+was renewed is used by the next request.
+
+**At the login** is an answer that brings no session. It counts as one of these:
+
+- *refused:* it counts as a failed login, and the password is not tried again;
+- *unknown:* it may have been a failed login, so it counts as one;
+- *no attempt:* it does not count.
+
+The last column says whether the access token is renewed. If that brings another token, the login is
+sent once more.
 
 Some rules hold for every row:
 
-- One request is repeated once on account of each token, at most, and only if
+- A request is repeated once for each of the two tokens, at most, and only if
   [its body can be sent again](behaviour.md#bodies).
-- Where GET and its like alone are repeated for the session, it is merely suspected: one login is
-  tried, if none has failed since the last success, and if that fails, the session stays in use. It
-  is not suspected in its first minute, nor in its first ten if it came of a suspicion.
-- *The access token, then the session*: the session is suspected if the answer is still the same
-  with another access token, or if the platform gives out the same one again. A POST is not
-  repeated, so it gets to the session in the second case alone.
-- Without `m2m` there is no session to renew: where the table says so, the answer is returned as it
-  came.
+- A session is suspected only if no login has failed since the last success. It is not suspected in
+  its first minute. If it came from a suspicion, it is not suspected in its first ten minutes.
+- "The access token, then the session" means: if the answer is the same with another access token,
+  or if ThingSpace gives out the same one again, then the session is suspected. A POST is not
+  repeated, so its session is suspected only in the second case.
 """
 
 
 def page() -> str:
-    return "\n".join([INTRODUCTION, *(line for family in FAMILIES for line in section(family))])
+    return "\n".join([INTRODUCTION, *overview(), RULES, *sections()])
+
+
+def overview() -> Iterator[str]:
+    """The answers that lead to something, in three tables."""
+    yield from kinds_of("Token rejected", TOKEN_TEXT, lambda api, _: api.renewed[:1] == (TOKEN,))
+    yield from kinds_of("Session expired", SESSION_TEXT, lambda api, _: api.renewed == (SESSION,))
+    yield from kinds_of("Login refused", LOGIN_TEXT, lambda _, login: login == REFUSED, False)
+
+
+def kinds_of(
+    title: str, text: str, is_meant: Callable[[Api, Login], bool], at_an_api: bool = True
+) -> Iterator[str]:
+    """The answers with one of these meanings, at an API or at the login."""
+    head = ["the answer", "for example", "with status", *(["repeated"] if at_an_api else [])]
+    yield f"## {title}\n"
+    yield text
+    yield f"| {' | '.join(head)} |"
+    yield f"|{' --- |' * len(head)}"
+    for family in FAMILIES:
+        meanings = [one for one in family.meanings.values() if is_meant(*one)]
+        if meanings:
+            cells = [link(family), str(family.forms[0]), statuses(family, is_meant)]
+            cells += [meanings[0][0].repeated] if at_an_api else []
+            yield f"| {' | '.join(cells)} |"
+    yield ""
+
+
+def sections() -> Iterator[str]:
+    for family in FAMILIES:
+        yield from section(family)
+
+
+def link(family: Family) -> str:
+    anchor = re.sub(r"[^\w -]", "", family.name.lower()).replace(" ", "-")
+    return f"[{family.name}](#{anchor})"
+
+
+def statuses(family: Family, is_meant: Callable[[Api, Login], bool]) -> str:
+    """The statuses with which it has one of these meanings."""
+    meant = [status for status, one in family.meanings.items() if is_meant(*one)]
+    if "4xx" not in meant:
+        return " or ".join(map(str, meant))
+    others = [str(one) for one in family.meanings if isinstance(one, int) and one not in meant]
+    return f"any 4xx except {', '.join(others)}" if others else "any 4xx"
 
 
 def section(family: Family) -> Iterator[str]:

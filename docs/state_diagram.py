@@ -1,4 +1,4 @@
-"""Makes ``state-diagram.md`` from the code: ``python docs/state_diagram.py``.
+"""Makes ``state-diagram.svg`` and the table of ``design.md``: ``python docs/state_diagram.py``.
 
 Nothing here knows the transitions. Each state is brought about in a real lifecycle, with a
 simulated clock and token endpoint; then one thing happens, and ``status`` says which state
@@ -9,10 +9,13 @@ from __future__ import annotations
 
 import logging
 import math
+import re
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import Callable, NamedTuple
+
+import drawing
 
 from thingspace_auth_adapters import ThingspaceOauthCredentials
 from thingspace_auth_adapters._core.access_tokens import AccessTokens
@@ -24,7 +27,8 @@ from thingspace_auth_adapters._model.settings import Settings
 from thingspace_auth_adapters._model.tokens import OauthToken
 from thingspace_auth_adapters._wire.messages import HttpAnswer, HttpRequest, Refused
 
-TARGET = Path(__file__).with_name("state-diagram.md")
+PICTURE = Path(__file__).with_name("state-diagram.svg")
+PAGE = Path(__file__).with_name("design.md")
 LIFETIME, SKEW = 3600, 60
 
 
@@ -141,23 +145,38 @@ def revoke(scene: Scene) -> None:
 
 
 class Event(NamedTuple):
-    """Something that happens to a token."""
+    """Something that happens to a token.
+
+    Attributes:
+        description: in the table.
+        label: at an arrow.
+        happen: makes it happen.
+    """
 
     description: str
+    label: str
     happen: Callable[[Scene], None]
 
 
 EVENTS = (
-    Event("a request comes, and the endpoint gives a token", fetch),
-    Event("a request comes, and the token that it gets is already stale", fetch_nearly_expired),
-    Event("a request comes, and the endpoint fails", fail),
-    Event("`expiry` less `oauth_clock_skew` passes", become_stale),
-    Event("`expiry` passes", expire),
-    Event("the platform rejects the token", reject),
-    Event("the platform rejects the token, and the endpoint gives another", recover),
-    Event("a token is assigned", assign),
-    Event("`None` is assigned", forget),
-    Event("`revoke_token()` succeeds", revoke),
+    Event("a request needs a token, and the endpoint gives one", "fetched", fetch),
+    Event(
+        "a request needs a token, and the one that it gets is already stale",
+        "fetched, already stale",
+        fetch_nearly_expired,
+    ),
+    Event("a request needs a token, and the endpoint fails", "renewal failed: pause", fail),
+    Event("`expiry` less `oauth_clock_skew` passes", "the skew begins", become_stale),
+    Event("`expiry` passes", "expiry passes", expire),
+    Event("the platform rejects the token", "rejected", reject),
+    Event(
+        "the platform rejects the token, and the endpoint gives another",
+        "rejected and replaced",
+        recover,
+    ),
+    Event("a token is assigned", "assigned", assign),
+    Event("`None` is assigned", "None assigned", forget),
+    Event("`revoke_token()` succeeds", "revoked", revoke),
 )
 
 WAYS_TO: Mapping[Status, tuple[Callable[[Scene], None], ...]] = {
@@ -185,14 +204,14 @@ def after(state: Status, event: Event) -> Status:
     return scene.status
 
 
-def transitions() -> dict[tuple[Status, Status], list[int]]:
-    """The numbers of the events that lead from one state to another."""
-    found: dict[tuple[Status, Status], list[int]] = {}
-    for number, event in enumerate(EVENTS, 1):
+def transitions() -> dict[tuple[Status, Status], list[Event]]:
+    """The events that lead from one state to another."""
+    found: dict[tuple[Status, Status], list[Event]] = {}
+    for event in EVENTS:
         for state in Status:
             following = after(state, event)
             if following is not state:
-                found.setdefault((state, following), []).append(number)
+                found.setdefault((state, following), []).append(event)
     return found
 
 
@@ -200,68 +219,72 @@ def transitions() -> dict[tuple[Status, Status], list[int]]:
 
 
 ORDER = tuple(WAYS_TO)
-DISTANCE, MARGIN, HALF_BOX = 190, 60, 18
-STYLE = "fill:none;stroke:currentColor"
+DISTANCE, MARGIN, HALF_BOX, LINE = 240, 70, 18, 17
+DESCRIPTION = (
+    "The four states of a token, missing, fresh, stale and expired, and what leads from one to"
+    " another. The table below says the same."
+)
+TABLE = r"(<!-- table: docs/state_diagram.py -->\n\n)(?:\|.*\n)*"
 
 
 def table() -> Iterator[str]:
-    yield "| | what happens | " + " | ".join(state.value for state in ORDER) + " |"
-    yield "| --- | --- |" + " --- |" * len(ORDER)
-    for number, event in enumerate(EVENTS, 1):
+    yield "| what happens | " + " | ".join(f"if {state.value}" for state in ORDER) + " |"
+    yield "| --- |" + " --- |" * len(ORDER)
+    for event in EVENTS:
         cells = [cell(state, after(state, event)) for state in ORDER]
-        yield f"| {number} | {event.description} | {' | '.join(cells)} |"
+        yield f"| {event.description} | {' | '.join(cells)} |"
 
 
 def cell(state: Status, following: Status) -> str:
     return "·" if following is state else following.value
 
 
-def drawing() -> Iterator[str]:
-    """An SVG: the states in a row, arrows to the right above them and to the left below."""
-    height = HALF_BOX + depth(len(ORDER) - 1) + 2
-    box = f"0 {-height:g} {2 * MARGIN + DISTANCE * (len(ORDER) - 1)} {2 * height:g}"
-    yield f'<svg viewBox="{box}" role="img" aria-label="The states of a token">'
-    yield '<defs><marker id="tip" viewBox="0 0 8 8" refX="8" refY="4" markerWidth="8"'
-    yield 'markerHeight="8" orient="auto"><path d="M0,0L8,4L0,8Z" style="fill:currentColor"/>'
-    yield "</marker></defs>"
-    for (state, following), numbers in transitions().items():
-        yield from arrow(ORDER.index(state), ORDER.index(following), numbers)
+def page(text: str) -> str:
+    """The page, with the table of today."""
+    rows = "".join(f"{row}\n" for row in table())
+    return re.sub(TABLE, lambda found: found[1] + rows, text)
+
+
+def picture() -> str:
+    """The states in a row, arrows to the right above them and to the left below."""
+    width = 2 * MARGIN + DISTANCE * (len(ORDER) - 1)
+    parts = [
+        part
+        for (state, following), events in transitions().items()
+        for part in arrow(ORDER.index(state), ORDER.index(following), events)
+    ]
     for index, state in enumerate(ORDER):
         x = MARGIN + DISTANCE * index
-        place = f'x="{x - 45}" y="{-HALF_BOX}" width="90" height="{2 * HALF_BOX}" rx="6"'
-        yield f'<rect {place} style="{STYLE}"/>'
-        yield text(x, 5, state.value)
-    yield "</svg>"
+        parts += (
+            drawing.box(x, MIDDLE, 90, 2 * HALF_BOX),
+            drawing.text(x, MIDDLE + 5, state.value),
+        )
+    return drawing.picture(DESCRIPTION, width, HEIGHT, parts)
 
 
-def depth(distance: int) -> float:
-    """How far the middle of an arrow over so many states is from its ends."""
-    return 45.0 * distance
+ABOVE, BELOW = {1: 30.0, 2: 105.0}, {1: 26.0, 2: 190.0, 3: 295.0}
+"""How far the middle of an arrow over so many states is from its ends, with room for labels."""
+
+MIDDLE = HALF_BOX + ABOVE[2] + 3 * LINE
+HEIGHT = MIDDLE + HALF_BOX + BELOW[3] + 3 * LINE
 
 
-def arrow(start: int, end: int, numbers: list[int]) -> Iterator[str]:
-    """A curve with the numbers of its events."""
+def arrow(start: int, end: int, events: list[Event]) -> Iterator[str]:
+    """A curve with what happens at it."""
     side = math.copysign(1, start - end)
     x1, x2 = MARGIN + DISTANCE * start - 14 * side, MARGIN + DISTANCE * end + 14 * side
-    y, middle = HALF_BOX * side, depth(abs(end - start))
+    y, middle = MIDDLE + HALF_BOX * side, (BELOW if side > 0 else ABOVE)[abs(end - start)]
     # The middle of a cubic curve is three quarters of the way to its control points.
     control = y + side * middle / 0.75
-    curve = f"M{x1:g},{y:g}C{x1:g},{control:g} {x2:g},{control:g} {x2:g},{y:g}"
-    yield f'<path d="{curve}" style="{STYLE}" marker-end="url(#tip)"/>'
-    yield text((x1 + x2) / 2, y + side * (middle - 9) + 4, ", ".join(map(str, numbers)))
-
-
-def text(x: float, y: float, content: str) -> str:
-    style = "fill:currentColor;font-size:13px"
-    return f'<text x="{x:g}" y="{y:g}" text-anchor="middle" style="{style}">{content}</text>'
-
-
-def page() -> str:
-    made_by = "<!-- Made by docs/state_diagram.py: do not edit. -->"
-    lines = (made_by, "", "```{raw} html", *drawing(), "```", "", *table())
-    return "\n".join(lines) + "\n"
+    yield drawing.path(
+        f"M{x1:g},{y:g}C{x1:g},{control:g} {x2:g},{control:g} {x2:g},{y:g}", is_arrow=True
+    )
+    top = y + middle + LINE if side > 0 else y - middle - 6 - LINE * (len(events) - 1)
+    for number, event in enumerate(events):
+        yield drawing.text((x1 + x2) / 2, top + number * LINE, event.label)
 
 
 if __name__ == "__main__":
     logging.disable()
-    TARGET.write_text(page(), encoding="utf-8")
+    PICTURE.write_text(picture(), encoding="utf-8")
+    PAGE.write_text(page(PAGE.read_text(encoding="utf-8")), encoding="utf-8")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.util
 import os
 import re
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -15,6 +16,7 @@ import pytest
 from thingspace_auth_adapters.simulator import ThingspaceSimulator
 
 ROOT = Path(__file__).parent.parent
+DOCS = ROOT / "docs"
 
 LIBRARIES = (
     "requests_mock",
@@ -33,8 +35,23 @@ LIBRARIES_OF_STORES = {
 
 
 def python_blocks(document: Path) -> list[str]:
-    """The Python code blocks of a Markdown document."""
-    return re.findall(r"^```python\n(.*?)^```", document.read_text(encoding="utf-8"), re.S | re.M)
+    """The Python code blocks of a Markdown document, except whole files that it shows."""
+    text = document.read_text(encoding="utf-8")
+    return re.findall(r"(?<! -->\n)^```python\n(.*?)^```", text, re.S | re.M)
+
+
+def docs_script(name: str) -> Any:
+    """A script of the documentation, as a module that finds the others."""
+    spec = importlib.util.spec_from_file_location(name, DOCS / f"{name}.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = sys.modules[name] = importlib.util.module_from_spec(spec)
+    sys.path.insert(0, str(DOCS))
+    try:
+        spec.loader.exec_module(module)
+    finally:
+        sys.path.remove(str(DOCS))
+    return module
 
 
 def libraries_of(code: str) -> Iterator[str]:

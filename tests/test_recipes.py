@@ -69,14 +69,15 @@ def assert_both_tokens_were_renewed(simulator: ThingspaceSimulator) -> None:
 
 def test_every_recipe_is_on_the_page_and_tested() -> None:
     scripts = {path.stem for path in (DOCS / "recipes").glob("*.py")}
-    assert set(re.findall(r"{literalinclude} recipes/(\w+)\.py", PAGE)) == scripts
+    assert set(re.findall(r"<!-- file: docs/recipes/(\w+)\.py -->", PAGE)) == scripts
     tests = Path(__file__).read_text(encoding="utf-8")
     assert set(re.findall(r'recipe\("(\w+)"\)', tests)) == scripts
 
 
 def test_every_example_on_the_page_is_there() -> None:
-    names = re.findall(r"{literalinclude} (\.\./examples/\w+\.py)", PAGE)
-    assert [name for name in names if not (DOCS / name).is_file()] == []
+    names = re.findall(r"<!-- file: (examples/\w+\.py) -->", PAGE)
+    assert names
+    assert [name for name in names if not (DOCS.parent / name).is_file()] == []
 
 
 # urllib3's Retry.
