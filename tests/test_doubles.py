@@ -24,7 +24,7 @@ DEVICES = f"{BASE}/api/m2m/v1/devices"
 GRANTED = {"access_token": "granted", "token_type": "Bearer", "expires_in": 3600}
 OPENED = {"sessionToken": "opened"}
 BOTH = {"Authorization": "Bearer granted", "VZ-M2M-Token": "opened"}
-ACCOUNT = {"username": "user", "password": "pässword&more"}
+ACCOUNT: dict[str, Any] = {"username": "user", "password": "pässword&more"}
 
 
 def auth(**options: Any) -> ThingspaceAuth:
