@@ -33,8 +33,9 @@ LIBRARIES_OF_STORES = {
 
 
 def python_blocks(document: Path) -> list[str]:
-    """The Python code blocks of a Markdown document."""
-    return re.findall(r"^```python\n(.*?)^```", document.read_text(encoding="utf-8"), re.S | re.M)
+    """The Python code blocks of a Markdown document, but for files that are shown there."""
+    text = document.read_text(encoding="utf-8")
+    return re.findall(r"(?<!-->\n)^```python\n(.*?)^```", text, re.S | re.M)
 
 
 def libraries_of(code: str) -> Iterator[str]:

@@ -238,8 +238,8 @@ def logged(request: SimulatedRequest, simulator: ThingspaceSimulator) -> tuple[A
     return request.method, request.path, request.query, headers, request.body, request.status
 
 
-# Under trio httpx and httpcore leave their generators to the collector if a body cannot be decoded.
-@pytest.mark.filterwarnings("ignore:Async generator 'http:ResourceWarning")
+# Under trio httpx leaves generators to the collector if a body cannot be decoded.
+@pytest.mark.filterwarnings("ignore:Async generator:ResourceWarning")
 @pytest.mark.parametrize("situation", list(SITUATIONS))
 def test_each_knob_shows_as_over_a_socket(kind: Kind, situation: str) -> None:
     turn, sent = SITUATIONS[situation]

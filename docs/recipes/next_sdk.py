@@ -12,6 +12,10 @@ from thingspace_auth_adapters.httpx2 import ThingspaceAuth
 REPEATABLE = (JsonBody, FormBody, type(None))
 
 
+def carrying(request: HttpRequest, headers: dict[str, str]) -> HttpRequest:
+    return replace(request, headers={**request.headers, **headers})
+
+
 class ThingspaceClient(HttpClient):
     def __init__(self, auth: ThingspaceAuth) -> None:
         self.auth = auth
@@ -19,21 +23,21 @@ class ThingspaceClient(HttpClient):
 
     def send(self, request: HttpRequest) -> HttpResponse:
         ours = self.auth.headers(request.url)
-        response = self._sent(request, ours)
-        # One repeat for each credential at most.
+        request = carrying(request, ours)
+        response = self.inner.send(request)
+        renewable = dict(ours)
+        # One repeat for each credential at most: one that was renewed is not shown again.
         for _ in ours:
-            again = self._renewed(request, ours, response)
+            again = self.renewed(request, renewable, response)
             if again is None:
                 break
-            ours = {name: value for name, value in ours.items() if again.get(name) == value}
             response.close()
-            response = self._sent(request, again)
+            renewable = {k: v for k, v in renewable.items() if again.get(k, v) == v}
+            request = carrying(request, again)
+            response = self.inner.send(request)
         return response
 
-    def _sent(self, request: HttpRequest, ours: dict[str, str]) -> HttpResponse:
-        return self.inner.send(replace(request, headers={**request.headers, **ours}))
-
-    def _renewed(
+    def renewed(
         self, request: HttpRequest, sent: dict[str, str], response: HttpResponse
     ) -> dict[str, str] | None:
         if not 400 <= response.status_code < 500:

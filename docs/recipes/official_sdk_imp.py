@@ -31,7 +31,7 @@ def main() -> None:
     with requests.Session() as session:
         session.auth = ThingspaceAuth.from_environment()
         client = client_on(session)
-        print(client.device_role.get_acl_rules_by_vendor_id("vendor").body)
+        print(client.device_role_controller.get_acl_rules_by_vendor_id("vendor").body)
 
 
 if __name__ == "__main__":

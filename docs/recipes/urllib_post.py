@@ -37,8 +37,8 @@ def post(auth: ThingspaceAuth, path: str, content: Any) -> Any:
             if again is None:
                 raise
             # One repeat for each credential: one that was renewed is not shown again.
-            ours = {name: value for name, value in ours.items() if again.get(name) == value}
-            sent = again
+            ours = {name: value for name, value in ours.items() if again.get(name, value) == value}
+            sent = {**sent, **again}
     raise AssertionError("there are no more credentials to renew")
 
 
