@@ -740,7 +740,8 @@ def password(simulator: ThingspaceSimulator) -> Any:
 
 
 def test_password_is_changed_kept_and_used(password: Any, simulator: ThingspaceSimulator) -> None:
-    auth, kept = password.ThingspaceAuth.from_environment(), []
+    auth = password.ThingspaceAuth.from_environment()
+    kept: list[str] = []
     old = simulator.password
     password.change_password(auth, simulator.username, old, kept.append)
     asked = simulator.api_requests[0]
@@ -815,6 +816,7 @@ def proxied(monkeypatch: pytest.MonkeyPatch) -> Iterator[tuple[str, list[str]]]:
 
 
 def test_httpx_settings_hold_for_the_endpoints(proxied: tuple[str, list[str]]) -> None:
+    pytest.importorskip("httpx", minversion="0.26")  # the first with proxy=
     module, (proxy, asked) = recipe("company_network"), proxied
     with module.httpx_client(proxy, module.ssl.create_default_context()) as client:
         with pytest.raises(module.httpx.ProxyError, match="token endpoint"):

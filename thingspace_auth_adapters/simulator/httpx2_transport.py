@@ -11,7 +11,7 @@ class _Stream(Stream, httpx2.SyncByteStream, httpx2.AsyncByteStream):
     pass
 
 
-class Httpx2Transport(Transport, httpx2.BaseTransport, httpx2.AsyncBaseTransport):
+class SimulatedHttpx2Transport(Transport, httpx2.BaseTransport, httpx2.AsyncBaseTransport):
     __doc__ = Transport.__doc__
 
     _library = httpx2

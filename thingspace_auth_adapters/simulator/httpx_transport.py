@@ -11,7 +11,7 @@ class _Stream(Stream, httpx.SyncByteStream, httpx.AsyncByteStream):
     pass
 
 
-class HttpxTransport(Transport, httpx.BaseTransport, httpx.AsyncBaseTransport):
+class SimulatedHttpxTransport(Transport, httpx.BaseTransport, httpx.AsyncBaseTransport):
     __doc__ = Transport.__doc__
 
     _library = httpx

@@ -169,20 +169,33 @@ async def _settled(future: Future[Any], seconds: float | None) -> None:
     """Wait until the future is done, or so many seconds have passed."""
     trio = _running_trio()
     if trio is None:
-        from asyncio import wait as wait_for_any
-        from asyncio import wrap_future
-
-        await wait_for_any([wrap_future(future)], timeout=seconds)
+        await _settled_on_asyncio(future, seconds)
         return
-    event, token = trio.Event(), trio.lowlevel.current_trio_token()
-
-    def wake(_: object) -> None:
-        with suppress(trio.RunFinishedError):
-            token.run_sync_soon(event.set)
-
-    future.add_done_callback(wake)
+    event = trio.Event()
+    _wake_when_done(future, trio.lowlevel.current_trio_token().run_sync_soon, event.set)
     with trio.move_on_after(math.inf if seconds is None else seconds):
         await event.wait()
+
+
+async def _settled_on_asyncio(future: Future[Any], seconds: float | None) -> None:
+    import asyncio
+
+    event = asyncio.Event()
+    _wake_when_done(future, asyncio.get_running_loop().call_soon_threadsafe, event.set)
+    # Before Python 3.11 its TimeoutError is one of its own.
+    with suppress(asyncio.TimeoutError):
+        await asyncio.wait_for(event.wait(), seconds)
+
+
+def _wake_when_done(
+    future: Future[Any], soon: Callable[[Callable[[], object]], object], wake: Callable[[], object]
+) -> None:
+    def call(_: object) -> None:
+        # A RuntimeError says that the event loop has ended: nobody is left to wake.
+        with suppress(RuntimeError):
+            soon(wake)
+
+    future.add_done_callback(call)
 
 
 def _running_trio() -> Any:

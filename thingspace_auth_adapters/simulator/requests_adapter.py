@@ -20,7 +20,7 @@ from urllib3.util import Timeout
 from .in_process import Incoming, InProcessServer, Unreachable
 
 
-class RequestsAdapter(HTTPAdapter):
+class SimulatedAdapter(HTTPAdapter):
     """What stands in for the network, whatever proxies and certificates are asked for.
 
     The answer's bytes go through http.client, urllib3 and requests like those of a connection, so

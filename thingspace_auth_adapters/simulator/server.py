@@ -24,9 +24,9 @@ from .uws import UwsEndpoints
 if TYPE_CHECKING:
     from typing_extensions import Self
 
-    from .httpx2_transport import Httpx2Transport
-    from .httpx_transport import HttpxTransport
-    from .requests_adapter import RequestsAdapter
+    from .httpx2_transport import SimulatedHttpx2Transport
+    from .httpx_transport import SimulatedHttpxTransport
+    from .requests_adapter import SimulatedAdapter
 
 
 class ThingspaceSimulator:
@@ -145,27 +145,27 @@ class ThingspaceSimulator:
             if server is not None:
                 server.stop()
 
-    def requests_adapter(self) -> RequestsAdapter:
+    def requests_adapter(self) -> SimulatedAdapter:
         """Answers for ThingSpace's real hosts without a socket: mount it on a ``requests.Session``.
 
         It needs no :meth:`start`. The hosts are ``thingspace.verizon.com``,
         ``5gedge.verizon.com`` and the names below them; no other can be reached through it.
         """
-        from .requests_adapter import RequestsAdapter
+        from .requests_adapter import SimulatedAdapter
 
-        return RequestsAdapter(InProcessServer(lambda: self._application))
+        return SimulatedAdapter(InProcessServer(lambda: self._application))
 
-    def httpx_transport(self) -> HttpxTransport:
+    def httpx_transport(self) -> SimulatedHttpxTransport:
         """The same for httpx: ``transport=`` of a Client or an AsyncClient, on asyncio or trio."""
-        from .httpx_transport import HttpxTransport
+        from .httpx_transport import SimulatedHttpxTransport
 
-        return HttpxTransport(InProcessServer(lambda: self._application))
+        return SimulatedHttpxTransport(InProcessServer(lambda: self._application))
 
-    def httpx2_transport(self) -> Httpx2Transport:
+    def httpx2_transport(self) -> SimulatedHttpx2Transport:
         """The same for httpx2."""
-        from .httpx2_transport import Httpx2Transport
+        from .httpx2_transport import SimulatedHttpx2Transport
 
-        return Httpx2Transport(InProcessServer(lambda: self._application))
+        return SimulatedHttpx2Transport(InProcessServer(lambda: self._application))
 
     @property
     def url(self) -> str:
