@@ -86,6 +86,8 @@ def test_pook_matches_the_body_of_a_login(session: Any) -> None:
         assert login.calls == 1
 
 
+# betamax asks for the time in a way that Python 3.12 deprecates.
+@pytest.mark.filterwarnings("ignore:datetime.datetime.utcnow:DeprecationWarning")
 def test_betamax_records_a_login_and_replays_it(session: Any, tmp_path: Path) -> None:
     betamax = pytest.importorskip("betamax")
     simulator = ThingspaceSimulator("key", "secret", sessions_required=True, **ACCOUNT)

@@ -107,7 +107,11 @@ class _Stream(io.RawIOBase):
 
 def _raw(request: PreparedRequest, incoming: Incoming, seconds: float | None) -> Raw:
     answer = HTTPResponse(cast(Any, _Connection(incoming, seconds)), method=request.method)
-    answer.begin()
+    try:
+        answer.begin()
+    except BaseException:
+        answer.close()
+        raise
     return Raw(
         answer,
         headers=cast(Any, answer.msg.items()),
