@@ -66,6 +66,9 @@ TYPES = {
     " returns an `OptionalToken`",
     "OauthOnTokenUpdate": "`callback(oauth_token)`, plain or `async def`",
     "Session": "a `requests.Session`",
+    "SimulatedAdapter": "a `requests.adapters.HTTPAdapter`",
+    "SimulatedHttpxTransport": "an `httpx.BaseTransport` and `httpx.AsyncBaseTransport`",
+    "SimulatedHttpx2Transport": "an `httpx2.BaseTransport` and `httpx2.AsyncBaseTransport`",
     "Client": "a `redis.Redis` or a `redis.RedisCluster`",
     "Clock": "a function that returns seconds, such as `time.time`",
 }

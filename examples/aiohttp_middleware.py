@@ -1,6 +1,7 @@
 """aiohttp with ThingSpace's headers, by a client middleware. Needs aiohttp 3.12 and httpx.
 
-aiohttp sends the requests; httpx only calls ThingSpace's own endpoints for tokens and logins.
+aiohttp sends the requests; httpx only calls ThingSpace's own endpoints for tokens and logins. If
+that fails, callers see a ClientError of aiohttp, which is what Home Assistant catches.
 """
 
 from __future__ import annotations
@@ -8,12 +9,18 @@ from __future__ import annotations
 import asyncio
 import os
 
-from aiohttp import BytesPayload, ClientHandlerType, ClientRequest, ClientResponse, ClientSession
+import aiohttp
+import httpx
+from aiohttp import ClientHandlerType, ClientRequest, ClientResponse
 
 from thingspace_auth_adapters.httpx import ThingspaceAuth
 
 BASE_URL = os.environ.get("THINGSPACE_BASE_URL", "https://thingspace.verizon.com")
 LONGEST_BODY = 64 * 1024
+
+
+class NoTokenError(aiohttp.ClientError):
+    """There is no token for a request. Its ``__cause__`` is the error of ThingspaceAuth."""
 
 
 class ThingspaceMiddleware:
@@ -27,7 +34,10 @@ class ThingspaceMiddleware:
         self.auth = auth
 
     async def __call__(self, req: ClientRequest, handler: ClientHandlerType) -> ClientResponse:
-        ours = await self.auth.aheaders(str(req.url))
+        try:
+            ours = await self.auth.aheaders(str(req.url))
+        except httpx.RequestError as error:
+            raise NoTokenError(str(error)) from error
         req.headers.update(ours)
         response = await handler(req)
         renewable = dict(ours)
@@ -58,7 +68,7 @@ class ThingspaceMiddleware:
             response.close()
             raise
         # An iterator or a file may be used up, and an unread answer may name any cause.
-        can_repeat = is_readable and isinstance(req.body, (bytes, BytesPayload))
+        can_repeat = is_readable and isinstance(req.body, (bytes, aiohttp.BytesPayload))
         return again if can_repeat else None
 
 
@@ -70,7 +80,7 @@ def can_be_read(response: ClientResponse) -> bool:
 
 async def main() -> None:
     middleware = ThingspaceMiddleware(ThingspaceAuth.from_environment())
-    async with ClientSession(BASE_URL, middlewares=[middleware]) as session:
+    async with aiohttp.ClientSession(BASE_URL, middlewares=[middleware]) as session:
         paths = [f"/api/m2m/v1/devices/{number}" for number in range(10)]
         responses = await asyncio.gather(*(session.get(path) for path in paths))
         print([response.status for response in responses])

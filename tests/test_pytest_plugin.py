@@ -116,6 +116,14 @@ def test_fixture_without_werkzeug_names_the_extra(
     result.stdout.fnmatch_lines(["*ImportError: *thingspace-auth-adapters?simulator?*"])
 
 
+def test_its_name_is_short_and_leaves_it_out(run: Run, pytestconfig: pytest.Config) -> None:
+    if options_that_load_the_plugin(pytestconfig):
+        pytest.skip("it is not installed with its entry point")
+    result = run("def test_with_it(thingspace_simulator): ...", "-p", "no:thingspace")
+    result.assert_outcomes(errors=1)
+    result.stdout.fnmatch_lines(["*fixture 'thingspace_simulator' not found*"])
+
+
 def test_pytest_lists_the_fixture(run: Run) -> None:
     result = run("", "--fixtures")
     result.stdout.fnmatch_lines(["thingspace_simulator -- *", "*ThingSpace on a free loopback*"])

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import importlib
-import importlib.util
 from typing import Any
 
 import pytest
@@ -11,10 +10,7 @@ import pytest
 from .kinds import Kind
 from .virtual import API, Platform, VirtualClock, session_refusal
 
-if importlib.util.find_spec("verizon") is None:
-    pytest.skip("the official SDK is not installed", allow_module_level=True)
-
-SDK: Any = importlib.import_module("verizon.http.auth.thingspace_oauth")
+SDK: Any = pytest.importorskip("verizon.http.auth.thingspace_oauth")
 MODELS: Any = importlib.import_module("verizon.models.oauth_token")
 
 

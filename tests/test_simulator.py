@@ -8,12 +8,13 @@ import hashlib
 import http.client
 import importlib
 import json
+import operator
 import socket
 import sys
 import threading
 import time
 import urllib.parse
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Callable, Generator, Iterator, MutableMapping
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Union
 
@@ -497,6 +498,40 @@ def test_latency_delays_the_endpoint_that_it_names(client: Client) -> None:
     assert len(client.simulator.latency) == 5
     names = ", ".join(f"{name!r}: 0.0" for name in client.simulator.latency)
     assert repr(client.simulator.latency) == f"{{{names}}}"
+
+
+MUTATORS: dict[str, Callable[[MutableMapping[str, float]], object]] = {
+    "clear": lambda latency: latency.clear(),
+    "pop of each": lambda latency: [latency.pop(name) for name in latency],
+    "popitem": lambda latency: [latency.popitem() for _ in range(2)],
+    "del of each": lambda latency: [operator.delitem(latency, name) for name in latency],
+    "assignment": lambda latency: [operator.setitem(latency, name, 0) for name in latency],
+    "update": lambda latency: latency.update(dict.fromkeys(latency, 0)),
+}
+
+
+@pytest.mark.parametrize("mutator", list(MUTATORS))
+def test_every_mutator_of_the_latency_comes_back(mutator: str) -> None:
+    latency = ThingspaceSimulator().latency
+    latency.update(token=0.5, api=2)
+    assert latency.setdefault("token", 9) == 0.5
+    MUTATORS[mutator](latency)
+    assert dict(latency) == dict.fromkeys(("token", "revoke", "login", "logout", "api"), 0)
+    with pytest.raises(KeyError, match="no endpoint has a latency"):
+        latency.popitem()
+
+
+def test_popitem_and_pop_of_the_latency_return_what_was_set() -> None:
+    latency = ThingspaceSimulator().latency
+    latency.update(login=0.5, api=2)
+    assert (latency.popitem(), latency.pop("api"), latency.pop("api")) == (("login", 0.5), 2, 0)
+    with pytest.raises(KeyError):
+        latency.pop("tokens")
+
+
+def test_a_length_that_a_test_gives_is_sent(client: Client) -> None:
+    client.simulator.fail("api", 200, headers={"Content-Length": "2"}, body="body")
+    assert client("GET", API_PATH).body == b"bo"
 
 
 def test_failures_come_in_order_and_then_the_endpoint_answers_again(client: Client) -> None:

@@ -45,12 +45,14 @@ class Application:
 
     Args:
         platform: the state to work on.
-        closing: set when the server closes; every request that still waits is then dropped.
+
+    Attributes:
+        closing: set when the simulator closes; every request that still waits is then dropped.
     """
 
-    def __init__(self, platform: Platform, closing: threading.Event) -> None:
+    def __init__(self, platform: Platform) -> None:
         self._platform = platform
-        self._closing = closing
+        self.closing = threading.Event()
         self._api = ApiEndpoint(platform.guard, self._pause)
 
     def __call__(self, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
@@ -102,5 +104,5 @@ class Application:
         return Response("Not Found", 404)
 
     def _pause(self, seconds: float) -> None:
-        if self._closing.wait(seconds):
+        if self.closing.wait(seconds):
             raise ConnectionDropped

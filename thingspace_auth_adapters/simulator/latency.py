@@ -11,8 +11,8 @@ from .endpoints import ENDPOINTS, known_endpoint
 class Latency(MutableMapping[str, float]):
     """Seconds before an answer, by endpoint name; 0 if nothing was set.
 
-    Every endpoint is always there: deleting one sets it back to 0. An unknown endpoint, or a time
-    that is negative or not finite, is a ``ValueError``.
+    Every endpoint is always there: deleting one sets it back to 0, and ``popitem`` takes one that
+    is not 0. An unknown endpoint, or a time that is negative or not finite, is a ``ValueError``.
     """
 
     def __init__(self, seconds: Mapping[str, float]) -> None:
@@ -30,6 +30,18 @@ class Latency(MutableMapping[str, float]):
 
     def __delitem__(self, endpoint: str) -> None:
         self[endpoint] = 0.0
+
+    def popitem(self) -> tuple[str, float]:
+        """Set an endpoint back to 0; returns its name and what it was.
+
+        Raises:
+            KeyError: all are 0.
+        """
+        for endpoint, seconds in self.items():
+            if seconds:
+                del self[endpoint]
+                return endpoint, seconds
+        raise KeyError("no endpoint has a latency")
 
     def __iter__(self) -> Iterator[str]:
         return iter(self._seconds)

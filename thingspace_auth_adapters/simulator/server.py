@@ -13,6 +13,7 @@ from .endpoints import API, LOGIN_PATH, LOGOUT_PATH, TOKEN_PATH, endpoint_of
 from .failures import Failures, failure_of
 from .guard import Guard
 from .http_server import HOST, LoopbackServer
+from .in_process import InProcessServer
 from .latency import Latency
 from .log import RequestLog, SimulatedRequest
 from .oauth import OauthEndpoints
@@ -22,6 +23,10 @@ from .uws import UwsEndpoints
 
 if TYPE_CHECKING:
     from typing_extensions import Self
+
+    from .httpx2_transport import SimulatedHttpx2Transport
+    from .httpx_transport import SimulatedHttpxTransport
+    from .requests_adapter import SimulatedAdapter
 
 
 class ThingspaceSimulator:
@@ -90,8 +95,8 @@ class ThingspaceSimulator:
             clock=clock,
         )
         self._lifecycle = threading.Lock()
+        self._application = Application(self._platform)
         self._server: LoopbackServer | None = None
-        self._closing = threading.Event()
         self._url: str | None = None
 
     def __enter__(self) -> Self:
@@ -118,8 +123,9 @@ class ThingspaceSimulator:
         with self._lifecycle:
             if self._server is not None:
                 return
-            self._closing = threading.Event()
-            self._server = LoopbackServer(self._port, Application(self._platform, self._closing))
+            if self._application.closing.is_set():
+                self._application = Application(self._platform)
+            self._server = LoopbackServer(self._port, self._application)
             self._url = f"http://{HOST}:{self._server.port}"
             self._server.start()
 
@@ -127,16 +133,39 @@ class ThingspaceSimulator:
         """Stops serving and frees the port; requests without an answer get none.
 
         Forgets pending failures; tokens, sessions and the log stay. Does nothing if it
-        is not serving.
+        is closed.
         """
         with self._lifecycle:
-            server, self._server = self._server, None
-            if server is None:
+            if self._application.closing.is_set():
                 return
             # In this order: what hangs must find the simulator closing when it is let go.
-            self._closing.set()
+            self._application.closing.set()
             self._platform.failures.recover()
-            server.stop()
+            server, self._server = self._server, None
+            if server is not None:
+                server.stop()
+
+    def requests_adapter(self) -> SimulatedAdapter:
+        """Answers for ThingSpace's real hosts without a socket: mount it on a ``requests.Session``.
+
+        It needs no :meth:`start`. The hosts are ``thingspace.verizon.com``,
+        ``5gedge.verizon.com`` and the names below them; no other can be reached through it.
+        """
+        from .requests_adapter import SimulatedAdapter
+
+        return SimulatedAdapter(InProcessServer(lambda: self._application))
+
+    def httpx_transport(self) -> SimulatedHttpxTransport:
+        """The same for httpx: ``transport=`` of a Client or an AsyncClient, on asyncio or trio."""
+        from .httpx_transport import SimulatedHttpxTransport
+
+        return SimulatedHttpxTransport(InProcessServer(lambda: self._application))
+
+    def httpx2_transport(self) -> SimulatedHttpx2Transport:
+        """The same for httpx2."""
+        from .httpx2_transport import SimulatedHttpx2Transport
+
+        return SimulatedHttpx2Transport(InProcessServer(lambda: self._application))
 
     @property
     def url(self) -> str:
