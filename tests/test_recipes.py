@@ -853,3 +853,20 @@ def test_urllib_raises_what_is_no_rejection_and_follows_no_redirect(
         module.post(auth, f"{PATH}?{query}", {})
     raised.value.close()
     assert len(simulator.api_requests) == 1
+
+
+# Libraries that choose between httpx and httpx2.
+
+
+@pytest.mark.once
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")
+@pytest.mark.parametrize(
+    ("module", "name"),
+    [
+        ("starlette.testclient", "TestClient"),
+        ("authlib.integrations.httpx_client", "OAuth2Client"),
+    ],
+)
+def test_httpx2_is_used_as_soon_as_it_is_there(module: str, name: str) -> None:
+    httpx2 = pytest.importorskip("httpx2")
+    assert issubclass(getattr(pytest.importorskip(module), name), httpx2.Client)

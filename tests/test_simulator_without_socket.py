@@ -9,7 +9,6 @@ import socket
 import sys
 import threading
 from collections.abc import Iterator
-from functools import partial
 from typing import Any, Callable, NamedTuple
 
 import pytest
@@ -32,6 +31,8 @@ PATH = "/api/m2m/v1/devices"
 TOKEN = "/api/ts/v1/oauth2/token"
 LOGIN = "/api/m2m/v1/session/login"
 SHORT = 0.2
+# For a body that never ends: its beginning has to come in time on a busy machine, too.
+ENOUGH_FOR_A_HEAD = 1.0
 
 
 class Outcome(NamedTuple):
@@ -189,16 +190,16 @@ SITUATIONS: dict[str, tuple[Callable[[ThingspaceSimulator], object], Sent]] = {
     "gzip that is none": (fails(200, headers={"Content-Encoding": "gzip"}, body=b"plain"), get()),
     "less than announced": (
         fails(200, headers={"Content-Length": "99"}, body=b"short"),
-        get(timeout=SHORT),
+        get(timeout=ENOUGH_FOR_A_HEAD),
     ),
     "more than announced": (fails(200, headers={"Content-Length": "2"}, body=b"long"), get()),
     "a length that is none": (
         fails(200, headers={"Content-Length": "x"}, body=b"y"),
-        get(timeout=SHORT),
+        get(timeout=ENOUGH_FOR_A_HEAD),
     ),
     "chunks": (chunked(b"3\r\nabc\r\n2\r\nde\r\n0\r\n\r\n"), get()),
     "chunks that are none": (chunked(b"no chunk\r\n"), get()),
-    "half a chunk": (chunked(b"9\r\nabc"), get(timeout=SHORT)),
+    "half a chunk": (chunked(b"9\r\nabc"), get(timeout=ENOUGH_FOR_A_HEAD)),
     "a revoked token": (lambda simulator: simulator.revoke(), get(headers={"X-Note": "revoked"})),
     "a session that is needed": (
         lambda simulator: setattr(simulator, "sessions_required", True),
@@ -476,22 +477,18 @@ def test_closing_ends_what_waits_and_a_start_answers_again(
         assert client.send().status == 401
 
 
-def has_answered(simulator: ThingspaceSimulator) -> bool:
-    return any(request.status for request in simulator.requests)
-
-
-def test_closing_ends_a_body_that_is_waited_for_as_over_a_socket(kind: Kind) -> None:
-    outcomes = []
-    for has_socket in (False, True):
-        with ThingspaceSimulator() as simulator:
-            simulator.fail("api", 200, headers={"Content-Length": "99"}, body=b"short")
-            threads = Threads()
-            threads.start(Client(kind, simulator, has_socket=has_socket).send)
-            eventually(partial(has_answered, simulator))
-        outcomes += threads.join()
-    assert outcomes[0] == outcomes[1]
-    # The urllib3 of old takes it for the whole.
-    assert outcomes[0].error or outcomes[0].body == b"short"
+def test_closing_ends_a_body_that_is_waited_for(kind: Kind, bare: ThingspaceSimulator) -> None:
+    bare.fail("api", 200, headers={"Content-Length": "99"}, body=b"short")
+    threads = Threads()
+    threads.start(Client(kind, bare, has_socket=False).send)
+    eventually(lambda: any(request.status for request in bare.requests))
+    bare.close()
+    (broken,) = threads.join()
+    if kind.is_requests and broken.body:
+        # The urllib3 of old takes what came for the whole.
+        assert importlib.import_module("urllib3").__version__.startswith("1.")
+    else:
+        assert broken.error.startswith(("ChunkedEncodingError", "RemoteProtocolError"))
 
 
 def test_body_is_read_as_it_is_asked_for(sync_kind: Kind, bare: ThingspaceSimulator) -> None:
