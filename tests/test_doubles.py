@@ -64,12 +64,13 @@ def test_requests_mock_on_the_auth_objects_own_session(session: Any) -> None:
     assert login.last_request.json() == ACCOUNT
 
 
-def test_responses_matches_the_body_of_a_login(session: Any) -> None:
+def test_responses_matches_the_form_and_the_body_of_a_login(session: Any) -> None:
     responses = pytest.importorskip("responses")
     account = responses.matchers.json_params_matcher(ACCOUNT)
     both = responses.matchers.header_matcher(BOTH)
+    form = responses.matchers.urlencoded_params_matcher({"grant_type": "client_credentials"})
     with responses.RequestsMock() as mocked:
-        mocked.post(TOKEN, json=GRANTED)
+        mocked.post(TOKEN, json=GRANTED, match=[form])
         mocked.post(LOGIN, json=OPENED, match=[account])
         mocked.get(DEVICES, json=[], match=[both])
         assert session.get(DEVICES, auth=auth(), timeout=5).json() == []

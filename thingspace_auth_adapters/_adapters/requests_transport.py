@@ -123,8 +123,10 @@ def _prepared(request: HttpRequest) -> PreparedRequest:
     headers = {**default_headers(), **request.headers}
     headers["User-Agent"] = f"{USER_AGENT} {default_user_agent()}"
     prepared = Request("POST", request.url, headers=headers).prepare()
-    # Given to Request it would be copied, or looked at as a file.
-    prepared.body = request.body
+    # Given to Request it would be copied, or looked at as a file. A form is text, as requests' own
+    # are: test doubles rely on that.
+    is_once = isinstance(request.body, SentOnce)
+    prepared.body = request.body if is_once else request.body.decode("ascii")
     prepared.headers["Content-Length"] = str(len(request.body))
     prepared.register_hook("response", _drop_location)
     return prepared
