@@ -7,7 +7,7 @@ import os
 
 import httpx
 
-from thingspace_auth_adapters import OauthToken, ThingspaceOauthCredentials
+from thingspace_auth_adapters import OauthToken, ThingspaceOauthCredentials, VzM2mCredentials
 from thingspace_auth_adapters.httpx import ThingspaceAuth
 
 BASE_URL = os.environ.get("THINGSPACE_BASE_URL", "https://thingspace.verizon.com")
@@ -19,7 +19,11 @@ async def announce(token: OauthToken) -> None:
 
 async def main() -> None:
     credentials = ThingspaceOauthCredentials.from_environment()
-    auth = ThingspaceAuth(credentials.clone_with(oauth_on_token_update=announce), base_url=BASE_URL)
+    auth = ThingspaceAuth(
+        credentials.clone_with(oauth_on_token_update=announce),
+        base_url=BASE_URL,
+        m2m=VzM2mCredentials.from_environment(),
+    )
     async with httpx.AsyncClient(base_url=BASE_URL, auth=auth) as client:
         paths = [f"/api/m2m/v1/devices/{number}" for number in range(10)]
         responses = await asyncio.gather(*(client.get(path) for path in paths))

@@ -11,7 +11,7 @@ from contextlib import closing, contextmanager, suppress
 
 import requests
 
-from thingspace_auth_adapters import OauthToken, ThingspaceOauthCredentials
+from thingspace_auth_adapters import OauthToken, ThingspaceOauthCredentials, VzM2mCredentials
 from thingspace_auth_adapters.requests import ThingspaceAuth
 
 BASE_URL = os.environ.get("THINGSPACE_BASE_URL", "https://thingspace.verizon.com")
@@ -47,7 +47,8 @@ def main() -> None:
     credentials = ThingspaceOauthCredentials.from_environment().clone_with(
         oauth_token_provider=load_token, oauth_on_token_update=save_token
     )
-    auth = ThingspaceAuth(credentials, base_url=BASE_URL)
+    m2m = VzM2mCredentials.from_environment()
+    auth = ThingspaceAuth(credentials, base_url=BASE_URL, m2m=m2m)
     print(requests.get(f"{BASE_URL}/api/m2m/v1/devices", auth=auth, timeout=30).status_code)
 
 

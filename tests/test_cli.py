@@ -483,7 +483,7 @@ def test_a_refused_login_is_told_in_one_line_and_how_a_shell_goes_on_in_another(
         assert ran.status == 1
         assert re.fullmatch(
             r"thingspace-auth: the login was refused at 2[-0-9]+ [:0-9]+ UTC \(status \d+\):"
-            r" [^.]*\.[^.]*\.[^;]*; no login is tried now",
+            r" [^.]*\.[^.]*\.[^;]*; no further login is tried now",
             ran.complaint,
         )
         assert ran.remedy.endswith(f"run thingspace-auth clear --env-file '{file}'")
@@ -684,6 +684,15 @@ def test_secrets_are_no_options(capsys: pytest.CaptureFixture[str], option: str)
     _, err = output_of(capsys, "token", option, SECRET, status=2)
     assert "no such option" in err
     assert option not in err
+
+
+def test_option_before_the_command_is_told_where_it_belongs(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    assert main(["--env-file", "secret-name.env", "check"]) == 2
+    err = capsys.readouterr().err
+    assert "options come after the command" in err
+    assert "secret-name" not in err
 
 
 @pytest.mark.parametrize(

@@ -105,7 +105,7 @@ def test_the_command_that_clears_is_named_if_a_stored_count_allows_no_login(
 ) -> None:
     advice = advice_on_login(error, "CLEAR")
     assert ("run CLEAR" in advice.remedy) == names_it
-    assert ("; no login is tried now" in advice.what) == names_it
+    assert ("; no further login is tried now" in advice.what) == names_it
     assert "run" not in advice_on_login(error).remedy.split()
 
 

@@ -189,9 +189,13 @@ def test_after_a_refused_login_it_gives_the_advice_of_every_other_command(
 @pytest.mark.parametrize(
     ("times", "told", "is_blocked"),
     [
-        (1, r"1 failed, the last one \S+ \S+ \(.*\); another is tried when needed", False),
-        (2, r"2 logins in a row failed, .*; no login is tried now, until .* \(in \d min\)", True),
-        (4, r"4 logins in a row failed, .*; no login is tried now", True),
+        (1, r"1 failed, the last one \S+ \S+ UTC \(.*\); another is tried when needed", False),
+        (
+            2,
+            r"2 logins in a row failed, .*; no further login is tried now, until .* \(in \d min\)",
+            True,
+        ),
+        (4, r"4 logins in a row failed, .*; no further login is tried now", True),
     ],
 )
 def test_failed_logins_are_shown(
@@ -247,7 +251,7 @@ def test_what_has_expired_is_called_so(
     run(capsys, "headers")
     later = SimpleNamespace(
         time=lambda: time.time() + 86400.0 * 3,
-        localtime=time.localtime,
+        gmtime=time.gmtime,
         strftime=time.strftime,
     )
     for module in (moments, status):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import socket
 import subprocess
 import sys
@@ -40,6 +41,7 @@ SERVED = {
     "celery_tasks.py",
     "fastapi_app.py",
     "gunicorn_app.py",
+    "testing_with_fixed_urls.py",
     "testing_with_pytest.py",
 }
 HANDLERS = {"prometheus_handler.py", "opentelemetry_handler.py"}
@@ -161,10 +163,9 @@ def test_every_example_is_tested() -> None:
 @pytest.mark.parametrize("name", list(EXAMPLES))
 def test_example_runs(simulator: ThingspaceSimulator, tmp_path: Path, name: str) -> None:
     path = example(name)
-    # What reads everything from the environment finds the M2M account there.
-    simulator.sessions_required = "ThingspaceAuth.from_environment" in path.read_text(
-        encoding="utf-8"
-    )
+    # What reads the M2M account from the environment finds it there.
+    reading = r"(ThingspaceAuth|VzM2mCredentials)\.from_environment"
+    simulator.sessions_required = bool(re.search(reading, path.read_text(encoding="utf-8")))
     shown = run(simulator, str(path), str(tmp_path / "tokens.sqlite"))
     assert shown.startswith(EXAMPLES[name])
     assert len(simulator.token_requests) <= 1
@@ -329,13 +330,16 @@ def test_workers_of_celery_share_one_token_and_one_login(
 
 
 @pytest.mark.once
+@pytest.mark.parametrize(
+    ("name", "tests"), [("testing_with_pytest.py", 4), ("testing_with_fixed_urls.py", 2)]
+)
 def test_pytest_runs_the_tests_of_the_example(
-    simulator: ThingspaceSimulator, pytestconfig: pytest.Config
+    simulator: ThingspaceSimulator, pytestconfig: pytest.Config, name: str, tests: int
 ) -> None:
-    path = example("testing_with_pytest.py")
+    path = example(name)
     loading = options_that_load_the_plugin(pytestconfig)
     shown = run(simulator, "-m", "pytest", "-q", "-p", "no:cacheprovider", *loading, str(path))
-    assert "4 passed" in shown
+    assert f"{tests} passed" in shown
     assert simulator.requests == []
 
 

@@ -241,6 +241,11 @@ def test_mistake_is_named_with_what_to_write(sync_kind: Kind, name: str) -> None
     assert SECRET not in message
 
 
+def test_fields_by_position_are_named(sync_kind: Kind) -> None:
+    with pytest.raises(TypeError, match=r"ThingspaceAuth: by position .* write oauth_client_id=…"):
+        sync_kind.adapter.ThingspaceAuth("the-key", SECRET)
+
+
 @pytest.mark.parametrize("name", ["verify", "proxies", "transport"])
 def test_options_of_the_library_lead_to_where_they_belong(sync_kind: Kind, name: str) -> None:
     place = "session" if sync_kind.is_requests else "client_options"
@@ -297,7 +302,7 @@ def credentials() -> ThingspaceOauthCredentials:
 def test_credentials_in_the_place_of_the_auth_object_say_so(
     kind: Kind, platform: Platform, make: Callable[[], Any]
 ) -> None:
-    with pytest.raises(TypeError, match=r"no auth object: session.auth = ThingspaceAuth\("):
+    with pytest.raises(TypeError, match=r"no auth object: write ThingspaceAuth\("):
         kind.get(make(), API, platform)
     assert platform.calls == []
 

@@ -293,7 +293,7 @@ def test_what_is_raised_on_the_way_ends_a_call_as_it_is(clock: VirtualClock) -> 
 
 
 def test_values_of_the_core_show_no_secret() -> None:
-    settings = Settings(one_source(None, IDENTITY, "session"), BASE, None, 30.0)
+    settings = Settings(one_source((None,), IDENTITY, "session"), BASE, None, 30.0)
     assert IDENTITY["oauth_client_secret"] not in repr(settings)
 
 

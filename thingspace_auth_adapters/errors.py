@@ -32,12 +32,14 @@ class OauthProviderError(ThingspaceAuthError):
         error (str | None): the error code, for example ``invalid_client``.
         error_description (str | None): the server's words on it.
         error_uri (str | None): a page about it.
+        summary (str | None): the message without the key, the host and how to go on.
     """
 
     status_code: int | None = None
     error: str | None = None
     error_description: str | None = None
     error_uri: str | None = None
+    summary: str | None = None
 
 
 class InvalidTokenResponseError(ThingspaceAuthError):

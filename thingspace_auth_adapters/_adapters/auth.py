@@ -48,7 +48,7 @@ class ThingspaceAuth(ABC):
     def __init__(
         self,
         thingspace_oauth_credentials: object = None,
-        *,
+        *others: object,
         base_url: str = "https://thingspace.verizon.com",
         allowed_hosts: Iterable[str] | None = None,
         timeout: float = 30.0,
@@ -56,7 +56,7 @@ class ThingspaceAuth(ABC):
         store: TokenStore | None = None,
         **fields: object,
     ) -> None:
-        credentials = one_source(thingspace_oauth_credentials, fields, self._for_calls)
+        credentials = one_source((thingspace_oauth_credentials, *others), fields, self._for_calls)
         self._set_up(Settings(credentials, base_url, allowed_hosts, timeout), m2m, store)
 
     def _set_up(self, settings: Settings, m2m: M2m, store: TokenStore | None) -> None:

@@ -256,7 +256,7 @@ class LoginGuard:
         how_to_clear = "" if self._entry is None else self._entry.store.how_to_clear
         clear = f", or {how_to_clear}" if how_to_clear else ""
         # After several failures another password is not tried either.
-        first = "correct the credentials and assign auth.m2m"
+        first = "correct the credentials: assign auth.m2m, or start again with the right ones"
         if count.failures > 1:
             first = "see that the user name is not locked, and that the password is right"
         return f"To go on, {first}. To have the same tried again, call auth.allow_login(){clear}."

@@ -118,9 +118,7 @@ class ThingspaceOauthCredentials:
     if not TYPE_CHECKING:  # Checkers should go on rejecting it as an auth object.
 
         def __call__(self, request: object) -> NoReturn:
-            raise TypeError(
-                "credentials are no auth object: session.auth = ThingspaceAuth(credentials)"
-            )
+            raise TypeError("credentials are no auth object: write ThingspaceAuth(credentials)")
 
     def __repr__(self) -> str:
         return (

@@ -69,7 +69,7 @@ class VzM2mCredentials:
 
         def __call__(self, request: object) -> NoReturn:
             raise TypeError(
-                "an M2M account is no auth object: session.auth = ThingspaceAuth(…, m2m=account)"
+                "an M2M account is no auth object: write ThingspaceAuth(…, m2m=account)"
             )
 
     def __repr__(self) -> str:

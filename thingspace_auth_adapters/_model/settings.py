@@ -70,17 +70,20 @@ class Settings:
         return f"<Settings {self.base_url}>"
 
 
-def one_source(credentials: object, fields: dict[str, Any], for_calls: str) -> object:
+def one_source(given: tuple[object, ...], fields: dict[str, Any], for_calls: str) -> object:
     """The credentials from either form of the constructor.
 
     Args:
-        credentials: the one.
-        fields: the other.
+        given: what was given by position, the credentials or ``None`` first.
+        fields: what was given by name.
         for_calls: the option that says how the endpoints are called.
 
     Raises:
         TypeError: both forms are mixed, or the credentials are nothing of the kind.
     """
+    credentials, *others = given
+    if others:
+        raise TypeError("by position it takes credentials alone: write oauth_client_id=…")
     for name in fields:
         if name not in FIELDS:
             raise TypeError(f"there is no argument {name!r}{_hint(name, for_calls)}")
@@ -93,10 +96,10 @@ def one_source(credentials: object, fields: dict[str, Any], for_calls: str) -> o
     if credentials is None:
         required: dict[str, Any] = {"oauth_client_id": None, "oauth_client_secret": None}
         return ThingspaceOauthCredentials(**{**required, **fields})
-    given = [name for name, value in fields.items() if value is not None]
-    if given:
+    both = [name for name, value in fields.items() if value is not None]
+    if both:
         raise TypeError(
-            f"give either thingspace_oauth_credentials or its fields, not both: got {given[0]} too"
+            f"give either thingspace_oauth_credentials or its fields, not both: got {both[0]} too"
         )
     if isinstance(credentials, type) or not hasattr(credentials, "oauth_client_id"):
         raise TypeError(

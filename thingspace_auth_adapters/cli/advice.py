@@ -183,14 +183,14 @@ _KEY_REMEDY = (
 
 
 def _on_refused_token(error: OauthProviderError) -> Advice:
-    what, status = str(error), error.status_code or 0
+    what, status = error.summary or str(error), error.status_code or 0
     if error.retryable:
         return Advice("token", what, _TROUBLE_REMEDY)
     if status == _PROXY_WANTS_CREDENTIALS:
         symptom = _SYMPTOMS[Obstacle.PROXY_CREDENTIALS]
         return Advice(symptom.step, symptom.what, symptom.remedy)
     if error.error is None and error.error_description is None:
-        return _on_stranger(error)
+        return _on_stranger(what)
     if error.error == "invalid_scope":
         remedy = "ask for another --scope, or for none: then it is all that the key is good for"
         return Advice("scope", what, remedy)
@@ -204,12 +204,12 @@ def _on_refused_token(error: OauthProviderError) -> Advice:
 def _on_useless_token(error: InvalidTokenResponseError) -> Advice:
     if error.is_expired:
         return Advice("token", str(error), _TROUBLE_REMEDY)
-    return _on_stranger(error)
+    return _on_stranger(str(error))
 
 
-def _on_stranger(error: Exception) -> Advice:
+def _on_stranger(what: str) -> Advice:
     """About an answer that ThingSpace would not give."""
-    return Advice("proxy", str(error), _STRANGERS_REMEDY)
+    return Advice("proxy", what, _STRANGERS_REMEDY)
 
 
 _ACCOUNT_REMEDY = (
@@ -245,7 +245,7 @@ def advice_on_login(error: M2mLoginError, clear: str = "") -> Advice:
     """
     what = error.summary or str(error)
     is_remembered = error.summary is not None and clear
-    told = f"{what}; no login is tried now" if is_remembered else what
+    told = f"{what}; no further login is tried now" if is_remembered else what
     return Advice("session", told, _login_remedy(error, clear))
 
 

@@ -15,12 +15,12 @@ def is_near(timestamp: float) -> bool:
 
 
 def moment(timestamp: float) -> str:
-    """A time in the user's time zone, and how far it is away."""
+    """A time, in the time zone of all messages, and how far it is away."""
     # A store's content is sealed, but a clock may have been anywhere.
-    local = time.localtime(min(max(timestamp, 0.0), _END_OF_TIME))
+    utc = time.gmtime(min(max(timestamp, 0.0), _END_OF_TIME))
     seconds = timestamp - time.time()
     distance = f"in {_duration(seconds)}" if seconds > 0 else f"{_duration(-seconds)} ago"
-    return f"{time.strftime('%Y-%m-%d %H:%M:%S', local)} ({distance})"
+    return f"{time.strftime('%Y-%m-%d %H:%M:%S UTC', utc)} ({distance})"
 
 
 def _duration(seconds: float) -> str:

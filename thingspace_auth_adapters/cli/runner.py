@@ -65,6 +65,8 @@ def _usage(error: click.UsageError) -> tuple[str, str]:
 def _usage_problem(error: click.UsageError) -> str:
     if isinstance(error, click.NoSuchOption):
         options = [name for one in _parameters(error) for name in one.opts]
+        if error.option_name in _options_of_commands() and error.option_name not in options:
+            return "options come after the command"
         return f"there is no such option{_nearest(error.option_name, options)}"
     if isinstance(error, UnknownCommand):
         return f"{error.message}{_nearest(error.typed, thingspace_auth.commands)}"
@@ -75,6 +77,11 @@ def _usage_problem(error: click.UsageError) -> str:
         # The message is ours, since no option has a type of click's own.
         return f"{error.param.opts[0]} {error.message}"
     return "an argument was not expected"
+
+
+def _options_of_commands() -> set[str]:
+    commands = thingspace_auth.commands.values()
+    return {name for command in commands for one in command.params for name in one.opts}
 
 
 def _parameters(error: click.UsageError) -> list[click.Parameter]:
