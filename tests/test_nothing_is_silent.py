@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+import io
 import logging
 import subprocess
 import sys
@@ -66,6 +68,22 @@ def test_forgotten_account_is_told_once_for_each_object(
             assert kind.get(auth, API, platform).status == status
         (warning,) = warnings_of(caplog)
         assert "m2m=VzM2mCredentials" in warning
+
+
+def test_streamed_answer_is_left_to_the_caller(
+    platform: Platform, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Under requests what is read of a stream is gone, and a warning is not worth that."""
+    kind = SYNC_KINDS[0]
+    if not kind.is_requests:
+        pytest.skip("httpx puts a stream back")
+    platform.api = [Answer(400, {"errorCode": "INPUT_INVALID"}), Answer(400, SESSION_EXPIRED)]
+    session = kind.session(platform)
+    session.auth = kind.auth(platform)
+    assert b"INPUT_INVALID" in session.get(API, stream=True).raw.read()
+    assert warnings_of(caplog) == []
+    session.get(API)
+    assert len(warnings_of(caplog)) == 1
 
 
 # A host that gets no token.
@@ -151,6 +169,21 @@ def test_warnings_reach_stderr_unless_logging_is_set_up(set_up: str, seen: str) 
     assert finished.stderr == seen
 
 
+@pytest.mark.parametrize("stderr", ["closed", "broken", "none"])
+def test_warning_that_cannot_be_shown_fails_nothing(
+    monkeypatch: pytest.MonkeyPatch, stderr: str
+) -> None:
+    class Broken(io.StringIO):
+        def write(self, text: str) -> int:
+            raise RuntimeError("the window is gone")
+
+    streams: dict[str, Any] = {"closed": io.StringIO(), "broken": Broken(), "none": None}
+    streams["closed"].close()
+    monkeypatch.setattr(sys, "stderr", streams[stderr])
+    monkeypatch.setattr(logging.getLogger(), "handlers", [])
+    logging.getLogger("thingspace_auth_adapters").warning("a warning")
+
+
 # What an error of the endpoint says.
 
 
@@ -211,6 +244,10 @@ MISTAKES: dict[str, tuple[dict[str, Any], list[str]]] = {
         {**IDENTITY, "oauth_client_secret": SECRET.encode()},
         ["oauth_client_secret must be a str, not bytes", "decode()"],
     ),
+    "key": ({"key": "x", "secret": SECRET}, ["'oauth_client_id'"]),
+    "no name at all": ({**IDENTITY, "": SECRET}, ["there is no argument ''"]),
+    "type of a number": ({**IDENTITY, "timeout": int}, ["timeout must be a number of seconds"]),
+    "no number": ({**IDENTITY, "oauth_clock_skew": ""}, ["oauth_clock_skew"]),
     "class of an account": ({**IDENTITY, "m2m": VzM2mCredentials}, ["m2m", "VzM2mCredentials(…)"]),
     "class of credentials": (
         {"thingspace_oauth_credentials": ThingspaceOauthCredentials},
@@ -239,6 +276,56 @@ def test_mistake_is_named_with_what_to_write(sync_kind: Kind, name: str) -> None
     message = str(caught.value)
     assert [word for word in ("ThingspaceAuth: ", *words) if word not in message] == []
     assert SECRET not in message
+
+
+CREDENTIALS_TYPE: Any = ThingspaceOauthCredentials
+ACCOUNT_TYPE: Any = VzM2mCredentials
+TOKEN_TYPE: Any = OauthToken
+KNOWN_ELSEWHERE: list[tuple[Callable[[Any], object], str]] = [
+    (lambda auth: auth.from_environment(base_uri=BASE), "'base_url'"),
+    (lambda auth: auth.from_environment(verify=False), "which says how the endpoints are called"),
+    (lambda auth: auth.from_environment(username="u"), "VzM2mCredentials"),
+    (lambda auth: auth.from_environment(auth), "an argument too many"),
+    (lambda auth: CREDENTIALS_TYPE(client_id="x"), "'oauth_client_id'"),
+    (lambda auth: credentials().clone_with(scopes=[]), "'oauth_scopes'"),
+    (lambda auth: ACCOUNT_TYPE(user="x"), "'username'"),
+    (lambda auth: ACCOUNT_TYPE("u", "p", 7), "an argument too many"),
+    (lambda auth: TOKEN_TYPE(token="x"), "'access_token'"),
+]
+
+
+@pytest.mark.parametrize("number", range(len(KNOWN_ELSEWHERE)))
+def test_other_constructors_name_what_was_likely_meant(sync_kind: Kind, number: int) -> None:
+    make, hint = KNOWN_ELSEWHERE[number]
+    with pytest.raises(TypeError, match=hint) as caught:
+        make(sync_kind.adapter.ThingspaceAuth)
+    assert len([one for one in frames_of_ours(caught.value) if "/tests/" not in one]) == 1
+
+
+def test_defaults_of_a_callback_are_not_told(sync_kind: Kind) -> None:
+    """A partial binds what it needs, such as the password of a vault."""
+
+    def from_vault(last: object, *, password: str) -> None:
+        """Lacks a parameter."""
+
+    bound = functools.partial(from_vault, password=SECRET)
+    with pytest.raises(TypeError, match=r"takes \(last, password\)") as caught:
+        sync_kind.auth(oauth_token_provider=bound)
+    assert SECRET not in str(caught.value)
+
+
+def test_method_in_the_place_of_the_auth_object_says_so(kind: Kind, platform: Platform) -> None:
+    with pytest.raises(TypeError, match="auth is to be an object"):
+        kind.get(kind.adapter.ThingspaceAuth.from_environment, API, platform)
+
+
+def test_arguments_of_members_are_named(sync_kind: Kind, platform: Platform) -> None:
+    auth, bad = sync_kind.auth(platform), 7
+    with pytest.raises(ValueError, match="url must have a scheme"):
+        auth.headers(bad)
+    with pytest.raises(TypeError, match="additional_params must be a dict"):
+        auth.fetch_token(bad)
+    assert platform.calls == []
 
 
 def test_fields_by_position_are_named(sync_kind: Kind) -> None:
@@ -308,7 +395,7 @@ def test_credentials_in_the_place_of_the_auth_object_say_so(
 
 
 def test_class_in_the_place_of_the_auth_object_says_so(kind: Kind, platform: Platform) -> None:
-    with pytest.raises(TypeError, match="auth is to be an object, ThingspaceAuth"):
+    with pytest.raises(TypeError, match="auth is to be an object, such as ThingspaceAuth"):
         kind.get(kind.adapter.ThingspaceAuth, API, platform)
     assert platform.calls == []
 

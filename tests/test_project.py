@@ -4,12 +4,18 @@ from __future__ import annotations
 
 import itertools
 import re
+import shutil
+import subprocess
+import sys
+import tarfile
 from configparser import RawConfigParser
 from pathlib import Path
 
 import pytest
 from packaging.requirements import Requirement
 from packaging.version import Version
+
+from thingspace_auth_adapters import __version__
 
 ROOT = Path(__file__).resolve().parent.parent
 WORKFLOWS = sorted((ROOT / ".github" / "workflows").glob("*.yml"))
@@ -130,6 +136,35 @@ def test_each_environment_of_ci_gets_the_python_that_it_names() -> None:
     assert rows
     for python, environment in rows:
         assert environment.split("-")[0] == f"py{python.replace('.', '')}"
+
+
+# The version, and the sdist.
+
+
+def test_build_and_package_name_one_version() -> None:
+    assert config("setup.cfg")["metadata"]["version"] == __version__
+
+
+@pytest.mark.once
+def test_sdist_takes_what_git_tracks_and_nothing_that_merely_lies_there(tmp_path: Path) -> None:
+    pytest.importorskip("setuptools_scm")
+    if shutil.which("git") is None or not (ROOT / ".git").exists():
+        pytest.skip("this is no clone")
+    copy = tmp_path / "copy"
+    shutil.copytree(
+        ROOT, copy, ignore=shutil.ignore_patterns(".tox", ".venv", "build", "*.egg-info")
+    )
+    planted = ["tests/.env", "tests/scratch.py", "docs/notes.md", "local.toml"]
+    for name in planted:
+        (copy / name).write_text("a secret", encoding="utf-8")
+    build = "from setuptools.build_meta import build_sdist; build_sdist('dist')"
+    subprocess.run([sys.executable, "-c", build], cwd=copy, check=True, capture_output=True)
+    (archive,) = (copy / "dist").glob("*.tar.gz")
+    with tarfile.open(archive) as sdist:
+        shipped = {name.partition("/")[2] for name in sdist.getnames()}
+    assert {"tests/kinds.py", "docs/index.md", "README.md"} <= shipped
+    assert shipped.isdisjoint(planted)
+    assert not any(name.startswith((".ci", ".github")) for name in shipped)
 
 
 # Dependencies.

@@ -187,8 +187,11 @@ class ThingspaceAuth(auth.ThingspaceAuth, AuthBase):
         # After a repeat the rejected response is in the history; at this point nothing else is.
         if response.status_code < 300 or response.history:
             return response
-        transport, request = self._transport, response.request
-        read = transport.read_streamed_body if kwargs.get("stream") else transport.read_body
+        transport, request, is_streamed = self._transport, response.request, kwargs.get("stream")
+        # What is read of a stream is gone, so it is read for a renewal only, not for a warning.
+        if is_streamed and response.status_code == 400 and self._tokens.sessions is None:
+            return response
+        read = transport.read_streamed_body if is_streamed else transport.read_body
         spent: set[Credential] = set()
         while True:
             again = self._run(request, self._repetition, response, spent, read)

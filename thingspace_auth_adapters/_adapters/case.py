@@ -50,7 +50,7 @@ def to_url(url: str, headers: dict[str, Any], method: str = "") -> Outgoing:
     Raises:
         ValueError: its URL has no scheme or no host.
     """
-    if not is_absolute(url):
+    if not isinstance(url, str) or not is_absolute(url):
         raise ValueError("url must have a scheme and a host, like https://thingspace.verizon.com/…")
     origin = origin_of(url)
     return Outgoing(origin, url, method, headers, origin)

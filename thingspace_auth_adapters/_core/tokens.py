@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from .._model.checks import described
 from .._model.settings import Settings
 from .._model.tokens import OauthToken, as_token, with_expiry
 from .._wire.rejection import Credential
@@ -134,6 +135,8 @@ class Tokens:
 
     def fetch(self, additional_params: Mapping[str, str] | None) -> OauthToken:
         """Ask the token endpoint, and install nothing. Raises :class:`Failed`."""
+        if not isinstance(additional_params, (Mapping, type(None))):
+            raise TypeError(f"additional_params must be a dict, not {described(additional_params)}")
         token = self._access_tokens.fetch(additional_params=additional_params)
         refresh = waiting_refresh(self._owner)
         if refresh is not None:

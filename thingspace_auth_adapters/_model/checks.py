@@ -5,10 +5,20 @@ from __future__ import annotations
 import math
 import os
 import re
+from collections.abc import Collection, Iterable
 from functools import wraps
 from typing import Any, Callable, SupportsFloat, TypeVar, cast
 
 _CONTROL = r"[\x00-\x1f\x7f]"
+_OF_THE_LIBRARY = (
+    *("cert", "client", "client_options", "http2", "limits", "max_retries", "mounts", "proxies"),
+    *("proxy", "session", "transport", "trust_env", "verify"),
+)
+_OF_THE_ACCOUNT = ("password", "session_token", "user", "username", "vz_m2m_token")
+_LIKENESS = 0.55
+
+# As inspect names the flags of code; it takes long to import.
+CO_VARARGS, CO_VARKEYWORDS = 4, 8
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -16,14 +26,25 @@ F = TypeVar("F", bound=Callable[..., Any])
 def naming(what: str | None = None) -> Callable[[F], F]:
     """Have what users call fail checks in one frame, under its public name.
 
+    Arguments that it does not take are such failures, too.
+
     Args:
         what: the name that messages begin with, if they do not say it already.
     """
 
     def decorate(function: F) -> F:
+        code = function.__code__
+        known = frozenset(code.co_varnames[: code.co_argcount + code.co_kwonlyargcount])
+        most = None if code.co_flags & CO_VARARGS else code.co_argcount
+        takes_any_name = bool(code.co_flags & CO_VARKEYWORDS)
+
         @wraps(function)
         def checked(*args: Any, **kwargs: Any) -> Any:
             try:
+                if not (takes_any_name or kwargs.keys() <= known):
+                    known_names(kwargs, known)
+                if most is not None and len(args) > most:
+                    raise TypeError(f"an argument too many is given: {described(args[most])}")
                 return function(*args, **kwargs)
             except (TypeError, ValueError) as error:
                 failure = error.with_traceback(None)
@@ -41,6 +62,29 @@ def naming(what: str | None = None) -> Callable[[F], F]:
     return decorate
 
 
+def known_names(given: Iterable[str], known: Collection[str]) -> None:
+    """Raise :class:`TypeError` for a name that is not known, with what was likely meant."""
+    for name in given:
+        if name not in known:
+            raise TypeError(f"there is no argument {name!r}{_hint(name, known)}")
+
+
+def _hint(name: str, known: Collection[str]) -> str:
+    for_calls = [one for one in ("session", "client_options") if one in known]
+    if name in _OF_THE_LIBRARY and for_calls:
+        return f": see {for_calls[0]}, which says how the endpoints are called"
+    if name in _OF_THE_ACCOUNT and "m2m" in known:
+        return ": did you mean m2m=VzM2mCredentials(username, password)?"
+    # Imported here because only mistakes need it.
+    from difflib import get_close_matches
+
+    # How a word of a longer name begins; "key" is ThingSpace's own.
+    begin = "client_id" if name == "key" else name
+    words = [one for one in known if len(begin) > 1 and f"_{begin}" in f"_{one}"]
+    close = words or get_close_matches(name, known, 1, _LIKENESS)
+    return f": did you mean {close[0]!r}?" if close else ""
+
+
 def described(value: object) -> str:
     """What a value of the wrong type is, and what to write in its place if that is known."""
     name = type(value).__name__
@@ -51,7 +95,7 @@ def described(value: object) -> str:
     if hasattr(value, "get_secret_value"):
         return f"{name}: give what its get_secret_value() returns"
     if hasattr(value, "url") and hasattr(value, "headers"):
-        return f"{name}: auth is to be an object, ThingspaceAuth(…), and not the class"
+        return f"{name}: auth is to be an object, such as ThingspaceAuth(…) makes"
     return name
 
 
@@ -93,8 +137,9 @@ def callback(name: str, value: Any, *parameters: str) -> Any:
     try:
         taken.bind(*parameters)
     except TypeError:
-        wanted = ", ".join(parameters)
-        raise TypeError(f"{name} is called with ({wanted}), but takes {taken}") from None
+        # Not their defaults, which may be secrets.
+        wanted, accepted = ", ".join(parameters), ", ".join(taken.parameters)
+        raise TypeError(f"{name} is called with ({wanted}), but takes ({accepted})") from None
     return value
 
 
@@ -120,7 +165,7 @@ def seconds(name: str, value: object) -> float | None:
             number = float(value)
         except OverflowError:
             number = math.inf
-        except ValueError:
+        except (TypeError, ValueError):
             number = None
     if number is None:
         raise TypeError(f"{name} must be a number of seconds, not {described(value)}")

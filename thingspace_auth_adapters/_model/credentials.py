@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Iterable
 from enum import Enum
-from typing import TYPE_CHECKING, Any, Callable, NoReturn, Optional, Protocol, Union
+from typing import TYPE_CHECKING, Any, Callable, NoReturn, Optional, Protocol, TypeVar, Union
 
 from .checks import naming, required_variable, seconds_variable
 from .tokens import OauthToken, OptionalToken
@@ -13,6 +13,9 @@ OauthTokenProvider = Callable[
     [Optional[OauthToken], Any], Union[OptionalToken, Awaitable[OptionalToken]]
 ]
 OauthOnTokenUpdate = Callable[[OauthToken], object]
+
+
+C = TypeVar("C", bound="ThingspaceOauthCredentials")
 
 
 class HasOauthCredentials(Protocol):
@@ -70,6 +73,7 @@ class ThingspaceOauthCredentials:
     have no effect on it.
     """
 
+    @naming("ThingspaceOauthCredentials")
     def __init__(
         self,
         oauth_client_id: str,
@@ -88,7 +92,8 @@ class ThingspaceOauthCredentials:
         self.oauth_on_token_update = oauth_on_token_update
         self.oauth_clock_skew = oauth_clock_skew
 
-    def clone_with(self, **changes: object) -> ThingspaceOauthCredentials:
+    @naming()
+    def clone_with(self: C, **changes: object) -> C:
         """A copy with the given fields changed; ``None`` clears one.
 
         Raises:
@@ -100,7 +105,7 @@ class ThingspaceOauthCredentials:
 
     @classmethod
     @naming()
-    def from_environment(cls) -> ThingspaceOauthCredentials:
+    def from_environment(cls: type[C]) -> C:
         """Credentials from the official SDK's environment variables.
 
         ``THINGSPACE_OAUTH_OAUTH_CLIENT_ID``, ``THINGSPACE_OAUTH_OAUTH_CLIENT_SECRET`` and,

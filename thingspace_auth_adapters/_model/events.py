@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from contextlib import suppress
 from typing import NamedTuple
 
 logger = logging.getLogger("thingspace_auth_adapters")
@@ -19,7 +20,9 @@ class _UntilLoggingIsSetUp(logging.NullHandler):
         if others == [self] and record.levelno >= logging.WARNING:
             to_stderr = logging.StreamHandler()
             to_stderr.setFormatter(logging.Formatter("%(name)s: %(message)s"))
-            to_stderr.handle(record)
+            # One that is closed, or a window's, must not fail the request.
+            with suppress(Exception):
+                to_stderr.handle(record)
         return True
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING, NoReturn, Protocol, Union
+from typing import TYPE_CHECKING, NoReturn, Protocol, TypeVar, Union
 
 from .checks import (
     described,
@@ -15,6 +15,9 @@ from .checks import (
 )
 
 _FIELD_VALUE = r"[\x21-\x7e]+"
+
+
+C = TypeVar("C", bound="VzM2mCredentials")
 
 
 class VzM2mCredentials:
@@ -51,7 +54,7 @@ class VzM2mCredentials:
 
     @classmethod
     @naming()
-    def from_environment(cls) -> VzM2mCredentials:
+    def from_environment(cls: type[C]) -> C:
         """Credentials from the environment.
 
         ``VZ_M2M_USERNAME`` and ``VZ_M2M_PASSWORD``, or the official SDK's

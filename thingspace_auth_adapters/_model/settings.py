@@ -6,16 +6,18 @@ import re
 from collections.abc import Iterable
 from typing import Any
 
-from .checks import callback, described, duration, identifier, positive_duration
+from .checks import (
+    callback,
+    described,
+    duration,
+    identifier,
+    known_names,
+    positive_duration,
+)
 from .credentials import FIELDS, OauthOnTokenUpdate, OauthTokenProvider, ThingspaceOauthCredentials
 from .hosts import EDGE_HOST, PLATFORM_HOST, AllowedHosts, checked_base_url, default_entries
 
 _OPTIONS = ("base_url", "allowed_hosts", "timeout", "m2m", "store")
-_OF_THE_LIBRARY = (
-    *("cert", "client", "client_options", "http2", "limits", "mounts", "proxies", "proxy"),
-    *("session", "transport", "trust_env", "verify"),
-)
-_OF_THE_ACCOUNT = ("password", "session_token", "user", "username", "vz_m2m_token")
 _SCOPE_TOKEN = r"[\x21\x23-\x5b\x5d-\x7e]+"
 
 
@@ -53,7 +55,8 @@ class Settings:
         self.on_token_update: OauthOnTokenUpdate | None = callback(
             "oauth_on_token_update", given["oauth_on_token_update"], "oauth_token"
         )
-        self.clock_skew = duration("oauth_clock_skew", given["oauth_clock_skew"] or 0)
+        skew = given["oauth_clock_skew"]
+        self.clock_skew = 0 if skew is None else duration("oauth_clock_skew", skew)
         self.base_url, base = checked_base_url(base_url)
         # 5G Edge's host has no M2M sessions.
         is_edge = base.host == EDGE_HOST
@@ -84,9 +87,8 @@ def one_source(given: tuple[object, ...], fields: dict[str, Any], for_calls: str
     credentials, *others = given
     if others:
         raise TypeError("by position it takes credentials alone: write oauth_client_id=…")
-    for name in fields:
-        if name not in FIELDS:
-            raise TypeError(f"there is no argument {name!r}{_hint(name, for_calls)}")
+    if not fields.keys() <= {*FIELDS}:
+        known_names(fields, (*FIELDS, *_OPTIONS, for_calls))
     if credentials is None and not fields:
         raise TypeError(
             "the credentials are missing: ThingspaceAuth(oauth_client_id=…,"
@@ -108,20 +110,6 @@ def one_source(given: tuple[object, ...], fields: dict[str, Any], for_calls: str
             f" oauth_client_secret=…); it is not {described(credentials)}"
         )
     return credentials
-
-
-def _hint(name: str, for_calls: str) -> str:
-    """What was likely meant by an argument that does not exist."""
-    if name in _OF_THE_LIBRARY:
-        return f": see {for_calls}, which says how the endpoints are called"
-    if name in _OF_THE_ACCOUNT:
-        return ": did you mean m2m=VzM2mCredentials(username, password)?"
-    # Imported here because only mistakes need it.
-    from difflib import get_close_matches
-
-    known = (*FIELDS, *_OPTIONS, for_calls)
-    close = [one for one in known if name in one] or get_close_matches(name, known, 1)
-    return f": did you mean {close[0]!r}?" if close else ""
 
 
 def _scopes(value: Any) -> tuple[str, ...]:

@@ -18,7 +18,7 @@ from pathlib import Path
 from shlex import quote
 from typing import TYPE_CHECKING, Any
 
-from .._model.checks import described
+from .._model.checks import described, naming
 from ..errors import InsecureStoreError
 from .token_store import StoreBusy, StoreUnavailable, TokenStore
 
@@ -45,6 +45,7 @@ class FileTokenStore(TokenStore):
         TypeError, ValueError: ``path`` is not a path.
     """
 
+    @naming()
     def __init__(self, path: str | os.PathLike[str] | None = None) -> None:
         _require_extra()
         if not isinstance(path, (str, os.PathLike, type(None))):
