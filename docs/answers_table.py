@@ -461,10 +461,10 @@ Some rules hold for every row:
 - A request is repeated once for each of the two tokens, at most, and only if
   [its body can be sent again](behaviour.md#bodies).
 - A session is suspected only if no login has failed since the last success. It is not suspected in
-  its first minute. If it came from a suspicion, it is not suspected in its first ten minutes.
+  its first minute. If it replaced a suspected one, it is not suspected in its first ten minutes.
 - "The access token, then the session" means: if the answer is the same with another access token,
-  or if ThingSpace gives out the same one again, then the session is suspected. A POST is not
-  repeated, so its session is suspected only in the second case.
+  or if ThingSpace gives out the same one again, then the session is suspected. A POST is not sent
+  again with another access token, so only the latter makes its session suspected.
 """
 
 
