@@ -606,7 +606,7 @@ def test_closing_is_prompt_and_ends_answers_that_wait(reason: str) -> None:
         eventually(lambda: simulator.requests)
         began = time.monotonic()
         simulator.close()
-        assert time.monotonic() - began < 1
+        assert time.monotonic() - began < SOON
         with pytest.raises(http.client.RemoteDisconnected):
             waiting.result(SOON)
 
@@ -618,7 +618,7 @@ def test_closing_is_prompt_with_idle_connections_frees_the_port_and_is_idempoten
             client.token()
         began = time.monotonic()
         simulator.close()
-        assert time.monotonic() - began < 1
+        assert time.monotonic() - began < SOON
         simulator.close()
     address = clients[0].connection.host, clients[0].connection.port
     with pytest.raises(ConnectionRefusedError):
@@ -737,12 +737,12 @@ def test_one_connection_serves_many_requests_without_stalling(client: Client) ->
     connection = client.connection.sock
     token = client.token()["access_token"]
     began = time.monotonic()
-    for _ in range(25):
+    for _ in range(200):
         assert client.api(bearer=token).status == 200
         assert client.api("/elsewhere", bearer=token).status == 404
         assert client.api(f"{API_PATH}?refuse=large").status == 401
-    # Nagle's algorithm against delayed acknowledgements would cost 40 ms each: 4 seconds.
-    assert time.monotonic() - began < 2
+    # Nagle's algorithm against delayed acknowledgements would cost 40 ms each: 24 seconds.
+    assert time.monotonic() - began < 12
     assert client.connection.sock is connection
 
 
