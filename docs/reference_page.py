@@ -173,7 +173,8 @@ def signatures(name: str, function: Any, result: str | None = None) -> Iterator[
         parameters = list(signature.parameters.values())
         is_bound = parameters[:1] and parameters[0].name in ("self", "cls", "_cls")
         shown = listed(parameters[1:] if is_bound else parameters, function)
-        returned = result or type_text(signature.return_annotation)
+        owner = getattr(way, "__func__", way).__qualname__.partition(".")[0]
+        returned = result or type_text(signature.return_annotation, owner)
         yield f"{name}({shown}) -> {returned}"
 
 
@@ -198,8 +199,8 @@ def parameter_text(one: inspect.Parameter, function: Any) -> str:
     return text if one.default is one.empty else f"{text} = {default_text(one, function)}"
 
 
-def type_text(annotation: Any) -> str:
-    """A type as the code has it.
+def type_text(annotation: Any, owner: str = "") -> str:
+    """A type as the code has it; a type variable for ``self`` is the class that owns the method.
 
     Raises:
         ValueError: there is none.
@@ -207,7 +208,7 @@ def type_text(annotation: Any) -> str:
     if annotation is inspect.Parameter.empty:
         raise ValueError("a public signature lacks a type")
     text = getattr(annotation, "__forward_arg__", annotation)
-    return re.sub(r"\b(A|Self)\b", "ThingspaceAuth", str(text))
+    return re.sub(r"\b([A-Z]|Self)\b", owner, str(text)) if owner else str(text)
 
 
 def default_text(one: inspect.Parameter, function: Any) -> str:

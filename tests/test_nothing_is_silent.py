@@ -13,6 +13,7 @@ from typing import Any, Callable
 
 import pytest
 
+import thingspace_auth_adapters
 from thingspace_auth_adapters import (
     M2mLoginError,
     OauthProviderError,
@@ -309,7 +310,7 @@ def test_defaults_of_a_callback_are_not_told(sync_kind: Kind) -> None:
         """Lacks a parameter."""
 
     bound = functools.partial(from_vault, password=SECRET)
-    with pytest.raises(TypeError, match=r"takes \(last, password\)") as caught:
+    with pytest.raises(TypeError, match=r"takes \(last, \*, password\)") as caught:
         sync_kind.auth(oauth_token_provider=bound)
     assert SECRET not in str(caught.value)
 
@@ -404,8 +405,9 @@ def test_class_in_the_place_of_the_auth_object_says_so(kind: Kind, platform: Pla
 
 
 def frames_of_ours(error: BaseException) -> list[str]:
+    package = str(Path(thingspace_auth_adapters.__file__).parent)
     frames = traceback.extract_tb(error.__traceback__)
-    return [f"{one.filename}:{one.name}" for one in frames if "thingspace_auth" in one.filename]
+    return [f"{one.filename}:{one.name}" for one in frames if one.filename.startswith(package)]
 
 
 @pytest.mark.parametrize("name", list(MISTAKES))

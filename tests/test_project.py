@@ -152,7 +152,7 @@ def test_sdist_takes_what_git_tracks_and_nothing_that_merely_lies_there(tmp_path
         pytest.skip("this is no clone")
     copy = tmp_path / "copy"
     shutil.copytree(
-        ROOT, copy, ignore=shutil.ignore_patterns(".tox", ".venv", "build", "*.egg-info")
+        ROOT, copy, ignore=shutil.ignore_patterns("dist", ".tox", ".venv", "build", "*.egg-info")
     )
     planted = ["tests/.env", "tests/scratch.py", "docs/notes.md", "local.toml"]
     for name in planted:

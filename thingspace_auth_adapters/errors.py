@@ -7,6 +7,7 @@ before the adapter came catch them.
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 
@@ -92,7 +93,8 @@ class M2mLoginError(ThingspaceAuthError):
     def is_locked(self) -> bool:
         """Whether the platform says that the account is locked."""
         # No page of Verizon's names the code.
-        return "locked" in f"{self.error_code} {self.error_message}".lower()
+        words = rf"{self.error_code} {self.error_message}"
+        return re.search(r"(?i:\blocked\b)|[a-z]Locked(?![a-z])|_LOCKED\b", words) is not None
 
 
 class InsecureStoreError(ThingspaceAuthError):

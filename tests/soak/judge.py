@@ -20,6 +20,8 @@ _LONGEST_WAIT = 8 * TIMEOUT
 # A renewal, or a renewal's outcome that is shared, may have begun that long before.
 _MEMORY = 3 * TIMEOUT + REQUEST_SECONDS
 _LOCKING_FAILURE = 5
+# What happened that shortly before a call may become known during it.
+_JUST_BEFORE = 0.5
 # One more at the start of a token's life, and one for what was rejected while it was fetched.
 _SPARE = 2
 
@@ -109,24 +111,27 @@ class Judge:
         if call.outcome in ("200", KILLED):
             return True
         if call.is_about_endpoint:
-            return self._was_endpoint_harmed(call)
+            since = call.begun - _MEMORY
+            if call.outcome == "M2mLoginError":
+                # Failed logins are remembered until somebody allows the next.
+                freed = max((at for at in self._deeds.freed_at if at < call.begun), default=0.0)
+                since = min(since, freed)
+            return self._was_endpoint_harmed(since, call.ended)
         if call.outcome.isdigit():
-            rejected = [*self._deeds.revoked_at, *self._deeds.ended_at]
-            # What happened just before may become known during the call.
-            was_rejected = any(call.begun - 0.1 <= at <= call.ended for at in rejected)
-            is_refused_elsewhere = call.is_foreign and call.outcome == "401"
-            # If a renewal fails, the answer that led to it is returned.
-            return is_refused_elsewhere or was_rejected or self._was_endpoint_harmed(call)
+            return self._is_answer_explained(call)
         return self._fates.get(call.number) in HARMFUL
 
-    def _was_endpoint_harmed(self, call: Call) -> bool:
+    def _is_answer_explained(self, call: Call) -> bool:
+        if call.is_foreign and call.outcome == "401":
+            return True
+        # One rejection is recovered from, unless the renewal fails or another one follows.
+        rejected_at = [*self._deeds.revoked_at, *self._deeds.ended_at]
+        rejections = sum(call.begun - _JUST_BEFORE <= at <= call.ended for at in rejected_at)
+        return rejections > 1 or self._was_endpoint_harmed(call.begun, call.ended)
+
+    def _was_endpoint_harmed(self, since: float, until: float) -> bool:
         harmed = [one.at for one in (*self._harmed_tokens, *self._harmed_logins)]
-        harmed += self._expired_at
-        if call.outcome == "M2mLoginError":
-            # Failed logins are remembered until somebody allows the next.
-            since = max((at for at in self._deeds.freed_at if at < call.begun), default=0.0)
-            return any(min(since, call.begun - _MEMORY) <= at <= call.ended for at in harmed)
-        return any(call.begun - _MEMORY <= at <= call.ended for at in harmed)
+        return any(since <= at <= until for at in (*harmed, *self._expired_at))
 
     # The endpoints are called no more often than they have to be.
 

@@ -117,7 +117,10 @@ def _read_request(connection: socket.socket) -> tuple[bytes, bytes]:
     head, _, body = received.partition(b"\r\n\r\n")
     length = int(_header(head, b"content-length") or 0)
     while len(body) < length:
-        body += connection.recv(65536)
+        part = connection.recv(65536)
+        if not part:
+            return b"", b""
+        body += part
     return head + b"\r\n\r\n", body
 
 

@@ -75,7 +75,7 @@ class ThingspaceAuth(ABC):
 
         if m2m is None and any(variable(name) for name in VARIABLES):
             m2m = VzM2mCredentials.from_environment()
-        base_url = base_url or variable("THINGSPACE_BASE_URL")
+        base_url = variable("THINGSPACE_BASE_URL") if base_url is None else base_url
         if base_url is not None:
             options["base_url"] = base_url
         return cls(ThingspaceOauthCredentials.from_environment(), m2m=m2m, **options)

@@ -14,7 +14,6 @@ from .._core.clock import Clock
 from .._core.endpoint import RAISED_ON_THE_WAY, LibraryErrors
 from .._model.checks import described
 from .._wire.messages import (
-    USER_AGENT,
     AnswerTooLate,
     HttpAnswer,
     HttpRequest,
@@ -52,7 +51,7 @@ class HttpxTransport:
             prepared = self._prepared(request, timeout, ends_at)
             with library.Client(**self._arguments(request.url)) as client:
                 is_begun = True
-                prepared.headers["User-Agent"] = f"{USER_AGENT} {client.headers['User-Agent']}"
+                prepared.headers["User-Agent"] += f" {client.headers['User-Agent']}"
                 response = client.send(prepared, auth=library.Auth(), stream=True)
                 answer = HttpAnswer(response.status_code, response.headers)
                 loaded = self._loaded(response)

@@ -311,11 +311,11 @@ class Life:
         if not self._hosts.allow(sent.origin) and host not in hosts and len(hosts) < _MOST_TARGETS:
             hosts.add(host)
             logger.warning(
-                "%s answered 401 to a request without a token: only allowed_hosts get one, which"
-                " are %s, as base_url is %s",
+                "%s answered 401 to a request that got no token: correct base_url, which is %s, or"
+                " add the host to allowed_hosts, which are %s",
                 host,
-                ", ".join(self._hosts.texts),
                 self._base_url,
+                ", ".join(self._hosts.texts),
             )
 
     def _note_foreign(self, name: str) -> None:

@@ -15,7 +15,6 @@ from urllib3.util import Retry
 from .._core.clock import Clock
 from .._core.endpoint import RAISED_ON_THE_WAY, LibraryErrors
 from .._wire.messages import (
-    USER_AGENT,
     AnswerTooLate,
     HttpAnswer,
     HttpRequest,
@@ -121,7 +120,7 @@ def endpoint_request(url: str) -> PreparedRequest:
 
 def _prepared(request: HttpRequest) -> PreparedRequest:
     headers = {**default_headers(), **request.headers}
-    headers["User-Agent"] = f"{USER_AGENT} {default_user_agent()}"
+    headers["User-Agent"] += f" {default_user_agent()}"
     prepared = Request("POST", request.url, headers=headers).prepare()
     # Given to Request it would be copied, or looked at as a file. A form is text, as requests' own
     # are: test doubles rely on that.

@@ -7,6 +7,7 @@ import os
 import re
 from collections.abc import Collection, Iterable
 from functools import wraps
+from types import TracebackType
 from typing import Any, Callable, SupportsFloat, TypeVar, cast
 
 _CONTROL = r"[\x00-\x1f\x7f]"
@@ -15,7 +16,7 @@ _OF_THE_LIBRARY = (
     *("proxy", "session", "transport", "trust_env", "verify"),
 )
 _OF_THE_ACCOUNT = ("password", "session_token", "user", "username", "vz_m2m_token")
-_LIKENESS = 0.55
+_PACKAGE = __name__.partition(".")[0] + "."
 
 # As inspect names the flags of code; it takes long to import.
 CO_VARARGS, CO_VARKEYWORDS = 4, 8
@@ -24,42 +25,55 @@ F = TypeVar("F", bound=Callable[..., Any])
 
 
 def naming(what: str | None = None) -> Callable[[F], F]:
-    """Have what users call fail checks in one frame, under its public name.
+    """Have what users call fail checks in one frame of ours, under its public name.
 
     Arguments that it does not take are such failures, too.
 
     Args:
-        what: the name that messages begin with, if they do not say it already.
+        what: the name that messages begin with.
     """
 
     def decorate(function: F) -> F:
         code = function.__code__
-        known = frozenset(code.co_varnames[: code.co_argcount + code.co_kwonlyargcount])
+        # Without self or cls, and in the order in which hints prefer them.
+        known = code.co_varnames[1 : code.co_argcount + code.co_kwonlyargcount]
         most = None if code.co_flags & CO_VARARGS else code.co_argcount
         takes_any_name = bool(code.co_flags & CO_VARKEYWORDS)
 
         @wraps(function)
         def checked(*args: Any, **kwargs: Any) -> Any:
             try:
-                if not (takes_any_name or kwargs.keys() <= known):
+                if not takes_any_name and kwargs:
                     known_names(kwargs, known)
                 if most is not None and len(args) > most:
-                    raise TypeError(f"an argument too many is given: {described(args[most])}")
+                    raise TypeError(
+                        f"an argument too many is given: {described_request(args[most])}"
+                    )
                 return function(*args, **kwargs)
             except (TypeError, ValueError) as error:
-                failure = error.with_traceback(None)
+                failure = error.with_traceback(_beyond_ours(error.__traceback__))
+            finally:
                 # Crash reporters show this frame.
                 del args, kwargs
-            if what is not None:
+            if what is not None and not str(failure).startswith(what):
                 failure.args = (f"{what}: {failure}",)
             try:
-                raise failure from None
+                raise failure from failure.__cause__
             finally:
                 del failure
 
         return cast("F", checked)
 
     return decorate
+
+
+def _beyond_ours(traceback: TracebackType | None) -> TracebackType | None:
+    """The rest of a traceback from the first frame of the user's own code on, if there is any."""
+    while traceback is not None and traceback.tb_frame.f_globals.get("__name__", "").startswith(
+        _PACKAGE
+    ):
+        traceback = traceback.tb_next
+    return traceback
 
 
 def known_names(given: Iterable[str], known: Collection[str]) -> None:
@@ -81,7 +95,7 @@ def _hint(name: str, known: Collection[str]) -> str:
     # How a word of a longer name begins; "key" is ThingSpace's own.
     begin = "client_id" if name == "key" else name
     words = [one for one in known if len(begin) > 1 and f"_{begin}" in f"_{one}"]
-    close = words or get_close_matches(name, known, 1, _LIKENESS)
+    close = words or get_close_matches(name, known, 1)
     return f": did you mean {close[0]!r}?" if close else ""
 
 
@@ -92,11 +106,14 @@ def described(value: object) -> str:
         return f"the class {value.__name__}: write {value.__name__}(…)"
     if isinstance(value, bytes):
         return "bytes: decode() it"
-    if hasattr(value, "get_secret_value"):
-        return f"{name}: give what its get_secret_value() returns"
-    if hasattr(value, "url") and hasattr(value, "headers"):
-        return f"{name}: auth is to be an object, such as ThingspaceAuth(…) makes"
     return name
+
+
+def described_request(value: object) -> str:
+    """The same where a request may be, since the class was given in the place of an object."""
+    is_request = hasattr(value, "url") and hasattr(value, "headers")
+    hint = ": auth is to be an object, such as ThingspaceAuth(…) makes" if is_request else ""
+    return described(value) + hint
 
 
 def identifier(name: str, value: object, forbidden: str = "") -> str:
@@ -108,7 +125,9 @@ def identifier(name: str, value: object, forbidden: str = "") -> str:
     if value is None:
         raise TypeError(f"{name} is missing (None): is the setting or variable it comes from set?")
     if not isinstance(value, str):
-        raise TypeError(f"{name} must be a str, not {described(value)}")
+        is_wrapped = callable(getattr(value, "get_secret_value", None))
+        hint = ": give what its get_secret_value() returns" if is_wrapped else ""
+        raise TypeError(f"{name} must be a str, not {described(value)}{hint}")
     if not value.strip():
         raise ValueError(f"{name} must not be empty")
     if re.search(_CONTROL, value):
@@ -137,9 +156,14 @@ def callback(name: str, value: Any, *parameters: str) -> Any:
     try:
         taken.bind(*parameters)
     except TypeError:
-        # Not their defaults, which may be secrets.
-        wanted, accepted = ", ".join(parameters), ", ".join(taken.parameters)
-        raise TypeError(f"{name} is called with ({wanted}), but takes ({accepted})") from None
+        # Their defaults may be secrets.
+        bare = [
+            one.replace(default=one.empty, annotation=one.empty)
+            for one in taken.parameters.values()
+        ]
+        takes = taken.replace(parameters=bare, return_annotation=taken.empty)
+        wanted = ", ".join(parameters)
+        raise TypeError(f"{name} is called with ({wanted}), but takes {takes}") from None
     return value
 
 

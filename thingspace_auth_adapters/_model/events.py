@@ -17,7 +17,8 @@ class _UntilLoggingIsSetUp(logging.NullHandler):
 
     def handle(self, record: logging.LogRecord) -> bool:
         others = [*logger.handlers, *logging.getLogger().handlers]
-        if others == [self] and record.levelno >= logging.WARNING:
+        is_wanted = logging.lastResort is not None and record.levelno >= logging.WARNING
+        if others == [self] and is_wanted:
             to_stderr = logging.StreamHandler()
             to_stderr.setFormatter(logging.Formatter("%(name)s: %(message)s"))
             # One that is closed, or a window's, must not fail the request.
@@ -26,7 +27,8 @@ class _UntilLoggingIsSetUp(logging.NullHandler):
         return True
 
 
-logger.addHandler(_UntilLoggingIsSetUp())
+if not logger.handlers:
+    logger.addHandler(_UntilLoggingIsSetUp())
 
 
 class AuthEvent(NamedTuple):

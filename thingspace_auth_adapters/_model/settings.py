@@ -9,6 +9,7 @@ from typing import Any
 from .checks import (
     callback,
     described,
+    described_request,
     duration,
     identifier,
     known_names,
@@ -107,7 +108,7 @@ def one_source(given: tuple[object, ...], fields: dict[str, Any], for_calls: str
         raise TypeError(
             "thingspace_oauth_credentials must be a ThingspaceOauthCredentials or an object with"
             f" its getters, or name its fields, as in ThingspaceAuth(oauth_client_id=…,"
-            f" oauth_client_secret=…); it is not {described(credentials)}"
+            f" oauth_client_secret=…); it is not {described_request(credentials)}"
         )
     return credentials
 

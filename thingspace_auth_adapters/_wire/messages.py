@@ -15,11 +15,9 @@ COMMON_HEADERS = {
     "Accept": "application/json",
     "Accept-Encoding": "identity",
     "Cache-Control": "no-store",
+    "User-Agent": f"thingspace-auth-adapters/{__version__}",
 }
-"""What every call of an endpoint says."""
-
-USER_AGENT = f"thingspace-auth-adapters/{__version__}"
-"""What calls of the endpoints say before the HTTP library's own name."""
+"""What every call of an endpoint says; a transport adds its library's name to the last."""
 
 TOKEN_PATH = "/api/ts/v1/oauth2/token"
 REVOCATION_PATH = "/api/ts/v1/oauth2/revoke"
