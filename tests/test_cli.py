@@ -185,6 +185,37 @@ def test_token_goes_on_without_the_extra_and_names_it_in_one_line(
     assert "[files]" in line
 
 
+def test_headers_without_the_extra_of_the_store_log_in_only_if_asked_to(
+    capsys: pytest.CaptureFixture[str],
+    simulator: ThingspaceSimulator,
+    account: None,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("thingspace_auth_adapters.cli.commands.store_if_wanted", lambda *_: None)
+    ran = run(capsys, "headers")
+    assert (ran.status, ran.out) == (1, "")
+    assert "each call would log in" in ran.complaint
+    assert "pip install 'thingspace-auth-adapters[files]'" in ran.remedy
+    assert simulator.requests == []
+    assert run(capsys, "headers", "--no-store").status == 0
+
+
+@needs_store
+def test_headers_without_a_store_that_can_be_reached_send_no_login(
+    capsys: pytest.CaptureFixture[str],
+    simulator: ThingspaceSimulator,
+    account: None,
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+) -> None:
+    (tmp_path / "file").touch()
+    monkeypatch.setenv("THINGSPACE_AUTH_STORE", str(tmp_path / "file" / "store"))
+    ran = run(capsys, "headers")
+    assert (ran.status, ran.out) == (1, "")
+    assert "cannot be reached" in ran.complaint
+    assert simulator.requests == []
+
+
 @pytest.mark.parametrize("client", CLIENTS, ids=lambda client: client.name)
 def test_headers_are_those_that_a_request_needs(
     capsys: pytest.CaptureFixture[str],
