@@ -74,8 +74,9 @@ def _advice_on(error: Exception) -> tuple[str, str]:
     from .cli.advice import advice_on, advice_on_login
     from .errors import M2mLoginError
 
-    is_login = isinstance(error, M2mLoginError)
-    advice = advice_on_login(error, "thingspace-auth clear") if is_login else advice_on(error)
+    advice = advice_on(error)
+    if isinstance(error, M2mLoginError):
+        advice = advice_on_login(error, "thingspace-auth clear")
     return advice.what, advice.remedy
 
 

@@ -21,9 +21,10 @@ from rich.text import Text
 from .._wire.messages import printable
 from .authorizers import authorizer_of
 from .clients import Client, installed
-from .environment import CLIENT_ID, CLIENT_SECRET, Environment
+from .environment import Environment
 from .story import SESSION_STEPS, TOKEN_STEPS, Actor, Adapted, ByHand, Counts, Step
 from .terminal import console
+from .variables import CLIENT_ID, CLIENT_SECRET
 
 if TYPE_CHECKING:
     from ..simulator import ThingspaceSimulator

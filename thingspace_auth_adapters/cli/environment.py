@@ -17,15 +17,16 @@ from .._model.m2m import VzM2mCredentials, session_token
 from .advice import Problem
 from .env_file import read_env_file
 from .terminal import ask_for, ask_for_secret, complain, is_interactive
-
-CLIENT_ID = "THINGSPACE_OAUTH_OAUTH_CLIENT_ID"
-CLIENT_SECRET = "THINGSPACE_OAUTH_OAUTH_CLIENT_SECRET"
-CLOCK_SKEW = "THINGSPACE_OAUTH_OAUTH_CLOCK_SKEW"
-BASE_URL = "THINGSPACE_BASE_URL"
-USERNAME = "VZ_M2M_USERNAME"
-PASSWORD = "VZ_M2M_PASSWORD"
-SESSION_TOKEN = "VZ_M2M_TOKEN_VZ_M2M_TOKEN"
-STORE = "THINGSPACE_AUTH_STORE"
+from .variables import (
+    BASE_URL,
+    CLIENT_ID,
+    CLIENT_SECRET,
+    CLOCK_SKEW,
+    PASSWORD,
+    SESSION_TOKEN,
+    STORE,
+    USERNAME,
+)
 
 DEFAULT_BASE_URL = "https://thingspace.verizon.com"
 

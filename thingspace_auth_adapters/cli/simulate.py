@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Callable, NamedTuple
 
 import click
 
-from . import environment as names
+from . import variables as names
 from .advice import Problem
 from .terminal import complain, tell
 
