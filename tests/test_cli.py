@@ -271,6 +271,14 @@ def test_half_an_account_is_an_error_that_names_the_other_half(
 @pytest.mark.parametrize(
     ("name", "value"),
     [
+        (PREFIX + "ID", "two\nlines"),
+        (PREFIX + "ID", "two:words"),
+        (PREFIX + "SECRET", "two\nlines"),
+        ("THINGSPACE_BASE_URL", "http://thingspace.verizon.com/two"),
+        ("THINGSPACE_BASE_URL", "two"),
+        ("THINGSPACE_OAUTH_OAUTH_CLOCK_SKEW", "two"),
+        ("THINGSPACE_OAUTH_OAUTH_CLOCK_SKEW", "-2"),
+        ("THINGSPACE_OAUTH_OAUTH_CLOCK_SKEW", "nan"),
         ("VZ_M2M_TOKEN_VZ_M2M_TOKEN", "two words"),
         ("VZ_M2M_USERNAME", "two\nlines"),
         ("VZ_M2M_PASSWORD", "two\nlines"),
@@ -289,8 +297,10 @@ def test_what_cannot_be_sent_is_named_by_its_variable_and_not_shown(
     ran = run(capsys, "headers", "--no-store")
     assert ran.status == 1
     assert ran.complaint.startswith(f"thingspace-auth: {name} ")
-    assert not any(word in ran.err for word in ("strip()", "two", "UTF-8:"))
-    assert ran.remedy == "correct the variable"
+    told_to_python = ("strip()", "oauth_c", "base_url", "ThingspaceAuth")
+    assert not any(word in ran.err for word in ("two", "UTF-8:", *told_to_python))
+    assert simulator.requests == []
+    assert ran.remedy.startswith("correct the variable")
 
 
 def test_scopes_are_asked_for(

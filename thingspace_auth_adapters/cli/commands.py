@@ -350,7 +350,14 @@ def status(env_file: str | None, scopes: Sequence[str], as_json: bool) -> None:
     timestamps.
     """
     environment = Environment.beside(env_file)
-    auth = authorizer(environment, scopes, store_of(environment))
+    store = store_of(environment)
+    try:
+        auth = authorizer(environment, scopes, store)
+    except Problem:
+        # Where the store is can be said without any credentials.
+        if not as_json:
+            statuses.show_place(environment.settings(), store.path)
+        raise
     settings = environment.settings()
     found = statuses.status_of(auth, settings, _clear_command(env_file))
     if as_json:
