@@ -91,8 +91,10 @@ def _auth_from_environment() -> Any:
 
 
 def _fail(what: str, remedy: str = "") -> NoReturn:
-    # HTTPie would show a traceback.
-    sys.stderr.write(f"http: error: {what}\n")
+    from ._wire.messages import printable
+
+    sys.stderr.write(f"http: error: {printable(what)}\n")
     if remedy:
-        sys.stderr.write(f"  {remedy}\n")
+        sys.stderr.write(f"  {printable(remedy)}\n")
+    # HTTPie would show the traceback of any other error.
     raise SystemExit(_USAGE_ERROR)
