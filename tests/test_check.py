@@ -189,6 +189,26 @@ def test_it_counts_its_login_in_the_store_and_uses_no_tokens_of_it(
     assert "thingspace-auth clear" in wrong.remedy
 
 
+@pytest.mark.parametrize("message", ["No.", "The account is locked."])
+def test_an_account_that_the_store_bars_is_told_without_asking_for_another_login(
+    run: Check,
+    monkeypatch: pytest.MonkeyPatch,
+    simulator: ThingspaceSimulator,
+    account: None,
+    message: str,
+) -> None:
+    simulator.fail("login", 400, body={"errorCode": "REQUEST_FAILED", "errorMessage": message})
+    refused = run("--yes").wrong
+    typist = Terminal("yes\n")
+    for stdin in (io.StringIO(), typist):
+        monkeypatch.setattr(sys, "stdin", stdin)
+        login_guard.forget_all()
+        assert run().wrong == refused
+    assert "thingspace-auth clear" in refused.remedy
+    assert typist.read() == "yes\n"
+    assert len(simulator.login_requests) == 1
+
+
 @pytest.mark.parametrize(
     "name", ["THINGSPACE_OAUTH_OAUTH_CLIENT_ID", "THINGSPACE_OAUTH_OAUTH_CLIENT_SECRET"]
 )
@@ -430,6 +450,21 @@ def test_a_proxy_that_cannot_be_reached(
     assert "HTTPS_PROXY" in wrong.remedy
 
 
+def test_a_proxy_that_cannot_be_reached_is_no_reason_to_set_one(
+    client: clients.Client,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+    closed_port: int,
+) -> None:
+    monkeypatch.setenv("HTTPS_PROXY", f"http://user:{PROXY_PASSWORD}@127.0.0.1:{closed_port}")
+    monkeypatch.setenv("THINGSPACE_BASE_URL", "https://thingspace.example")
+    assert main(["token", "--no-store"]) == 1
+    what, remedy = without_note(capsys.readouterr().err)[1].splitlines()
+    assert what.startswith("thingspace-auth: the proxy ")
+    assert "set HTTPS_PROXY" not in remedy
+    assert PROXY_PASSWORD not in what
+
+
 @pytest.mark.parametrize("proxy", ["http://", f"http://user:{PROXY_PASSWORD}@host:port"])
 def test_a_proxy_setting_that_is_no_url(
     run: Check, monkeypatch: pytest.MonkeyPatch, proxy: str
@@ -581,7 +616,12 @@ def test_a_server_that_tells_no_time_is_no_judge_of_the_clock(
 def test_a_token_that_does_not_expire_is_called_so(
     client: clients.Client,
 ) -> None:
-    for lifetime, told in (("", "without saying when it expires"), (9e9, "does not expire")):
+    for lifetime, told in (
+        ("", "without saying when it expires"),
+        (9e9, "does not expire"),
+        (2147483647, "does not expire"),
+        (86400, "lives 86400 s more"),
+    ):
         body = {"access_token": "t", "token_type": "Bearer", "expires_in": lifetime or None}
         reply = answer(200, {}, json.dumps(body).encode())
         found = findings_after(client, reply)

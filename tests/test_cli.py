@@ -185,6 +185,37 @@ def test_token_goes_on_without_the_extra_and_names_it_in_one_line(
     assert "[files]" in line
 
 
+def test_headers_without_the_extra_of_the_store_log_in_only_if_asked_to(
+    capsys: pytest.CaptureFixture[str],
+    simulator: ThingspaceSimulator,
+    account: None,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("thingspace_auth_adapters.cli.commands.store_if_wanted", lambda *_: None)
+    ran = run(capsys, "headers")
+    assert (ran.status, ran.out) == (1, "")
+    assert "each call would log in" in ran.complaint
+    assert "pip install 'thingspace-auth-adapters[files]'" in ran.remedy
+    assert simulator.requests == []
+    assert run(capsys, "headers", "--no-store").status == 0
+
+
+@needs_store
+def test_headers_without_a_store_that_can_be_reached_send_no_login(
+    capsys: pytest.CaptureFixture[str],
+    simulator: ThingspaceSimulator,
+    account: None,
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+) -> None:
+    (tmp_path / "file").touch()
+    monkeypatch.setenv("THINGSPACE_AUTH_STORE", str(tmp_path / "file" / "store"))
+    ran = run(capsys, "headers")
+    assert (ran.status, ran.out) == (1, "")
+    assert "cannot be reached" in ran.complaint
+    assert simulator.requests == []
+
+
 @pytest.mark.parametrize("client", CLIENTS, ids=lambda client: client.name)
 def test_headers_are_those_that_a_request_needs(
     capsys: pytest.CaptureFixture[str],
@@ -240,6 +271,14 @@ def test_half_an_account_is_an_error_that_names_the_other_half(
 @pytest.mark.parametrize(
     ("name", "value"),
     [
+        (PREFIX + "ID", "two\nlines"),
+        (PREFIX + "ID", "two:words"),
+        (PREFIX + "SECRET", "two\nlines"),
+        ("THINGSPACE_BASE_URL", "http://thingspace.verizon.com/two"),
+        ("THINGSPACE_BASE_URL", "two"),
+        ("THINGSPACE_OAUTH_OAUTH_CLOCK_SKEW", "two"),
+        ("THINGSPACE_OAUTH_OAUTH_CLOCK_SKEW", "-2"),
+        ("THINGSPACE_OAUTH_OAUTH_CLOCK_SKEW", "nan"),
         ("VZ_M2M_TOKEN_VZ_M2M_TOKEN", "two words"),
         ("VZ_M2M_USERNAME", "two\nlines"),
         ("VZ_M2M_PASSWORD", "two\nlines"),
@@ -258,8 +297,10 @@ def test_what_cannot_be_sent_is_named_by_its_variable_and_not_shown(
     ran = run(capsys, "headers", "--no-store")
     assert ran.status == 1
     assert ran.complaint.startswith(f"thingspace-auth: {name} ")
-    assert not any(word in ran.err for word in ("strip()", "two", "UTF-8:"))
-    assert ran.remedy == "correct the variable"
+    told_to_python = ("strip()", "oauth_c", "base_url", "ThingspaceAuth")
+    assert not any(word in ran.err for word in ("two", "UTF-8:", *told_to_python))
+    assert simulator.requests == []
+    assert ran.remedy.startswith("correct the variable")
 
 
 def test_scopes_are_asked_for(

@@ -27,6 +27,15 @@ from thingspace_auth_adapters.cli.advice import (
 )
 from thingspace_auth_adapters.stores.token_store import StoreUnavailable
 
+PROXIES = ("HTTPS_PROXY", "HTTP_PROXY", "ALL_PROXY", "NO_PROXY")
+
+
+@pytest.fixture(autouse=True)
+def _no_proxy(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in PROXIES:
+        monkeypatch.delenv(name, raising=False)
+        monkeypatch.delenv(name.lower(), raising=False)
+
 
 @pytest.mark.parametrize(
     ("error", "step", "told"),
@@ -141,6 +150,26 @@ def test_each_way_to_get_no_answer_has_its_advice(obstacle: Obstacle, step: str,
     assert told in advice.remedy
     assert "(OSError)" in advice.what
     assert "whatever" not in advice.what
+
+
+@pytest.mark.parametrize(
+    ("proxy", "obstacle", "step"),
+    [
+        ("socks5://127.0.0.1:1080", Obstacle.ROUTE, "proxy"),
+        ("http://proxy:3128", Obstacle.NAME, "proxy"),
+        ("http://proxy:3128", Obstacle.CONNECT_TIMEOUT, "proxy"),
+        ("http://proxy:3128", Obstacle.LOST, "token"),
+    ],
+)
+def test_what_is_not_reached_over_a_proxy_is_no_reason_to_set_one(
+    monkeypatch: pytest.MonkeyPatch, proxy: str, obstacle: Obstacle, step: str
+) -> None:
+    monkeypatch.setenv("ALL_PROXY", proxy)
+    advice = advice_on(undelivered(obstacle))
+    assert advice.step == step
+    assert "set HTTPS_PROXY" not in advice.remedy
+    monkeypatch.setenv("NO_PROXY", "thingspace.verizon.com")
+    assert advice_on(undelivered(Obstacle.ROUTE)).step == "route"
 
 
 def test_every_obstacle_has_its_advice() -> None:

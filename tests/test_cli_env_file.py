@@ -46,11 +46,11 @@ def file(tmp_path: Path) -> Path:
 
 
 def by_shell(file: Path) -> str:
-    """What a shell makes of the variable PW in a file."""
+    """What a shell makes of the password in a file."""
     shell = shutil.which("sh")
     if shell is None:
         pytest.skip("there is no shell")
-    script = '. "$1"; printf %s "$PW"'
+    script = '. "$1"; printf %s "$VZ_M2M_PASSWORD"'
     finished = subprocess.run(
         [shell, "-c", script, "sh", str(file)], capture_output=True, check=True, timeout=60
     )
@@ -72,15 +72,22 @@ def by_shell(file: Path) -> str:
         ("PW=", ""),
         ("PW=old\nPW=new", "new"),
         ('PW="two\nlines"', "two\nlines"),
+        ("PW='$V; export `x` \\n'", r"$V; export `x` \n"),
+        (r'PW="a\\n"', r"a\n"),
+        ('PW="a b;c"', "a b;c"),
+        ("PW=x  # \"PW\" = $(old); 'none'", "x"),
+        ("PW=x\n# PW= # ask Bob", "x"),
+        ("PW=x\n  #PW=${V}", "x"),
     ],
 )
 def test_a_line_is_read_as_shells_and_python_dotenv_read_it(
     file: Path, line: str, value: str
 ) -> None:
+    line = line.replace("PW", "VZ_M2M_PASSWORD")
     file.write_text(f"# comment\n\n{line}\n")
-    assert read_env_file(str(file)) == {"PW": value}
+    assert read_env_file(str(file)) == {"VZ_M2M_PASSWORD": value}
     assert by_shell(file) == value
-    assert dotenv_values(file, interpolate=False) == {"PW": value}
+    assert dotenv_values(file, interpolate=False) == {"VZ_M2M_PASSWORD": value}
 
 
 DOUBTFUL = [
@@ -95,8 +102,56 @@ DOUBTFUL = [
     (b"VZ_M2M_PASSWORD='hush' hush", "cannot be understood"),
     (b"VZ_M2M_PASSWORD='it''s hush'", "cannot be understood"),
     (b"VZ_M2M_PASSWORD= # hush", "has a comment where its value should be"),
+    (b"VZ_M2M_PASSWORD=# hush", "has a comment where its value should be"),
+    (b"VZ_M2M_PASSWORD=#hush", "has a comment where its value should be"),
+    (b"VZ_M2M_PASSWORD=hush hush", "has a value that shells read in another way"),
+    (b"VZ_M2M_PASSWORD=hush; export VZ_M2M_PASSWORD", "has a value that shells read"),
+    (b"VZ_M2M_PASSWORD=hush;export VZ_M2M_PASSWORD", "has a value that shells read"),
+    (b"export VZ_M2M_USERNAME=x VZ_M2M_PASSWORD=hush", "has a value that shells read"),
+    (b"export A=x VZ_M2M_PASSWORD=hush", "has a value that shells read"),
+    (rb"VZ_M2M_PASSWORD=hu\sh", "has a value that shells read"),
+    (b"VZ_M2M_PASSWORD=hu'sh'", "has a value that shells read"),
+    (b'VZ_M2M_PASSWORD=hu"sh"', "has a value that shells read"),
+    (b"VZ_M2M_PASSWORD=$(hush)", "has $ or ` in its value"),
+    (b"VZ_M2M_PASSWORD=`hush`", "has $ or ` in its value"),
+    (b"VZ_M2M_PASSWORD=hush$V", "has $ or ` in its value"),
+    (b'VZ_M2M_PASSWORD="hush$V"', "has $ or ` in its value"),
+    (rb'VZ_M2M_PASSWORD="hush\$V"', "has $ or ` in its value"),
+    ("VZ_M2M_PASSWORD=“hush”".encode(), "has a value in typographic quotation marks"),
+    ("VZ_M2M_PASSWORD=„hush“".encode(), "has a value in typographic quotation marks"),
+    (rb"VZ_M2M_PASSWORD='hush\\hush'", "has a backslash that shells read in another way"),
+    (rb"VZ_M2M_PASSWORD='hush\'s'", "has a backslash that shells read in another way"),
+    (b'VZ_M2M_PASSWORD="hush\\\'s"', "has a backslash that shells read in another way"),
     (b"VZ_M2M_PASSWORD=hush\xff", "is not UTF-8"),
 ]
+
+
+def test_values_of_other_programs_variables_are_their_affair(file: Path) -> None:
+    file.write_text("GREETING=hello world; $V\nEMPTY= # none\n")
+    assert read_env_file(str(file))["GREETING"] == "hello world; $V"
+
+
+@pytest.mark.parametrize(
+    ("line", "question"),
+    [
+        ("VZ_M2M_PASSWROD=hush", ": did you mean VZ_M2M_PASSWORD?"),
+        ("THINGSPACE_OAUTH_CLIENT_SECRET=hush", f": did you mean {PREFIX}SECRET?"),
+        ("THINGSPACE_HUSHHUSHHUSHHUSHHUSHHUSH=x", ""),
+    ],
+)
+def test_a_name_like_ours_that_nothing_reads_is_warned_of_and_not_shown(
+    capsys: pytest.CaptureFixture[str],
+    simulator: ThingspaceSimulator,
+    file: Path,
+    line: str,
+    question: str,
+) -> None:
+    file.write_text(f"A=b\n\n{line}\n")
+    ran = run(capsys, "token", "--no-store", "--env-file", str(file))
+    assert ran.status == 0
+    where = f"line 3 of {file}"
+    told = f"thingspace-auth: warning: {where} sets a variable that nothing reads{question}\n"
+    assert ran.err == told
 
 
 @pytest.mark.parametrize("newline", [b"\n", b"\r\n"])
@@ -131,7 +186,7 @@ def test_the_page_on_the_command_line_shows_what_is_read_and_what_is_refused(fil
         "VZ_M2M_PASSWORD": r"all of $this is \the password",
     }
     refused = re.findall(r"^\| `(VZ_.*?)` \|", text, flags=re.MULTILINE)
-    assert len(refused) == 4
+    assert len(refused) == 7
     for line in refused:
         file.write_text(line)
         with pytest.raises(Problem, match="line 1 of"):

@@ -248,6 +248,21 @@ def test_a_command_is_left_to_clean_up_after_a_signal(name: str, to_group: bool)
 
 
 @posix_only
+@pytest.mark.parametrize("name", ["SIGINT", "SIGTERM", "SIGHUP"])
+def test_a_signal_that_is_ignored_is_ignored_by_the_command_too(
+    capfd: pytest.CaptureFixture[str], name: str
+) -> None:
+    number = getattr(signal, name)
+    usual = signal.signal(number, signal.SIG_IGN)
+    try:
+        code = "import signal, sys; print(signal.getsignal(int(sys.argv[1])) is signal.SIG_IGN)"
+        assert beside(capfd, code, str(int(number))).out == "True\n"
+        assert signal.getsignal(number) is signal.SIG_IGN
+    finally:
+        signal.signal(number, usual)
+
+
+@posix_only
 def test_ctrl_c_that_it_asked_for_ends_it_with_a_plain_line() -> None:
     with started() as process:
         assert process.stderr is not None

@@ -134,6 +134,22 @@ def test_without_an_account_it_says_so(
     assert as_json(capsys)["logins"] is None
 
 
+def test_without_a_key_it_still_says_where_platform_and_store_are(
+    capsys: pytest.CaptureFixture[str],
+    simulator: ThingspaceSimulator,
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+) -> None:
+    monkeypatch.delenv(PREFIX + "ID")
+    ran = run(capsys, "status")
+    assert ran.status == 1
+    assert PREFIX + "ID" in ran.complaint
+    lines = dict(line.split(maxsplit=1) for line in ran.out.splitlines())
+    assert lines["host"].startswith(simulator.url.rpartition("/")[2])
+    assert lines["store"] == f"{tmp_path / 'store'}, which does not exist yet"
+    assert run(capsys, "status", "--json").out == ""
+
+
 def test_a_session_token_that_is_given_is_no_affair_of_the_store(
     capsys: pytest.CaptureFixture[str],
     simulator: ThingspaceSimulator,
@@ -235,10 +251,11 @@ def test_an_access_token_that_does_not_say_when_it_expires(
     assert as_json(capsys)["access_token"] == {"expires_at": None, "scope": None}
 
 
+@pytest.mark.parametrize("lifetime", [10**10, 2147483647])
 def test_a_token_of_ages_to_come_is_said_not_to_expire(
-    capsys: pytest.CaptureFixture[str], simulator: ThingspaceSimulator
+    capsys: pytest.CaptureFixture[str], simulator: ThingspaceSimulator, lifetime: int
 ) -> None:
-    simulator.token_lifetime = 10**10
+    simulator.token_lifetime = lifetime
     run(capsys, "token")
     assert shown(capsys)["access token"].startswith("does not expire; scope: ")
 

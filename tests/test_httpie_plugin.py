@@ -113,6 +113,19 @@ def test_an_upload_is_repeated_whole(simulator: ThingspaceSimulator) -> None:
     assert first.body == second.body == b'{"name": "pump"}'
 
 
+@pytest.mark.parametrize("how", ["--multipart", "--chunked"])
+def test_an_upload_that_httpie_can_send_only_once_is_not_repeated(
+    simulator: ThingspaceSimulator, how: str
+) -> None:
+    get(simulator)
+    simulator.revoke()
+    simulator.clear()
+    upload = (how, "--headers", "-A", "thingspace", simulator.url + PATH, "name=pump")
+    assert "401 UNAUTHORIZED" in http(*upload).out
+    assert len(simulator.api_requests) == 1
+    assert "200 OK" in http(*upload).out
+
+
 def test_a_redirect_to_another_host_takes_no_token_along(
     simulator: ThingspaceSimulator, account: None
 ) -> None:
@@ -166,21 +179,57 @@ def test_a_netrc_file_is_not_looked_at(
     assert simulator.api_requests[0].headers["authorization"].startswith("Bearer ")
 
 
-def test_a_refused_key_is_shown_as_httpie_shows_errors(
+def test_a_refused_key_is_told_with_what_to_do(
     simulator: ThingspaceSimulator, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv(PREFIX + "SECRET", "another")
     shown = get(simulator)
     assert (shown.status, shown.out) == (HTTPIES_ERROR, "")
-    assert "invalid_client" in shown.err
+    what, remedy = shown.err.strip().splitlines()
+    assert what.startswith("http: error: ")
+    assert "invalid_client" in what
+    assert PREFIX + "ID" in remedy
 
 
-def test_without_the_extra_of_the_store_it_goes_on_without_one(
-    simulator: ThingspaceSimulator, monkeypatch: pytest.MonkeyPatch
+def test_without_the_extra_of_the_store_it_refuses_since_each_call_would_log_in(
+    simulator: ThingspaceSimulator,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
-    auth = ThingspacePlugin().get_auth()
-    assert auth._store is None
+    with pytest.raises(SystemExit) as ended:
+        ThingspacePlugin().get_auth()
+    assert ended.value.code == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert "pip install 'thingspace-auth-adapters[files]'" in line
+
+
+@pytest.mark.skipif(os.name != "posix", reason="a path through a file is missing elsewhere")
+def test_without_a_store_that_can_be_reached_no_login_is_sent(
+    simulator: ThingspaceSimulator, account: None, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    (tmp_path / "file").touch()
+    monkeypatch.setenv("THINGSPACE_AUTH_STORE", str(tmp_path / "file" / "store"))
+    shown = get(simulator)
+    assert (shown.status, shown.out) == (HTTPIES_ERROR, "")
+    what, remedy = shown.err.strip().splitlines()
+    assert "cannot be reached" in what
+    assert "THINGSPACE_AUTH_STORE" in remedy
+    assert simulator.requests == []
+
+
+def test_a_refused_login_is_told_once_with_what_to_do_in_a_shell(
+    simulator: ThingspaceSimulator, account: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(ACCOUNT[1], "wrong")
+    for _ in range(2):
+        shown = get(simulator)
+        assert (shown.status, shown.out) == (HTTPIES_ERROR, "")
+        what, remedy = shown.err.strip().splitlines()
+        assert what.startswith("http: error: the login was refused at ")
+        assert remedy.endswith("run thingspace-auth clear")
+        assert "allow_login" not in shown.err
+    assert len(simulator.login_requests) == 1
 
 
 def test_an_import_that_fails_is_told_in_one_line(

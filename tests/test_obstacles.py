@@ -118,6 +118,31 @@ def test_a_proxy_that_wants_credentials(undelivered: Get, monkeypatch: pytest.Mo
     assert error.obstacle is Obstacle.PROXY_CREDENTIALS
 
 
+def test_a_proxy_that_is_not_there_on_a_port_of_these_digits(
+    undelivered: Get, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(self: object, address: object) -> Any:
+        raise ConnectionRefusedError(111, "Connection refused")
+
+    monkeypatch.setattr("socket.socket.connect", refuse)
+    monkeypatch.setenv("HTTPS_PROXY", "http://127.0.0.1:407")
+    assert undelivered("https://thingspace.example").obstacle in (Obstacle.PROXY, Obstacle.ROUTE)
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+def test_a_proxy_whose_words_hold_these_digits(
+    undelivered: Get, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(connection: socket.socket) -> None:
+        connection.recv(65536)
+        connection.sendall(b"HTTP/1.1 403 See 407 \r\nContent-Length: 0\r\n\r\n")
+
+    with listening(refuse) as port:
+        monkeypatch.setenv("HTTPS_PROXY", f"http://127.0.0.1:{port}")
+        error = undelivered("https://thingspace.example")
+    assert error.obstacle is Obstacle.PROXY
+
+
 @pytest.mark.parametrize("proxy", ["http://user:x/y@127.0.0.1:9", "foo://127.0.0.1:9"])
 def test_a_proxy_that_is_no_url(
     undelivered: Get, monkeypatch: pytest.MonkeyPatch, proxy: str
@@ -191,6 +216,13 @@ def unverified(code: int) -> ssl.SSLCertVerificationError:
     [
         ([Proxy("403 Forbidden")], Obstacle.PROXY),
         ([Proxy("407 Who asks?")], Obstacle.PROXY_CREDENTIALS),
+        ([Proxy("407 ")], Obstacle.PROXY_CREDENTIALS),
+        (
+            [OSError("Tunnel connection failed: 407 Who asks?"), Proxy()],
+            Obstacle.PROXY_CREDENTIALS,
+        ),
+        ([OSError("port 407 refused"), Proxy("(port 407 refused)")], Obstacle.PROXY),
+        ([Proxy("403 See 407 ")], Obstacle.PROXY),
         ([unverified(9), Connect()], Obstacle.CERTIFICATE_DATE),
         ([unverified(10), Connect()], Obstacle.CERTIFICATE_DATE),
         ([unverified(18), Connect()], Obstacle.CERTIFICATE),

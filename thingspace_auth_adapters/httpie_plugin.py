@@ -43,29 +43,58 @@ class ThingspacePlugin(AuthPlugin):
                 " THINGSPACE_OAUTH_OAUTH_CLIENT_ID and THINGSPACE_OAUTH_OAUTH_CLIENT_SECRET"
             )
         try:
-            return _auth_from_environment()
-        except (ImportError, ValueError) as error:
+            return _Told(_auth_from_environment())
+        except (ImportError, TypeError, ValueError) as error:
             _fail(str(error))
 
 
+class _Told:
+    """An auth object whose errors are told as ``thingspace-auth`` tells them.
+
+    Their own messages are for Python programs.
+    """
+
+    def __init__(self, auth: Any) -> None:
+        self._auth = auth
+
+    def __call__(self, request: Any) -> Any:
+        from .cli.kept import see_that_logins_are_counted
+        from .errors import ThingspaceAuthError
+        from .stores.token_store import StoreUnavailable
+
+        try:
+            see_that_logins_are_counted(self._auth)
+            return self._auth(request)
+        except (ThingspaceAuthError, StoreUnavailable) as error:
+            _fail(*_advice_on(error))
+
+
+def _advice_on(error: Exception) -> tuple[str, str]:
+    """What is the case, and what to do about it in a shell."""
+    from .cli.advice import advice_on, advice_on_login
+    from .errors import M2mLoginError
+
+    advice = advice_on(error)
+    if isinstance(error, M2mLoginError):
+        advice = advice_on_login(error, "thingspace-auth clear")
+    return advice.what, advice.remedy
+
+
 def _auth_from_environment() -> Any:
-    from .requests import ThingspaceAuth
-
-    return ThingspaceAuth.from_environment(store=_store())
-
-
-def _store() -> Any:
-    """The same store as that of ``thingspace-auth``; ``None`` without its extra."""
     from ._model.checks import variable
+    from .requests import ThingspaceAuth
     from .stores import FileTokenStore
 
-    try:
-        return FileTokenStore(variable("THINGSPACE_AUTH_STORE"))
-    except ImportError:
-        return None
+    # Each call is a process of its own: without a store each would log in, and five failed logins
+    # in a row lock the account.
+    return ThingspaceAuth.from_environment(store=FileTokenStore(variable("THINGSPACE_AUTH_STORE")))
 
 
-def _fail(what: str) -> NoReturn:
-    # HTTPie would show a traceback.
-    sys.stderr.write(f"http: error: {what}\n")
+def _fail(what: str, remedy: str = "") -> NoReturn:
+    from ._wire.messages import printable
+
+    sys.stderr.write(f"http: error: {printable(what)}\n")
+    if remedy:
+        sys.stderr.write(f"  {printable(remedy)}\n")
+    # HTTPie would show the traceback of any other error.
     raise SystemExit(_USAGE_ERROR)

@@ -13,6 +13,9 @@ _NOT_YET_VALID, _EXPIRED = 9, 10
 
 _UNREADABLE = (FileNotFoundError, IsADirectoryError, NotADirectoryError, PermissionError)
 
+_TUNNEL_WANTS_CREDENTIALS = "(?:Tunnel connection failed: )?407 "
+"""How the texts of http.client and of httpcore begin if a proxy answers with this status."""
+
 Types = tuple[type[Exception], ...]
 
 
@@ -98,5 +101,7 @@ def _by_setting(error: BaseException, invalid_url: Types) -> Obstacle | None:
 
 
 def _wants_credentials(error: BaseException) -> bool:
-    # Neither http.client nor httpcore has the status of a refused tunnel but in its text.
-    return re.search(r"\b407\b", str(error)) is not None
+    # The status of a refused tunnel is no attribute of any error: http.client and httpcore have it
+    # in their text alone. It is looked for in no other place: a host, a port or a reason phrase may
+    # hold the same digits.
+    return any(re.match(_TUNNEL_WANTS_CREDENTIALS, str(one)) for one in _chain(error))

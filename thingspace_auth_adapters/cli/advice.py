@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any, Callable, NamedTuple
 
 from .._adapters.obstacle import Obstacle
-from .._model.hosts import is_login_endpoint
+from .._model.hosts import is_login_endpoint, origin_of
 from .._wire.rejection import BEARER_FAULTS
 from ..errors import (
     InsecureStoreError,
@@ -15,10 +15,12 @@ from ..errors import (
     OauthProviderError,
 )
 from ..stores.token_store import StoreUnavailable
+from .proxies import proxy_for
 
 ROUTE_REMEDY = (
     "check THINGSPACE_BASE_URL and the network; set HTTPS_PROXY if only a proxy leads out"
 )
+PROXY_REMEDY = "check HTTPS_PROXY and the network; unset it if no proxy is needed"
 UNKNOWN_LOGIN_REMEDY = (
     "it may have counted as a failed login: wait some minutes before you try again"
 )
@@ -157,18 +159,33 @@ _SYMPTOMS = {
 }
 
 
+_UNREACHABLE_PROXY = _Symptom(
+    "proxy",
+    "the proxy that the environment names cannot be reached, or has no route to the platform",
+    PROXY_REMEDY,
+)
+
+
 def advice_on_no_answer(error: Any) -> Advice:
     """What to say of a call of an endpoint that brought no answer.
 
     Args:
         error: the HTTP library's, with what kept the answer from coming, and with its request.
     """
-    symptom = _SYMPTOMS[error.obstacle]
+    url = str(error.request.url)
+    symptom = _symptom_of(error.obstacle, url)
     what = f"{symptom.what} ({type(error).__name__})"
-    if not is_login_endpoint(str(error.request.url)):
+    if not is_login_endpoint(url):
         return Advice(symptom.step, what, symptom.remedy)
     remedy = UNKNOWN_LOGIN_REMEDY if symptom.may_have_been_sent else symptom.remedy
     return Advice("session", f"the login: {what}", remedy)
+
+
+def _symptom_of(obstacle: Obstacle, url: str) -> _Symptom:
+    symptom, target = _SYMPTOMS[obstacle], origin_of(url)
+    # httpx has no other error for a proxy that cannot be reached, nor requests for a SOCKS proxy.
+    is_proxied = target is not None and proxy_for(target) is not None
+    return _UNREACHABLE_PROXY if symptom.step == "route" and is_proxied else symptom
 
 
 _STRANGERS_REMEDY = (

@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any
 
 from .._model.credentials import ThingspaceOauthCredentials
 from ..stores.token_store import StoreUnavailable
-from .advice import Problem
 from .clients import Client, installed
 from .environment import Environment
 from .kept import Stored, clear, stored_by
@@ -44,17 +43,8 @@ def authorizer(
 def authorizer_of(
     client: Client, credentials: ThingspaceOauthCredentials, base_url: str, **options: Any
 ) -> Any:
-    """A ``ThingspaceAuth`` of this client's library.
-
-    Raises:
-        Problem: a setting is bad; the message names it.
-    """
-    try:
-        return client.auth(thingspace_oauth_credentials=credentials, base_url=base_url, **options)
-    except (TypeError, ValueError) as error:
-        raise Problem(
-            str(error), "correct the variable: thingspace-auth check --help lists them"
-        ) from None
+    """A ``ThingspaceAuth`` of this client's library."""
+    return client.auth(thingspace_oauth_credentials=credentials, base_url=base_url, **options)
 
 
 def store_if_wanted(environment: Environment, is_unwanted: bool) -> FileTokenStore | None:

@@ -187,6 +187,12 @@ def _session_finding(auth: Any, token: OauthToken, objection: Objection) -> Find
             "there is a session token, and no user to log in",
             "set VZ_M2M_USERNAME and VZ_M2M_PASSWORD to have it renewed",
         )
+    guard = auth._tokens.session_source.guard
+    # It looks into the store for what is remembered.
+    guard.count()
+    barred = guard.objection()
+    if barred is not None:
+        raise barred
     reason = objection(m2m.username)
     if reason is not None:
         return _untried(reason, "thingspace-auth check --yes tries the login")

@@ -21,6 +21,7 @@ from .advice import Problem, advice_on_login
 from .authorizers import authorizer, forget_stored, reject_kept, store_if_wanted, store_of
 from .check import Finding, Verdict, findings, settings_findings
 from .environment import Environment
+from .kept import see_that_logins_are_counted
 from .terminal import ask_for_consent, is_interactive, tell, tell_entry, tell_json
 
 # RFC 6749 section 3.3.
@@ -309,6 +310,8 @@ def headers(
     environment = Environment.beside(env_file)
     store = store_if_wanted(environment, no_store)
     auth = authorizer(environment, scopes, store)
+    if not no_store:
+        see_that_logins_are_counted(auth)
     if fresh:
         reject_kept(auth)
     found = _headers_of(auth, _clear_command(env_file) if store is not None else "")
@@ -347,7 +350,14 @@ def status(env_file: str | None, scopes: Sequence[str], as_json: bool) -> None:
     timestamps.
     """
     environment = Environment.beside(env_file)
-    auth = authorizer(environment, scopes, store_of(environment))
+    store = store_of(environment)
+    try:
+        auth = authorizer(environment, scopes, store)
+    except Problem:
+        # Where the store is can be said without any credentials.
+        if not as_json:
+            statuses.show_place(environment.settings(), store.path)
+        raise
     settings = environment.settings()
     found = statuses.status_of(auth, settings, _clear_command(env_file))
     if as_json:

@@ -21,9 +21,10 @@ from rich.text import Text
 from .._wire.messages import printable
 from .authorizers import authorizer_of
 from .clients import Client, installed
-from .environment import CLIENT_ID, CLIENT_SECRET, Environment
+from .environment import Environment
 from .story import SESSION_STEPS, TOKEN_STEPS, Actor, Adapted, ByHand, Counts, Step
 from .terminal import console
+from .variables import CLIENT_ID, CLIENT_SECRET
 
 if TYPE_CHECKING:
     from ..simulator import ThingspaceSimulator
@@ -167,10 +168,13 @@ def _show_next_steps(library: str, out: Console) -> None:
 def script_lines(library: str) -> tuple[str, ...]:
     """A script's lines that have each request carry a token."""
     made = "ThingspaceAuth.from_environment()"
-    importing = f"from thingspace_auth_adapters.{library} import ThingspaceAuth"
+    imports = (
+        f"import {library}",
+        f"from thingspace_auth_adapters.{library} import ThingspaceAuth",
+    )
     if library == "requests":
-        return (importing, "session = requests.Session()", f"session.auth = {made}")
-    return (importing, f"auth = {made}", f"client = {library}.Client(auth=auth)")
+        return (*imports, "session = requests.Session()", f"session.auth = {made}")
+    return (*imports, f"auth = {made}", f"client = {library}.Client(auth=auth)")
 
 
 def _add_row(table: Table, name: str, counts: Counts, style: str) -> None:

@@ -14,12 +14,16 @@ from dotenv.parser import Binding, parse_stream
 
 from .advice import Problem
 from .terminal import complain
+from .variables import NAMES, nearest
 
 _ACCESS_OF_OTHERS = {
     "read": stat.S_IRGRP | stat.S_IROTH,
     "change": stat.S_IWGRP | stat.S_IWOTH,
 }
-_COMMENT_FOR_VALUE = r"[^=]*=[^\S\r\n]+#"
+_OURS = r"(?:THINGSPACE_|VZ_M2M_)"
+_TYPOGRAPHIC_QUOTES = tuple("\u201c\u201d\u201e\u2018\u2019\u201a")
+# What python-dotenv replaces within quotes and shells do not.
+_OTHER_ESCAPES = r"""'[^']*\\[\\']|"(?:\\.|[^\\])*?\\['abfnrtv]"""
 _NEWLINE = r"\r\n|\n|\r"
 
 
@@ -65,20 +69,51 @@ def _checked(path: str, bindings: Iterable[Binding]) -> Iterable[tuple[str, str]
         if objection is not None:
             raise _doubtful(path, _line_of(binding), objection)
         if binding.key is not None:
+            _warn_of_unread(path, binding, binding.key)
             yield binding.key, binding.value or ""
+
+
+def _warn_of_unread(path: str, binding: Binding, name: str) -> None:
+    """Tell of a name that looks like one of ours; it is not quoted, since it may be a secret."""
+    if re.match(_OURS, name) and name not in NAMES:
+        where = f"line {_line_of(binding)} of {path}"
+        complain(f"warning: {where} sets a variable that nothing reads{nearest(name, NAMES)}")
 
 
 def _objection(binding: Binding) -> str | None:
     """Why nobody can be sure what a statement means, or ``None``."""
+    name, value = binding.key, binding.value
     if binding.error:
         return "cannot be understood: is it NAME=value, with the quotes closed?"
-    if binding.key is not None and binding.value is None:
+    if name is None:
+        return None
+    if value is None:
         return "has a name without ="
-    if "${" in (binding.value or ""):
+    if "${" in value:
         return "has ${ in its value, which is not replaced here: write the value itself"
-    # python-dotenv before 1.2.4 takes the comment for the value.
-    if re.match(_COMMENT_FOR_VALUE, binding.original.string):
+    # What other programs' variables mean is their affair, if none of ours follows on the line.
+    if re.match(_OURS, name) or re.search(rf"\b{_OURS}\w*=", value):
+        return _doubt(binding.original.string.partition("=")[2].lstrip(), value)
+    return None
+
+
+def _doubt(written: str, value: str) -> str | None:
+    """Why a shell, or a reader, may take another value for the one that python-dotenv reads.
+
+    Args:
+        written: what stands behind the equals sign.
+        value: what python-dotenv reads.
+    """
+    if written.startswith("#"):
         return "has a comment where its value should be: put the value into quotes"
+    if written.startswith(_TYPOGRAPHIC_QUOTES):
+        return "has a value in typographic quotation marks: write ' for them"
+    if not written.startswith("'") and re.search(r"[$`]", value):
+        return "has $ or ` in its value, which shells replace: put the value into single quotes"
+    if re.match(_OTHER_ESCAPES, written):
+        return "has a backslash that shells read in another way: use the other kind of quotes"
+    if not written.startswith(("'", '"')) and re.search(r"[\s;\\\"']", value):
+        return "has a value that shells read in another way: put the value into quotes"
     return None
 
 

@@ -10,23 +10,25 @@ from collections.abc import Iterable, Mapping
 from enum import Enum
 from typing import NamedTuple
 
-from .._model.checks import identifier
+from .._model.checks import duration, identifier
 from .._model.credentials import ThingspaceOauthCredentials
 from .._model.hosts import AllowedHosts, checked_base_url, default_entries, origin_of
 from .._model.m2m import VzM2mCredentials, session_token
 from .advice import Problem
 from .env_file import read_env_file
 from .terminal import ask_for, ask_for_secret, complain, is_interactive
+from .variables import (
+    BASE_URL,
+    CLIENT_ID,
+    CLIENT_SECRET,
+    CLOCK_SKEW,
+    PASSWORD,
+    SESSION_TOKEN,
+    STORE,
+    USERNAME,
+)
 
-CLIENT_ID = "THINGSPACE_OAUTH_OAUTH_CLIENT_ID"
-CLIENT_SECRET = "THINGSPACE_OAUTH_OAUTH_CLIENT_SECRET"
-CLOCK_SKEW = "THINGSPACE_OAUTH_OAUTH_CLOCK_SKEW"
-BASE_URL = "THINGSPACE_BASE_URL"
-USERNAME = "VZ_M2M_USERNAME"
-PASSWORD = "VZ_M2M_PASSWORD"
-SESSION_TOKEN = "VZ_M2M_TOKEN_VZ_M2M_TOKEN"
-STORE = "THINGSPACE_AUTH_STORE"
-
+_CORRECT_IT = "correct the variable: thingspace-auth check --help lists them"
 DEFAULT_BASE_URL = "https://thingspace.verizon.com"
 
 _USUAL_PORT = 443
@@ -126,8 +128,19 @@ class Environment:
 
     @property
     def base_url(self) -> str:
-        """Where the platform lives."""
-        return self.get(BASE_URL) or ""
+        """Where the platform lives.
+
+        Raises:
+            Problem: the variable holds no URL that will do.
+        """
+        try:
+            return checked_base_url(self.get(BASE_URL))[0]
+        except ValueError:
+            raise Problem(
+                f"{BASE_URL} must be scheme, host and port alone, like {DEFAULT_BASE_URL} (http is"
+                " for this machine only)",
+                _CORRECT_IT,
+            ) from None
 
     @property
     def store_path(self) -> str | None:
@@ -138,11 +151,13 @@ class Environment:
         """The application's key and secret; what is missing is asked for.
 
         Raises:
-            Problem: a variable is missing or no number; the message names it.
+            Problem: a variable is missing, cannot be sent, or is no number; the message names it.
         """
         return ThingspaceOauthCredentials(
-            oauth_client_id=self._required(CLIENT_ID, "Key of the ThingSpace application"),
-            oauth_client_secret=self._required(
+            oauth_client_id=self._sendable(
+                CLIENT_ID, "Key of the ThingSpace application", forbidden=":"
+            ),
+            oauth_client_secret=self._sendable(
                 CLIENT_SECRET, "Secret of the ThingSpace application"
             ),
             oauth_scopes=" ".join(scopes),
@@ -158,14 +173,12 @@ class Environment:
         """
         try:
             token = session_token(self.get(SESSION_TOKEN), SESSION_TOKEN)
-            if self.get(USERNAME) is None and self.get(PASSWORD) is None:
-                return VzM2mCredentials(None, None, vz_m2m_token=token) if token else None
-            username = identifier(USERNAME, self._required(USERNAME, "M2M (UWS) user name"))
-            question = f"Password of the M2M (UWS) user {username}"
-            password = identifier(PASSWORD, self._required(PASSWORD, question))
-        except ValueError as error:
-            # Behind the colon is what a Python program would do.
-            raise Problem(str(error).partition(":")[0], "correct the variable") from None
+        except ValueError:
+            raise _unsendable(SESSION_TOKEN, "a blank or another character") from None
+        if self.get(USERNAME) is None and self.get(PASSWORD) is None:
+            return VzM2mCredentials(None, None, vz_m2m_token=token) if token else None
+        username = self._sendable(USERNAME, "M2M (UWS) user name")
+        password = self._sendable(PASSWORD, f"Password of the M2M (UWS) user {username}")
         return VzM2mCredentials(username, password, vz_m2m_token=token)
 
     def get(self, name: str) -> str | None:
@@ -206,18 +219,33 @@ class Environment:
             )
         return value
 
+    def _sendable(self, name: str, question: str, forbidden: str = "") -> str:
+        """The same of what can be sent alone."""
+        try:
+            return identifier(name, self._required(name, question), forbidden)
+        except ValueError:
+            other = f"{forbidden!r} or a" if forbidden else "a"
+            raise _unsendable(name, f"{other} character") from None
+
     def _tell_foreign_host(self) -> None:
         """Say so if the base URL leads elsewhere than to ThingSpace."""
-        target = origin_of(self.base_url)
+        base_url = self.get(BASE_URL) or ""
+        target = origin_of(base_url)
         if target is not None and not _THINGSPACE.allow(target):
-            complain(f"note: {BASE_URL} leads to {_host_of(self.base_url)}, not to ThingSpace")
+            complain(f"note: {BASE_URL} leads to {_host_of(base_url)}, not to ThingSpace")
 
     def _seconds(self, name: str) -> float | None:
         text = self.get(name)
         try:
-            return None if text is None else float(text)
-        except ValueError:
-            raise Problem(f"{name} is not a number of seconds", "correct it") from None
+            return None if text is None else duration(name, text)
+        except (TypeError, ValueError):
+            what = f"{name} must be a number of seconds, and not negative"
+            raise Problem(what, _CORRECT_IT) from None
+
+
+def _unsendable(name: str, what: str) -> Problem:
+    """About a variable whose value is not to be shown."""
+    return Problem(f"{name} holds {what} that cannot be sent, such as a line break", _CORRECT_IT)
 
 
 def _host_of(base_url: str) -> str | None:

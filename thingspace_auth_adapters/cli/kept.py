@@ -9,6 +9,7 @@ from .._core.login_count import LoginCount
 from .._core.shared import SharedSource
 from .._core.tokens import Tokens
 from ..errors import M2mLoginError
+from .advice import Problem
 
 
 class Stored(NamedTuple):
@@ -41,6 +42,27 @@ def stored_by(tokens: Tokens) -> Stored:
         return Stored(token, session)
     guard = source.guard
     return Stored(token, session, guard.count(), guard.password_hash, guard.objection())
+
+
+def see_that_logins_are_counted(auth: Any) -> None:
+    """See that an auth object's logins are counted where the next process sees it.
+
+    Otherwise each call of a command would log in, and five failed logins in a row lock the account.
+
+    Raises:
+        Problem: it has no store.
+        StoreUnavailable, InsecureStoreError: the store cannot be reached, or not be trusted.
+    """
+    if auth.m2m is None or auth.m2m.username is None:
+        return
+    if auth._store is None:
+        raise Problem(
+            "no login is tried: without a store of tokens each call would log in, and five failed"
+            " logins in a row lock the account",
+            "pip install 'thingspace-auth-adapters[files]'",
+        )
+    # Whatever its name, an entry that is not there can be looked for.
+    auth._store.read("reachable")
 
 
 def clear(tokens: Tokens) -> None:

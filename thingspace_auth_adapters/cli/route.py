@@ -6,10 +6,10 @@ import socket
 from contextlib import suppress
 from typing import NamedTuple
 from urllib.parse import urlsplit
-from urllib.request import getproxies, proxy_bypass
 
-from .._model.hosts import Origin, checked_base_url
-from .advice import ROUTE_REMEDY, Problem
+from .._model.hosts import checked_base_url
+from .advice import PROXY_REMEDY, ROUTE_REMEDY, Problem
+from .proxies import proxy_for
 
 _TIMEOUT = 10.0
 _PROXY_PORTS = {"http": 80, "https": 443}
@@ -37,10 +37,9 @@ class Route(NamedTuple):
             return
         except OSError as error:
             what = next(text for kind, text in _OBSTACLES if isinstance(error, kind))
-        raise Problem(f"{self} {what}", _PROXY_REMEDY if self.is_proxy else ROUTE_REMEDY)
+        raise Problem(f"{self} {what}", PROXY_REMEDY if self.is_proxy else ROUTE_REMEDY)
 
 
-_PROXY_REMEDY = "check HTTPS_PROXY and the network; unset it if no proxy is needed"
 _OBSTACLES = (
     (socket.gaierror, "cannot be found: its name is not resolved (DNS)"),
     (ConnectionRefusedError, "cannot be reached: connection refused"),
@@ -57,16 +56,8 @@ def route_to(base_url: str) -> Route:
             it.
     """
     target = checked_base_url(base_url)[1]
-    proxy = _proxy_for(target)
+    proxy = proxy_for(target)
     return Route(target.host, target.port, False) if proxy is None else _route_over(proxy)
-
-
-def _proxy_for(target: Origin) -> str | None:
-    # Plain http is loopback, to which tokens are asked for without a proxy.
-    if target.scheme == "http" or proxy_bypass(f"{target.host}:{target.port}"):
-        return None
-    proxies = getproxies()
-    return proxies.get("https") or proxies.get("all")
 
 
 def _route_over(proxy: str) -> Route:

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import logging
 import sys
-from collections.abc import Generator, Iterable, Sequence
+from collections.abc import Generator, Sequence
 from contextlib import contextmanager
-from difflib import get_close_matches
 
 import click
 
 from .advice import advice_on
 from .commands import UnknownCommand, thingspace_auth
 from .terminal import complain
+from .variables import nearest
 
 _FAILURE = 1
 _USAGE = 2
@@ -67,9 +67,9 @@ def _usage_problem(error: click.UsageError) -> str:
         options = [name for one in _parameters(error) for name in one.opts]
         if error.option_name in _options_of_commands() and error.option_name not in options:
             return "options come after the command"
-        return f"there is no such option{_nearest(error.option_name, options)}"
+        return f"there is no such option{nearest(error.option_name, options)}"
     if isinstance(error, UnknownCommand):
-        return f"{error.message}{_nearest(error.typed, thingspace_auth.commands)}"
+        return f"{error.message}{nearest(error.typed, thingspace_auth.commands)}"
     if isinstance(error, click.BadOptionUsage):
         # The option is one of ours, and its value is not quoted.
         return error.message
@@ -87,12 +87,6 @@ def _options_of_commands() -> set[str]:
 def _parameters(error: click.UsageError) -> list[click.Parameter]:
     """What the command takes that an error is about."""
     return error.ctx.command.get_params(error.ctx) if error.ctx else []
-
-
-def _nearest(typed: str, names: Iterable[str]) -> str:
-    """A question for the one of our own names that is like what was typed, if one is."""
-    like_it = get_close_matches(typed, names, n=1)
-    return f": did you mean {like_it[0]}?" if like_it else ""
 
 
 @contextmanager

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Callable, NamedTuple
 
 import click
 
-from . import environment as names
+from . import variables as names
 from .advice import Problem
 from .terminal import complain, tell
 
@@ -121,7 +121,8 @@ def _status_of(child: subprocess.Popen[bytes], log: _Log) -> int:
 class _Signals:
     """What becomes of signals while a command runs: it decides when it ends, not this process.
 
-    The terminal itself tells the command of Ctrl-C; other signals are passed on to it.
+    The terminal itself tells the command of Ctrl-C; other signals are passed on to it. What is
+    ignored, as under nohup, is ignored by the command, too.
     """
 
     def __init__(self) -> None:
@@ -130,7 +131,7 @@ class _Signals:
         self._usual: dict[int, Any] = {}
 
     def __enter__(self) -> _Signals:
-        # A function, since what is ignored here would be ignored by the command, too.
+        # A function, since what this process ignores the command would ignore, too.
         self._handle("SIGINT", lambda number, frame: None)
         for name in ("SIGTERM", "SIGHUP"):
             self._handle(name, lambda number, frame: self._send(number))
@@ -149,7 +150,7 @@ class _Signals:
     def _handle(self, name: str, handler: Callable[[int, object], object]) -> None:
         # Windows has no SIGHUP.
         number = getattr(signal, name, None)
-        if number is not None:
+        if number is not None and signal.getsignal(number) is not signal.SIG_IGN:
             self._usual[number] = signal.signal(number, handler)
 
 

@@ -75,6 +75,13 @@ def _refusal(refusal: Refusal) -> Json:
     return {**refusal.told, "refused_at": int(refusal.refused_at)}
 
 
+def show_place(settings: Iterable[Setting], store: str | os.PathLike[str]) -> None:
+    """Write which settings there are, and where the store is."""
+    for one in settings:
+        tell_entry(one.label, str(one))
+    tell_entry("store", f"{store}{'' if os.path.isdir(store) else ', which does not exist yet'}")
+
+
 def show(status: Json, settings: Iterable[Setting]) -> None:
     """Write it for people.
 
@@ -82,10 +89,7 @@ def show(status: Json, settings: Iterable[Setting]) -> None:
         status: what :func:`status_of` found.
         settings: what it was told of.
     """
-    for one in settings:
-        tell_entry(one.label, str(one))
-    store, is_there = status["store"], status["store_exists"]
-    tell_entry("store", store if is_there else f"{store}, which does not exist yet")
+    show_place(settings, status["store"])
     for label, stored, describe in (
         ("access token", status["access_token"], _about_token),
         ("session", status["session"], _about_session),
