@@ -140,6 +140,24 @@ def test_objection_to_a_row_says_until_when(guard: LoginGuard) -> None:
     assert seen_by(guard, begun(MOST_FAILURES)) is not last
 
 
+@pytest.mark.parametrize(
+    ("code", "message", "is_locked"),
+    [
+        ("UnifiedWebService.AccountLocked", "x", True),
+        ("UWS.ACCOUNT_LOCKED", "x", True),
+        (None, "The account is locked.", True),
+        (None, "LOCKED", True),
+        (None, "Request blocked by policy", False),
+        (None, "The account was unlocked", False),
+        ("UWS.Unlocked", None, False),
+        (None, None, False),
+    ],
+)
+def test_lock_is_known_by_the_word(code: str | None, message: str | None, is_locked: bool) -> None:
+    error = M2mLoginError("refused", error_code=code, error_message=message)
+    assert error.is_locked is is_locked
+
+
 @pytest.mark.parametrize("count", [LoginCount(), begun(2), begun(1).refused(refusal())])
 def test_count_goes_through_json(count: LoginCount) -> None:
     assert LoginCount.from_fields(json.loads(json.dumps(count.to_fields()))) == count

@@ -162,6 +162,11 @@ logger.info("not a warning")
         ("logging.getLogger().addHandler(logging.NullHandler())", ""),
         ("logger.addHandler(logging.NullHandler())", ""),
         ("logger.setLevel(logging.ERROR)", ""),
+        ("logging.lastResort = None", ""),
+        (
+            "import importlib, thingspace_auth_adapters._model.events as e; importlib.reload(e)",
+            "thingspace_auth_adapters: a warning: 7\n",
+        ),
     ],
 )
 def test_warnings_reach_stderr_unless_logging_is_set_up(set_up: str, seen: str) -> None:
@@ -301,6 +306,35 @@ def test_other_constructors_name_what_was_likely_meant(sync_kind: Kind, number: 
     with pytest.raises(TypeError, match=hint) as caught:
         make(sync_kind.adapter.ThingspaceAuth)
     assert len([one for one in frames_of_ours(caught.value) if "/tests/" not in one]) == 1
+
+
+NOT_LIKE_ANY_OTHER: list[tuple[Any, dict[str, Any]]] = [
+    # Who follows such a hint puts a password where user names are shown.
+    (VzM2mCredentials, {"secret": SECRET}),
+    (VzM2mCredentials, {"self_": 1}),
+    (OauthToken, {"xyzzy": 1}),
+]
+
+
+@pytest.mark.parametrize(("make", "arguments"), NOT_LIKE_ANY_OTHER)
+def test_what_is_like_nothing_gets_no_hint(make: Any, arguments: dict[str, Any]) -> None:
+    with pytest.raises(TypeError, match="there is no argument") as caught:
+        make(**arguments)
+    assert "did you mean" not in str(caught.value)
+
+
+def test_response_in_the_place_of_a_token_is_not_taken_for_a_request(
+    kind: Kind, platform: Platform
+) -> None:
+    """A provider that forgot to call json() on it."""
+
+    def provider(last: object, owner: object) -> Any:
+        return kind.library.Response() if kind.is_requests else kind.library.Response(200)
+
+    auth = kind.auth(platform, oauth_token_provider=kind.callback(provider))
+    with pytest.raises(TypeError, match="got Response") as caught:
+        kind.get(auth, API, platform)
+    assert "ThingspaceAuth(…)" not in str(caught.value)
 
 
 def test_defaults_of_a_callback_are_not_told(sync_kind: Kind) -> None:
@@ -447,6 +481,25 @@ def test_other_constructors_show_one_frame_of_ours_too(
         # The test's own module is not of ours, though its directory's name may say so.
         ours = [one for one in frames if "/tests/" not in one]
         assert len(ours) == 1, (number, ours)
+
+
+def test_frames_of_the_users_own_code_stay(sync_kind: Kind) -> None:
+    class Vault:
+        oauth_client_id = "the-key"
+
+        @property
+        def oauth_client_secret(self) -> str:
+            return self.read_vault()
+
+        def read_vault(self) -> str:
+            raise ValueError("the vault is sealed") from KeyError("token")
+
+    with pytest.raises(ValueError, match="the vault is sealed") as caught:
+        sync_kind.adapter.ThingspaceAuth(Vault())
+    names = [one.name for one in traceback.extract_tb(caught.value.__traceback__)]
+    assert names[-2:] == ["oauth_client_secret", "read_vault"]
+    assert len(frames_of_ours(caught.value)) == 1
+    assert isinstance(caught.value.__cause__, KeyError)
 
 
 def test_frame_of_a_constructor_holds_no_secret(sync_kind: Kind) -> None:

@@ -545,3 +545,24 @@ def test_answer_that_cannot_be_made_is_an_error_of_its_own(
     monkeypatch.setattr(Application, "__call__", broken)
     with pytest.raises(ZeroDivisionError):
         Client(kind, bare, has_socket=False).send()
+
+
+@pytest.mark.parametrize("timeout", ["soon", 0, -1, (1, 2, 3), True])
+def test_what_requests_refuses_as_a_timeout_is_refused(
+    bare: ThingspaceSimulator, timeout: Any
+) -> None:
+    """A test that passes with the double should not fail with the network."""
+    requests = pytest.importorskip("requests")
+    with requests.Session() as session:
+        session.mount("https://", bare.requests_adapter())
+        with pytest.raises(ValueError):  # noqa: PT011 (the messages are others')
+            session.get(REAL + PATH, timeout=timeout)
+
+
+@pytest.mark.parametrize("body", [bytearray(b"abc"), iter(["a", "bc"])], ids=["bytearray", "str"])
+def test_bodies_that_requests_sends_are_taken(bare: ThingspaceSimulator, body: Any) -> None:
+    requests = pytest.importorskip("requests")
+    with requests.Session() as session:
+        session.mount("https://", bare.requests_adapter())
+        session.post(REAL + PATH, data=body, timeout=PATIENCE)
+    assert bare.requests[-1].body == b"abc"

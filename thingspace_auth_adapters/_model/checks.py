@@ -37,13 +37,14 @@ def naming(what: str | None = None) -> Callable[[F], F]:
         code = function.__code__
         # Without self or cls, and in the order in which hints prefer them.
         known = code.co_varnames[1 : code.co_argcount + code.co_kwonlyargcount]
+        names = frozenset(known)
         most = None if code.co_flags & CO_VARARGS else code.co_argcount
         takes_any_name = bool(code.co_flags & CO_VARKEYWORDS)
 
         @wraps(function)
         def checked(*args: Any, **kwargs: Any) -> Any:
             try:
-                if not takes_any_name and kwargs:
+                if not (takes_any_name or kwargs.keys() <= names):
                     known_names(kwargs, known)
                 if most is not None and len(args) > most:
                     raise TypeError(

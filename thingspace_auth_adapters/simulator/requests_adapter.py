@@ -12,8 +12,8 @@ from urllib.parse import urlsplit
 from requests import PreparedRequest, Response
 from requests import exceptions as library
 from requests.adapters import HTTPAdapter
-from urllib3 import HTTPConnectionPool
 from urllib3 import HTTPResponse as Raw
+from urllib3 import HTTPSConnectionPool
 from urllib3.exceptions import MaxRetryError, NewConnectionError, ProtocolError, ReadTimeoutError
 from urllib3.util import Timeout
 
@@ -49,16 +49,19 @@ class SimulatedAdapter(HTTPAdapter):
         """
         url, seconds = cast(str, request.url), _read_timeout(timeout)
         # For the errors, which name it; it connects to nothing.
-        pool = HTTPConnectionPool(cast(str, urlsplit(url).hostname))
+        parts = urlsplit(url)
+        pool = HTTPSConnectionPool(cast(str, parts.hostname), parts.port or 443)
         try:
             incoming = self._sent(request, url, pool.host)
             return self.build_response(request, _raw(request, incoming, seconds))
         except Unreachable as error:
             reason = NewConnectionError(cast(Any, pool), str(error))
-            failure = MaxRetryError(pool, url, reason)
+            failure = MaxRetryError(pool, request.path_url, reason)
             raise library.ConnectionError(failure, request=request) from None
         except socket.timeout:
-            late = ReadTimeoutError(pool, url, f"Read timed out. (read timeout={seconds})")
+            late = ReadTimeoutError(
+                pool, request.path_url, f"Read timed out. (read timeout={seconds})"
+            )
             raise library.ReadTimeout(late, request=request) from None
         except HTTPException as error:
             broken = ProtocolError("Connection aborted.", error)
@@ -126,14 +129,16 @@ def _raw(request: PreparedRequest, incoming: Incoming, seconds: float | None) ->
 
 
 def _read_timeout(timeout: Any) -> float | None:
-    """As requests understands ``timeout``."""
+    """As requests understands ``timeout``. Raises ``ValueError`` for what it refuses."""
     if isinstance(timeout, tuple):
-        timeout = timeout[1]
-    elif isinstance(timeout, Timeout):
-        running = timeout.clone()
-        running.start_connect()
-        timeout = running.read_timeout
-    return timeout if isinstance(timeout, (int, float)) else None
+        connect, read = timeout
+        timeout = Timeout(connect=connect, read=read)
+    elif not isinstance(timeout, Timeout):
+        timeout = Timeout(connect=timeout, read=timeout)
+    running = timeout.clone()
+    running.start_connect()
+    seconds = running.read_timeout
+    return seconds if isinstance(seconds, (int, float)) else None
 
 
 def _bytes_of(body: Any) -> bytes:
@@ -143,7 +148,9 @@ def _bytes_of(body: Any) -> bytes:
         body = body.read()
     if isinstance(body, str):
         return body.encode()
-    return body if isinstance(body, bytes) else b"".join(body)
+    if isinstance(body, (bytes, bytearray)):
+        return bytes(body)
+    return b"".join(part.encode() if isinstance(part, str) else part for part in body)
 
 
 def _text_of(headers: Mapping[str, str | bytes]) -> Iterable[tuple[str, str]]:
