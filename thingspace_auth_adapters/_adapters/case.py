@@ -70,7 +70,7 @@ class Case:
         rejected: the one of these that is blamed.
         is_certain: whether the answer says so.
         status_code: of the answer.
-        obstacle: what keeps the request from being repeated, if anything does.
+        objection: why the request is not to be repeated, if so.
 
     Attributes:
         credential: what the blamed header carries.
@@ -84,14 +84,14 @@ class Case:
         rejected: tuple[str, Lifecycle[Any]],
         is_certain: bool,
         status_code: int,
-        obstacle: str | None,
+        objection: str | None,
     ) -> None:
         self.sent = sent
         self.carried = carried
         self.name, self.lifecycle = rejected
         self.is_certain = is_certain
         self.status_code = status_code
-        self.obstacle = obstacle
+        self.objection = objection
         self.credential = self.lifecycle.source.credential
         self.value = str(sent.headers[self.name.lower()])
         certainty, what = "certain" if is_certain else "suspected", self.credential.value
@@ -106,11 +106,11 @@ class Case:
             lifecycle.suspect(self.value, caller) if is_suspicion else lifecycle.reject(self.value)
         )
 
-    def log_repeat(self, obstacle: str | None = None) -> None:
+    def log_repeat(self, objection: str | None = None) -> None:
         """Log that the request is repeated, or what keeps it from that."""
         credential = self.credential.value
-        name = "repeated" if obstacle is None else "not_repeated"
-        event = AuthEvent(name, credential, status_code=self.status_code, reason=obstacle)
-        consequence = "repeated" if obstacle is None else f"not repeated, since {obstacle}"
+        name = "repeated" if objection is None else "not_repeated"
+        event = AuthEvent(name, credential, status_code=self.status_code, reason=objection)
+        consequence = "repeated" if objection is None else f"not repeated, since {objection}"
         message = "the request with the rejected %s is %s"
         logger.info(message, credential, consequence, extra={"auth_event": event})

@@ -197,12 +197,12 @@ class Life:
             self._warn_of_missing_session()
         if credential is None or credential in spent:
             return None
-        obstacle = None if body is not None else "its answer was too long to judge"
+        objection = None if body is not None else "its answer was too long to judge"
         if not is_certain and sent.method.upper() not in _SAFE_TO_REPEAT:
-            obstacle = "it may have been acted upon"
+            objection = "it may have been acted upon"
         for one in carried:
             if one[1].source.credential is credential:
-                return Case(sent, carried, one, is_certain, status_code, obstacle)
+                return Case(sent, carried, one, is_certain, status_code, objection)
         return None
 
     def other_case(self, case: Case, other: CachedToken[Any] | Failed | None) -> Case | None:
@@ -217,7 +217,7 @@ class Life:
             return None
         for one in case.carried:
             if one[0] != case.name:
-                return Case(case.sent, case.carried, one, False, case.status_code, case.obstacle)
+                return Case(case.sent, case.carried, one, False, case.status_code, case.objection)
         return None
 
     def renewed(self, case: Case, other: CachedToken[Any] | Failed | None) -> dict[str, str] | None:
@@ -227,15 +227,15 @@ class Life:
             case: what was rejected.
             other: what was asked for in its place, and came of that.
         """
-        obstacle = case.obstacle
+        objection = case.objection
         if isinstance(other, Failed):
             # The caller has the platform's answer in hand.
             what, credential = "refreshing the rejected %s failed: %s", case.credential.value
             warn_of_failure(what, credential, other.error)
         if not isinstance(other, CachedToken) or other.header == case.value:
-            other, obstacle = None, "there is no other token"
-        if other is None or obstacle is not None:
-            case.log_repeat(obstacle)
+            other, objection = None, "there is no other token"
+        if other is None or objection is not None:
+            case.log_repeat(objection)
             return None
         headers, now = {}, self._time()
         for name, lifecycle in case.carried:
