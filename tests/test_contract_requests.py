@@ -9,6 +9,7 @@ import json
 import logging
 import pickle
 import traceback
+from contextlib import suppress
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -321,12 +322,10 @@ def test_no_redirect_carries_the_token_away(
     kind: Kind, platform: Platform, target: str, status: int
 ) -> None:
     platform.api = [redirect(target, status), refusal(), refusal()]
-    try:
+    # Some libraries refuse some of these targets, each with an error of its own.
+    with suppress(kind.request_error, ValueError):
         kind.get(kind.auth(platform), API, platform)
-    except kind.request_error:
-        pass
-    except ValueError:
-        pass
+    assert platform.bearers[0] == "token-1"
     for call in platform.api_calls[1:]:
         parts = urlsplit(call.url)
         if (parts.scheme, parts.hostname, parts.port) != ("https", "thingspace.verizon.com", None):

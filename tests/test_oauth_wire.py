@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from typing import Any
 
 import pytest
@@ -190,6 +191,26 @@ def test_only_some_refusals_may_pass(status: int, is_transient: bool) -> None:
 def test_retry_after(text: str, seconds: float | None) -> None:
     assert retry_after({"retry-after": text}, NOW) == seconds
     assert retry_after({}, NOW) is None
+
+
+@pytest.mark.skipif(not hasattr(time, "tzset"), reason="this system's time zone cannot be set")
+@pytest.mark.parametrize("text", ["Tue Nov 14 22:13:30 2023", "Tue, 14 Nov 2023 22:13:30 -0000"])
+def test_retry_after_without_a_zone_means_utc(monkeypatch: pytest.MonkeyPatch, text: str) -> None:
+    """The third of HTTP's three forms of a date (RFC 9110 section 5.6.7)."""
+    monkeypatch.setenv("TZ", "America/New_York")
+    time.tzset()
+    try:
+        assert retry_after({"retry-after": text}, NOW) == 10.0
+    finally:
+        monkeypatch.undo()
+        time.tzset()
+
+
+def test_token_beside_an_error_is_a_token() -> None:
+    body = json.dumps({"error": "none", "access_token": "a-token", "token_type": "Bearer"})
+    token = GRANT.read_token(answered(200, body.encode()), NOW, None)
+    assert isinstance(token, OauthToken)
+    assert token.access_token == "a-token"
 
 
 def test_json_object_is_nothing_else() -> None:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import gzip
 import json
+import zlib
 from typing import Any
 
 import pytest
@@ -14,6 +16,7 @@ from thingspace_auth_adapters._wire.rejection import (
     Credential,
     Rejection,
     classify,
+    decoded,
     is_readable,
     may_reject,
 )
@@ -306,3 +309,40 @@ def test_body_that_is_long_or_may_grow_is_not_read(headers: dict[str, str], read
 def test_length_that_is_no_length_is_not_read() -> None:
     assert not is_readable({"content-length": "9" * 5000})
     assert not is_readable({"content-length": "-1"})
+
+
+# Encoded bodies.
+
+
+def raw_deflated(body: bytes) -> bytes:
+    compressor = zlib.compressobj(wbits=-zlib.MAX_WBITS)
+    return compressor.compress(body) + compressor.flush()
+
+
+@pytest.mark.parametrize(
+    ("encoding", "encode"),
+    [
+        ("gzip", gzip.compress),
+        ("GZIP ", gzip.compress),
+        ("deflate", zlib.compress),
+        ("deflate", raw_deflated),
+        ("identity", bytes),
+        ("", bytes),
+    ],
+)
+def test_body_is_decoded_and_never_grows_beyond_the_limit(encoding: str, encode: Any) -> None:
+    headers = {"content-encoding": encoding}
+    body = json.dumps(fault("900901")).encode()
+    assert decoded(encode(body), headers) == body
+    assert decoded(encode(b"x" * 2 * BODY_LIMIT), headers) == b"x" * BODY_LIMIT
+
+
+def test_body_that_cannot_be_decoded_counts_as_empty() -> None:
+    assert decoded(b"no such thing", {"content-encoding": "deflate"}) == b""
+
+
+def test_fault_with_a_code_that_no_table_has_is_a_suspicion() -> None:
+    """900905: nobody knows whether another access token helps."""
+    body = json.dumps(fault("900905")).encode()
+    assert classify(401, {}, body) == SUSPECTED
+    assert classify(403, {}, body) == NEITHER
