@@ -9,6 +9,7 @@ import functools
 import gc
 import gzip
 import importlib.util
+import io
 import json
 import signal
 import subprocess
@@ -304,6 +305,55 @@ def test_long_token_answer_is_cut_and_called_too_long(
         with Memory() as memory, pytest.raises(InvalidTokenResponseError, match="too long"):
             kind.get(auth, server.url + PATH, timeout=PATIENCE)
     assert memory.peak < 4 * MIB
+
+
+class Endless(io.RawIOBase):
+    """A body without end, on a connection that the user's pool wants back."""
+
+    is_given_back = False
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any) -> int:
+        buffer[:] = b"x" * len(buffer)
+        return len(buffer)
+
+    def __iter__(self) -> Any:
+        while True:
+            yield b"x" * 4096
+
+    def close(self) -> None:
+        self.is_given_back = True
+        super().close()
+
+
+def test_connection_of_a_cut_answer_goes_back_to_the_users_own_pool(sync_kind: Kind) -> None:
+    body, library, options = Endless(), sync_kind.library, dict[str, Any]()
+    if sync_kind.is_requests:
+        import urllib3
+
+        class Adapter(library.adapters.HTTPAdapter):  # type: ignore[name-defined,misc]
+            def send(self, request: Any, *args: Any, **kwargs: Any) -> Any:
+                raw = urllib3.HTTPResponse(body, status=200, preload_content=False)
+                return self.build_response(request, raw)
+
+        options["session"] = library.Session()
+        options["session"].mount("https://", Adapter())
+    else:
+
+        class Stream(library.SyncByteStream):  # type: ignore[name-defined,misc]
+            def __iter__(self) -> Any:
+                return iter(body)
+
+            def close(self) -> None:
+                body.close()
+
+        answer = library.MockTransport(lambda request: library.Response(200, stream=Stream()))
+        options["client_options"] = {"transport": answer}
+    with pytest.raises(InvalidTokenResponseError, match="too long"):
+        sync_kind.auth(**options).fetch_token()
+    assert body.is_given_back
 
 
 # Rule 8: answers that are not read to be judged.
