@@ -13,7 +13,7 @@ from typing import Any, Callable
 import pytest
 
 from thingspace_auth_adapters._adapters.obstacle import Obstacle, obstacle_of
-from thingspace_auth_adapters._wire.messages import HttpRequest, Refused
+from thingspace_auth_adapters._wire.messages import COMMON_HEADERS, HttpRequest, Refused
 
 from .kinds import INSTALLED, Kind
 from .sockets import SELF_SIGNED, listening
@@ -35,7 +35,7 @@ def undelivered(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch)
 
     def call(base_url: str, timeout: float = 20.0) -> Exception:
         auth = kind.auth(oauth_client_id="k", oauth_client_secret="s3cret", base_url=base_url)
-        request = HttpRequest("the token endpoint", f"{base_url}/token", {}, b"")
+        request = HttpRequest("the token endpoint", f"{base_url}/token", dict(COMMON_HEADERS), b"")
         reply = auth._transport.send(request, timeout, time.monotonic() + 2 * timeout)
         assert isinstance(reply, Refused)
         return reply.error

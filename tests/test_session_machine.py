@@ -69,6 +69,7 @@ class Auth(auth.ThingspaceAuth):
     """An adapter of no library."""
 
     _error_types = {}  # noqa: RUF012
+    _for_calls = "session"
     machine: SessionMachine
 
     def _outgoing(self, request: Any) -> Outgoing:
