@@ -8,7 +8,7 @@ import re
 from collections.abc import Collection, Iterable
 from functools import wraps
 from types import TracebackType
-from typing import Any, Callable, SupportsFloat, TypeVar, cast
+from typing import Any, Callable, NoReturn, SupportsFloat, TypeVar, cast
 
 _CONTROL = r"[\x00-\x1f\x7f]"
 _OF_THE_LIBRARY = (
@@ -45,7 +45,7 @@ def naming(what: str | None = None) -> Callable[[F], F]:
         def checked(*args: Any, **kwargs: Any) -> Any:
             try:
                 if not (takes_any_name or kwargs.keys() <= names):
-                    known_names(kwargs, known)
+                    refuse_unknown(kwargs, known)
                 if most is not None and len(args) > most:
                     raise TypeError(
                         f"an argument too many is given: {described_request(args[most])}"
@@ -77,11 +77,10 @@ def _beyond_ours(traceback: TracebackType | None) -> TracebackType | None:
     return traceback
 
 
-def known_names(given: Iterable[str], known: Collection[str]) -> None:
-    """Raise :class:`TypeError` for a name that is not known, with what was likely meant."""
-    for name in given:
-        if name not in known:
-            raise TypeError(f"there is no argument {name!r}{_hint(name, known)}")
+def refuse_unknown(given: Iterable[str], known: Collection[str]) -> NoReturn:
+    """Raise :class:`TypeError` for the name that is not known, with what was likely meant."""
+    name = next(one for one in given if one not in known)
+    raise TypeError(f"there is no argument {name!r}{_hint(name, known)}")
 
 
 def _hint(name: str, known: Collection[str]) -> str:

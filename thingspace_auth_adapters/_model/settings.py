@@ -12,8 +12,8 @@ from .checks import (
     described_request,
     duration,
     identifier,
-    known_names,
     positive_duration,
+    refuse_unknown,
 )
 from .credentials import FIELDS, OauthOnTokenUpdate, OauthTokenProvider, ThingspaceOauthCredentials
 from .hosts import EDGE_HOST, PLATFORM_HOST, AllowedHosts, checked_base_url, default_entries
@@ -89,7 +89,7 @@ def one_source(given: tuple[object, ...], fields: dict[str, Any], for_calls: str
     if others:
         raise TypeError("by position it takes credentials alone: write oauth_client_id=…")
     if not fields.keys() <= {*FIELDS}:
-        known_names(fields, (*FIELDS, *_OPTIONS, for_calls))
+        refuse_unknown(fields, (*FIELDS, *_OPTIONS, for_calls))
     if credentials is None and not fields:
         raise TypeError(
             "the credentials are missing: ThingspaceAuth(oauth_client_id=…,"
