@@ -206,6 +206,59 @@ def test_retry_after_without_a_zone_means_utc(monkeypatch: pytest.MonkeyPatch, t
         time.tzset()
 
 
+TOKEN = json.dumps({"access_token": "a-token", "expires_in": 1}).encode()
+
+
+@pytest.mark.parametrize("status", [200, 201, 299])
+def test_every_success_is_one(status: int) -> None:
+    assert isinstance(GRANT.read_token(answered(status, TOKEN), NOW, None), OauthToken)
+    assert GRANT.read_revocation(answered(status), NOW, "the-token") is None
+
+
+@pytest.mark.parametrize("status", [199, 300, 301, 399])
+def test_what_is_neither_a_success_nor_an_error_is_not_followed(status: int) -> None:
+    for outcome in (
+        GRANT.read_token(answered(status, TOKEN), NOW, None),
+        GRANT.read_revocation(answered(status), NOW, "the-token"),
+    ):
+        assert isinstance(outcome, Refused)
+        assert isinstance(outcome.error, InvalidTokenResponseError)
+        assert f"answered {status}, which is not followed" in str(outcome.error)
+
+
+def test_error_begins_at_four_hundred() -> None:
+    outcome = GRANT.read_token(answered(400, TOKEN), NOW, None)
+    assert isinstance(outcome, Refused)
+    assert isinstance(outcome.error, OauthProviderError)
+
+
+@pytest.mark.parametrize("expires_in", [0, -1])
+def test_token_that_arrives_expired_says_so(expires_in: int) -> None:
+    body = json.dumps({"access_token": "a-token", "expires_in": expires_in}).encode()
+    outcome = GRANT.read_token(answered(200, body), NOW, None)
+    assert isinstance(outcome, Refused)
+    assert isinstance(outcome.error, InvalidTokenResponseError)
+    assert (outcome.error.is_expired, outcome.is_transient) == (True, True)
+
+
+@pytest.mark.parametrize(("value", "is_told"), [("7 chars", True), ("8 chars!", False)])
+def test_short_parameters_are_no_secrets(value: str, is_told: bool) -> None:
+    """Such as a grant's name or a number, which a server's words hold by chance."""
+    body = json.dumps({"error": "no", "error_description": f"bad {value}"}).encode()
+    outcome = GRANT.read_token(answered(400, body), NOW, {"extra": value})
+    assert isinstance(outcome, Refused)
+    assert (value in str(outcome.error)) is is_told
+
+
+@pytest.mark.parametrize(("status", "is_blamed"), [(401, True), (503, False)])
+def test_key_is_named_if_it_may_be_to_blame(status: int, is_blamed: bool) -> None:
+    outcome = GRANT.read_token(answered(status), NOW, None)
+    assert isinstance(outcome, Refused)
+    assert ("with the key key" in str(outcome.error)) is is_blamed
+    assert isinstance(outcome.error, OauthProviderError)
+    assert outcome.error.summary == f"the token endpoint refused (status {status})"
+
+
 def test_token_beside_an_error_is_a_token() -> None:
     body = json.dumps({"error": "none", "access_token": "a-token", "token_type": "Bearer"})
     token = GRANT.read_token(answered(200, body.encode()), NOW, None)
