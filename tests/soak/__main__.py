@@ -24,13 +24,13 @@ from .crew import Crew
 from .judge import TIMEOUT, TOKEN_SECONDS, Deeds, Judge
 from .network import Network
 
-HARM = {"/oauth2/": 0.1, "/session/": 0.1, "": 0.05}
+HARM = {"/oauth2/": 0.1, "/session/": 0.05, "": 0.05}
 KINDS = ("requests", "httpx", "httpx-asyncio", "httpx2", "httpx2-trio")
 CALLERS = 3
 PROCESSES = 4
 _STEP_SECONDS = 1.0
-# A minute has room for three logins on account of rejections.
-_END_EVERY = 30
+# A minute has room for three logins on account of rejections, those that fail included.
+_END_EVERY = 45
 _REVOKE_CHANCE = 0.15
 _KILL_CHANCE = 0.15
 _CALM_SECONDS = 60.0

@@ -127,7 +127,14 @@ class Judge:
         # One rejection is recovered from, unless the renewal fails or another one follows.
         rejected_at = [*self._deeds.revoked_at, *self._deeds.ended_at]
         rejections = sum(call.begun - _JUST_BEFORE <= at <= call.ended for at in rejected_at)
-        return rejections > 1 or self._was_endpoint_harmed(call.begun, call.ended)
+        was_harmed = self._was_endpoint_harmed(call.begun, call.ended)
+        return rejections > 1 or was_harmed or self._may_want_for_a_login(call)
+
+    def _may_want_for_a_login(self, call: Call) -> bool:
+        """Whether there may have been three logins in a minute, since one had to be made again."""
+        is_about_session = call.outcome in ("400", "403")
+        lately = [one.at for one in self._harmed_logins if call.ended - 60 <= one.at <= call.ended]
+        return is_about_session and bool(lately)
 
     def _was_endpoint_harmed(self, since: float, until: float) -> bool:
         harmed = [one.at for one in (*self._harmed_tokens, *self._harmed_logins)]
