@@ -87,8 +87,8 @@ class Judge:
         harmed = sum(one.fate != HARMLESS for one in self._passages)
         return (
             f"{seconds:.0f} s, {len(self._calls)} calls ({told}), {harmed} of"
-            f" {len(self._passages)} requests harmed, {len(self._simulator.token_requests)} token"
-            f" requests of at most {self._most_token_requests:.0f},"
+            f" {len(self._passages)} requests harmed, {self._token_requests} token requests of at"
+            f" most {self._most_token_requests:.0f},"
             f" {len(self._simulator.login_requests)} logins of at most {self._most_logins},"
             f" {self._deeds.killed} processes killed, longest call"
             f" {max(call.seconds for call in self._calls):.1f} s"
@@ -143,9 +143,9 @@ class Judge:
     # The endpoints are called no more often than they have to be.
 
     def _of_endpoints(self) -> Iterator[str]:
-        fetched, opened = self._simulator.token_requests, self._simulator.login_requests
-        if len(fetched) > self._most_token_requests:
-            yield f"{len(fetched)} token requests, of at most {self._most_token_requests:.0f}"
+        opened = self._simulator.login_requests
+        if self._token_requests > self._most_token_requests:
+            yield f"{self._token_requests} token requests, at most {self._most_token_requests:.0f}"
         if len(opened) > self._most_logins:
             yield f"{len(opened)} logins, of at most {self._most_logins}"
         if self._simulator.is_locked:
@@ -153,13 +153,17 @@ class Judge:
         yield from self._rows_of_failed_logins()
 
     @property
+    def _token_requests(self) -> int:
+        """Without those that were told to come again, since the token had less than a second."""
+        return len(self._simulator.token_requests) - len(self._expired_at)
+
+    @property
     def _most_token_requests(self) -> float:
         if not self._calls:
             return 0.0
         seconds = max(one.ended for one in self._calls) - min(one.begun for one in self._calls)
         expiries = seconds / TOKEN_SECONDS + len(self._deeds.revoked_at) + _SPARE
-        again = 2 * len(self._harmed_tokens) + len(self._expired_at) + self._deeds.killed
-        return self._objects * expiries + again
+        return self._objects * expiries + len(self._harmed_tokens) + self._deeds.killed
 
     @property
     def _most_logins(self) -> int:
