@@ -41,7 +41,7 @@ def refusal(password: str = "mine", at: float = NOW, message: str = "Wrong.") ->
 
 @pytest.fixture
 def guard(clock: VirtualClock) -> LoginGuard:
-    return LoginGuard(f"host:443 user-{next(USERS)}", "mine", clock, None)
+    return LoginGuard(f"user-{next(USERS)}", "as user at host:443", "mine", clock, None)
 
 
 def seen_by(guard: LoginGuard, count: LoginCount) -> M2mLoginError | None:

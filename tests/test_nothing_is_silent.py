@@ -36,6 +36,7 @@ from .virtual import (
 )
 
 SECRET = IDENTITY["oauth_client_secret"]
+PASSWORD = "pasted-into-both"
 OTHER = "https://staging.example/api/m2m/v1/devices"
 PACKAGE = str(Path(__file__).parents[1])
 
@@ -129,6 +130,20 @@ def test_401_of_the_platform_is_no_such_warning(
     assert warnings_of(caplog) == []
 
 
+def test_answer_of_a_host_that_is_not_allowed_is_not_read(
+    platform: Platform, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Under requests what is read of a stream is gone."""
+    kind = SYNC_KINDS[0]
+    if not kind.is_requests:
+        pytest.skip("httpx puts a stream back")
+    platform.api = [refusal({"theirs": True})]
+    session = kind.session(platform)
+    session.auth = kind.auth(platform, m2m=VzM2mCredentials("user", "password"))
+    assert b"theirs" in session.get(OTHER, stream=True).raw.read()
+    assert len(warnings_of(caplog)) == 1
+
+
 def test_client_without_an_adapter_is_told_too(
     kind: Kind, platform: Platform, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -217,8 +232,26 @@ def test_key_that_holds_the_secret_is_withheld(kind: Kind, platform: Platform) -
 def test_wrong_password_names_host_and_user(kind: Kind, platform: Platform) -> None:
     platform.logins = [Answer(400, LOGIN_REFUSED)]
     auth = kind.auth(platform, m2m=VzM2mCredentials("Uws-User", "wrong"))
-    with pytest.raises(M2mLoginError, match=r"as uws-user at thingspace.verizon.com:443 is tried"):
+    with pytest.raises(M2mLoginError, match=r"as Uws-User at thingspace.verizon.com:443 is tried"):
         kind.get(auth, API, platform)
+
+
+def test_user_name_that_holds_the_password_is_withheld(kind: Kind, platform: Platform) -> None:
+    """As if both were pasted into one field."""
+    platform.logins = [Answer(400, LOGIN_REFUSED)]
+    auth = kind.auth(platform, m2m=VzM2mCredentials(f"user {PASSWORD}", PASSWORD))
+    for _ in range(2):
+        with pytest.raises(M2mLoginError, match="withheld") as caught:
+            kind.get(auth, API, platform)
+        assert PASSWORD not in str(caught.value)
+
+
+def test_repr_hides_what_holds_a_secret() -> None:
+    both = f"user {PASSWORD}"
+    assert PASSWORD not in repr(VzM2mCredentials(both, PASSWORD))
+    assert PASSWORD not in repr(ThingspaceOauthCredentials(both, PASSWORD))
+    assert "'user'" in repr(VzM2mCredentials("user", PASSWORD))
+    assert "'the-key'" in repr(ThingspaceOauthCredentials("the-key", PASSWORD))
 
 
 def test_passing_trouble_is_not_blamed_on_the_key(kind: Kind, platform: Platform) -> None:

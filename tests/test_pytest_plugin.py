@@ -84,7 +84,7 @@ def test_refused_logins_are_forgotten_before_and_after_each_test(run: Run) -> No
     from thingspace_auth_adapters._core import login_guard
     from thingspace_auth_adapters._core.clock import Clock
 
-    guard = login_guard.LoginGuard("user", "password", Clock(), None)
+    guard = login_guard.LoginGuard("user", "as user", "password", Clock(), None)
 
     def test_before():
         guard.refused(M2mLoginError("no", status_code=400))

@@ -12,7 +12,6 @@ from contextlib import suppress
 from typing import Callable
 
 from .._model.events import AuthEvent, logger
-from .._wire.messages import printable
 from .._wire.rejection import Credential
 from ..errors import InsecureStoreError, M2mLoginError
 from ..stores.token_store import StoreBusy, StoreUnavailable
@@ -58,7 +57,8 @@ class LoginGuard:
     counted there. While it cannot, what this process has seen decides.
 
     Args:
-        user: where it logs in, a blank, and the user name: the same for all of their spellings.
+        user: the user name and where it logs in, the same for all of their spellings.
+        as_whom: the same for messages.
         password_hash: a keyed hash of the password.
         clock: the time.
         entry: the count of all who share the store, if there is one.
@@ -69,10 +69,14 @@ class LoginGuard:
     """
 
     def __init__(
-        self, user: str, password_hash: str, clock: Clock, entry: StoreEntry | None
+        self,
+        user: str,
+        as_whom: str,
+        password_hash: str,
+        clock: Clock,
+        entry: StoreEntry | None,
     ) -> None:
-        host, _, username = user.partition(" ")
-        self._as_whom = f"as {printable(username)} at {host}"
+        self._as_whom = as_whom
         self._account = _accounts.setdefault(user, _Account())
         self.logins = self._account.logins
         self.password_hash = password_hash

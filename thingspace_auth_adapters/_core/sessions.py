@@ -13,7 +13,7 @@ from .._model.events import logger
 from .._model.m2m import VzM2mCredentials, session_token
 from .._model.settings import Settings
 from .._wire.m2m_session import LoginFailed, SessionEndpoints
-from .._wire.messages import HttpAnswer, Refused
+from .._wire.messages import HttpAnswer, Refused, quoted
 from .._wire.rejection import Credential
 from ..errors import M2mLoginError
 from ..stores.token_store import StoreBusy
@@ -81,7 +81,9 @@ class Sessions:
         self._logout_endpoint = Endpoint(transport, clock, settings.timeout)
         user = login_user(settings, username)
         hashed = hmac.new(settings.client_secret.encode(), password.encode(), "sha256")
-        self.guard = LoginGuard(user, hashed.hexdigest(), clock, count_entry)
+        # Both may have been pasted into one field.
+        as_whom = f"as {quoted(username, password)} at {settings.login_host}"
+        self.guard = LoginGuard(user, as_whom, hashed.hexdigest(), clock, count_entry)
         self.lock = count_entry
         self._bearers = bearers
         self._clock = clock

@@ -19,7 +19,7 @@ _OF_THE_ACCOUNT = ("password", "session_token", "user", "username", "vz_m2m_toke
 _PACKAGE = __name__.partition(".")[0] + "."
 
 # As inspect names the flags of code; it takes long to import.
-CO_VARARGS, CO_VARKEYWORDS = 4, 8
+_CO_VARARGS, _CO_VARKEYWORDS = 4, 8
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -38,8 +38,8 @@ def naming(what: str | None = None) -> Callable[[F], F]:
         # Without self or cls, and in the order in which hints prefer them.
         known = code.co_varnames[1 : code.co_argcount + code.co_kwonlyargcount]
         names = frozenset(known)
-        most = None if code.co_flags & CO_VARARGS else code.co_argcount
-        takes_any_name = bool(code.co_flags & CO_VARKEYWORDS)
+        most = None if code.co_flags & _CO_VARARGS else code.co_argcount
+        takes_any_name = bool(code.co_flags & _CO_VARKEYWORDS)
 
         @wraps(function)
         def checked(*args: Any, **kwargs: Any) -> Any:
@@ -137,6 +137,12 @@ def identifier(name: str, value: object, forbidden: str = "") -> str:
     if forbidden and forbidden in value:
         raise ValueError(f"{name} must not hold {forbidden!r} (RFC 7617 section 2)")
     return value
+
+
+def shown(value: object, secret: object) -> str:
+    """A ``repr``, unless it holds a secret: both may have been pasted into one field."""
+    is_held = isinstance(secret, str) and bool(secret) and secret in str(value)
+    return "<hidden>" if is_held else repr(value)
 
 
 def callback(name: str, value: Any, *parameters: str) -> Any:

@@ -6,7 +6,7 @@ from collections.abc import Awaitable, Iterable
 from enum import Enum
 from typing import TYPE_CHECKING, Any, Callable, NoReturn, Optional, Protocol, TypeVar, Union
 
-from .checks import naming, required_variable, seconds_variable
+from .checks import naming, required_variable, seconds_variable, shown
 from .tokens import OauthToken, OptionalToken
 
 OauthTokenProvider = Callable[
@@ -127,7 +127,8 @@ class ThingspaceOauthCredentials:
 
     def __repr__(self) -> str:
         return (
-            f"{type(self).__name__}(oauth_client_id={self.oauth_client_id!r},"
+            f"{type(self).__name__}"
+            f"(oauth_client_id={shown(self.oauth_client_id, self.oauth_client_secret)},"
             " oauth_client_secret=<hidden>)"
         )
 

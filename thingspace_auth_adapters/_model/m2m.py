@@ -11,6 +11,7 @@ from .checks import (
     naming,
     positive_duration,
     required_variable,
+    shown,
     variable,
 )
 
@@ -76,7 +77,8 @@ class VzM2mCredentials:
             )
 
     def __repr__(self) -> str:
-        return f"{type(self).__name__}(username={self.username!r}, password=<hidden>)"
+        username = shown(self.username, self.password)
+        return f"{type(self).__name__}(username={username}, password=<hidden>)"
 
 
 VARIABLES = ("VZ_M2M_USERNAME", "VZ_M2M_PASSWORD", "VZ_M2M_TOKEN_VZ_M2M_TOKEN")
