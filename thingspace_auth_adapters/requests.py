@@ -188,8 +188,8 @@ class ThingspaceAuth(auth.ThingspaceAuth, AuthBase):
         if response.status_code < 300 or response.history:
             return response
         transport, request, is_streamed = self._transport, response.request, kwargs.get("stream")
-        # What is read of a stream is gone, so it is read for a renewal only, not for a warning.
-        if is_streamed and response.status_code == 400 and self._tokens.sessions is None:
+        if is_streamed and self._life.would_only_warn(response.status_code):
+            # What is read of a stream is gone, and a warning is not worth that.
             return response
         read = transport.read_streamed_body if is_streamed else transport.read_body
         spent: set[Credential] = set()

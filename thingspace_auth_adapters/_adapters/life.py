@@ -22,6 +22,7 @@ from .._model.hosts import (
     is_login_endpoint,
     is_token_endpoint,
     may_be_special,
+    name_of,
 )
 from .._model.settings import Settings
 from .._wire.rejection import BODY_LIMIT, Credential, classify, may_reject
@@ -109,7 +110,7 @@ class Life:
             is_foreign = not self._hosts.header_names(outgoing.origin, outgoing.location)
             target = self._target(outgoing)
             if is_foreign:
-                self._note_foreign(_name_of(outgoing.origin))
+                self._note_foreign(name_of(outgoing.origin))
             if not is_special:
                 if len(targets) >= _MOST_TARGETS:
                     targets.clear()
@@ -160,13 +161,16 @@ class Life:
         carried = self._carried(sent)
         if not carried:
             self._warn_of_missing_token(sent, status_code)
-        if self._tokens.sessions is None and status_code == 400 and carried:
-            return not self._has_warned_of_missing_session
         for _, lifecycle in carried:
             credential = lifecycle.source.credential
             if credential not in spent and may_reject(status_code, credential):
                 return True
-        return False
+        is_news = not self._has_warned_of_missing_session
+        return is_news and bool(carried) and self.would_only_warn(status_code)
+
+    def would_only_warn(self, status_code: int) -> bool:
+        """Whether an answer with this status can lead to no renewal, only to a warning."""
+        return self._tokens.sessions is None and status_code == 400
 
     def case(
         self,
@@ -282,9 +286,8 @@ class Life:
         """Take off what a library copied from another request, and tell once for each host."""
         if not self.withhold(unwanted, outgoing.headers):
             return
-        host = _name_of(origin)
-        if host not in self._swept_hosts and len(self._swept_hosts) < _MOST_TARGETS:
-            self._swept_hosts.add(host)
+        host = name_of(origin)
+        if _is_first(host, self._swept_hosts):
             message = "%s is not to get a token of ours, which was removed: see allowed_hosts"
             logger.warning(message, host)
 
@@ -307,9 +310,8 @@ class Life:
         """Tell once for each host that it asks for a token, and is not to get ours."""
         if status_code != 401 or AUTHORIZATION.lower() in sent.headers:
             return
-        host, hosts = _name_of(sent.origin), self._unauthorized_hosts
-        if not self._hosts.allow(sent.origin) and host not in hosts and len(hosts) < _MOST_TARGETS:
-            hosts.add(host)
+        host, told = name_of(sent.origin), self._unauthorized_hosts
+        if not self._hosts.allow(sent.origin) and _is_first(host, told):
             logger.warning(
                 "%s answered 401 to a request that got no token: correct base_url, which is %s, or"
                 " add the host to allowed_hosts, which are %s",
@@ -319,14 +321,15 @@ class Life:
             )
 
     def _note_foreign(self, name: str) -> None:
-        if name not in self._foreign_hosts and len(self._foreign_hosts) < _MOST_TARGETS:
-            self._foreign_hosts.add(name)
+        if _is_first(name, self._foreign_hosts):
             event = AuthEvent("no_token_for_host", Credential.BEARER.value, reason=name)
             message = "%s is not an allowed host: sent without a token"
             logger.info(message, name, extra={"auth_event": event})
 
 
-def _name_of(origin: Origin | None) -> str:
-    if origin is None:
-        return "a URL that can be read in two ways"
-    return origin.host if origin.port in (80, 443) else f"{origin.host}:{origin.port}"
+def _is_first(host: str, told: set[str]) -> bool:
+    """Whether a host is to be told of, which is noted."""
+    is_first = host not in told and len(told) < _MOST_TARGETS
+    if is_first:
+        told.add(host)
+    return is_first

@@ -86,6 +86,13 @@ def origin_of(url: str) -> Origin | None:
     return origin(match["scheme"], match["host"], int(port) if port else None)
 
 
+def name_of(target: Origin | None) -> str:
+    """An origin, for messages: its host, and its port if that is no usual one."""
+    if target is None:
+        return "a URL that can be read in two ways"
+    return target.host if target.port in (80, 443) else f"{target.host}:{target.port}"
+
+
 class _Entry(NamedTuple):
     host: str
     port: int | None
