@@ -9,9 +9,9 @@ from hypothesis import settings
 from thingspace_auth_adapters._adapters import auth
 from thingspace_auth_adapters._core import endpoint, login_guard, tokens
 
-from . import kinds, real
-from .kinds import Kind
-from .virtual import Platform, VirtualClock
+from .support import kinds, real
+from .support.kinds import Kind
+from .support.virtual import Platform, VirtualClock
 
 settings.register_profile("tests", deadline=None, derandomize=bool(os.environ.get("CI")))
 settings.load_profile("tests")

@@ -15,10 +15,10 @@ from typing import Any
 from thingspace_auth_adapters import VzM2mCredentials
 from thingspace_auth_adapters.simulator import ThingspaceSimulator
 
-from ..fleet import Fleet, forking
-from ..kinds import ALL, Kind
-from ..real import options_for
-from ..test_store_port import file_kind
+from ..part_3_stores.test_store_port import file_kind
+from ..support.fleet import Fleet, forking
+from ..support.kinds import ALL, Kind
+from ..support.real import options_for
 from .callers import REQUEST_SECONDS, Callers, Record
 from .crew import Crew
 from .judge import TIMEOUT, TOKEN_SECONDS, Deeds, Judge

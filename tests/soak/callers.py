@@ -13,7 +13,7 @@ import anyio
 
 from thingspace_auth_adapters import M2mLoginError, VzM2mCredentials
 
-from ..kinds import Kind
+from ..support.kinds import Kind
 
 PATHS = ("/api/m2m/v1/devices", "/api/loc/v1/devices", "/api/cc/v1/devices")
 REQUEST_SECONDS = 4.0

@@ -8,7 +8,7 @@ import threading
 import time
 from typing import Any
 
-from ..fleet import KILLED, Fleet, Worker
+from ..support.fleet import KILLED, Fleet, Worker
 from .callers import REQUEST_SECONDS, Call, Record
 
 _MOST_PAUSE = 0.3

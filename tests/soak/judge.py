@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 from thingspace_auth_adapters.simulator import ThingspaceSimulator
 
-from ..fleet import KILLED
+from ..support.fleet import KILLED
 from .callers import REQUEST_SECONDS, Call
 from .network import HARMFUL, HARMLESS, Network, Passage
 

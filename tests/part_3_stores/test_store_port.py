@@ -1,0 +1,369 @@
+"""The contract, Part 3, rule 2: what every store promises, also one that a user writes."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sqlite3
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, Callable, NamedTuple
+
+import pytest
+
+from thingspace_auth_adapters import stores
+from thingspace_auth_adapters.stores import StoreBusy, StoreUnavailable, TokenStore
+
+from ..support.real import PATIENCE, Threads
+from ..support.redis_server import RedisServer
+
+EXAMPLES = Path(__file__).parents[2] / "examples"
+NAME = "0123456789abcdef" * 4
+OTHER = "fedcba9876543210" * 4
+CONTENT = bytes(range(256))
+
+HOLD = f"""
+with store.locked({NAME!r}, 30):
+    print("held", flush=True)
+    sys.stdin.read()
+"""
+
+COUNT = f"""
+import threading
+
+def count():
+    for _ in range(5):
+        with store.locked({NAME!r}, 30):
+            assert store.read({OTHER!r}) is None, "somebody else holds the lock"
+            store.write({OTHER!r}, b"held")
+            counted = int(store.read({NAME!r}) or 0)
+            store.write({NAME!r}, b"%d" % (counted + 1))
+            store.delete({OTHER!r})
+
+threads = [threading.Thread(target=count) for _ in range(2)]
+for thread in threads:
+    thread.start()
+for thread in threads:
+    thread.join()
+"""
+
+
+class StoreKind(NamedTuple):
+    """A kind of store.
+
+    Attributes:
+        module: where its class is.
+        code: makes ``store``, in this process or in another.
+        unreachable: the same, for one that nobody can reach.
+    """
+
+    module: str
+    code: str
+    unreachable: str
+
+    def make(self) -> Any:
+        return made(self.code)
+
+
+def made(code: str) -> Any:
+    names: dict[str, Any] = {}
+    exec(code, names)
+    return names["store"]
+
+
+def file_kind(directory: Path) -> StoreKind:
+    pytest.importorskip("filelock")
+    pytest.importorskip("platformdirs")
+    code = (
+        "from thingspace_auth_adapters.stores import FileTokenStore as Store\nstore = Store({!r})"
+    )
+    (directory / "file").touch()
+    return StoreKind(
+        "thingspace_auth_adapters.stores.file",
+        code.format(str(directory / "store")),
+        code.format(str(directory / "file" / "store")),
+    )
+
+
+def redis_kind(directory: Path, server: RedisServer) -> StoreKind:
+    code = (
+        "from thingspace_auth_adapters.stores import RedisTokenStore as Store\n"
+        "store = Store({!r}, prefix={!r})"
+    )
+    prefix = f"{server.prefix}{directory}:"
+    return StoreKind(
+        "thingspace_auth_adapters.stores.redis",
+        code.format(server.url, prefix),
+        code.format("unix:///nowhere/redis.socket", prefix),
+    )
+
+
+def sqlite_kind(directory: Path) -> StoreKind:
+    pytest.importorskip("requests")
+    code = (
+        f"import sys\nsys.path.insert(0, {str(EXAMPLES)!r})\n"
+        "from sqlite_store import SqliteTokenStore\nsys.path.pop(0)\n"
+        "store = SqliteTokenStore({!r})"
+    )
+    return StoreKind(
+        "sqlite_store",
+        code.format(str(directory / "tokens.db")),
+        code.format(str(directory / "nowhere" / "tokens.db")),
+    )
+
+
+@pytest.fixture(scope="session")
+def redis_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RedisServer]:
+    pytest.importorskip("redis")
+    server = RedisServer(tmp_path_factory.mktemp("redis"))
+    yield server
+    server.stop()
+
+
+@pytest.fixture(params=["file", "redis", "sqlite"])
+def store_kind(request: pytest.FixtureRequest, tmp_path: Path) -> StoreKind:
+    if request.param == "file":
+        return file_kind(tmp_path)
+    if request.param == "sqlite":
+        return sqlite_kind(tmp_path)
+    return redis_kind(tmp_path, request.getfixturevalue("redis_server"))
+
+
+@pytest.fixture
+def store(store_kind: StoreKind) -> Any:
+    return store_kind.make()
+
+
+def started(code: str) -> subprocess.Popen[bytes]:
+    return subprocess.Popen(
+        [sys.executable, "-c", f"import sys\n{code}"],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+    )
+
+
+@contextmanager
+def holder(kind: StoreKind) -> Iterator[subprocess.Popen[bytes]]:
+    """Another process that holds the lock."""
+    process = started(f"{kind.code}\n{HOLD}")
+    try:
+        assert process.stdout is not None
+        assert process.stdout.readline().strip() == b"held"
+        yield process
+    finally:
+        process.kill()
+        process.communicate()
+
+
+def assert_locked(store: TokenStore) -> None:
+    with pytest.raises(StoreBusy, match="locked"):
+        with store.locked(NAME, 0.05):
+            raise AssertionError("locked twice")
+
+
+def assert_free(store: TokenStore) -> None:
+    with store.locked(NAME, PATIENCE):
+        pass
+
+
+def test_what_one_process_writes_the_others_read(store_kind: StoreKind) -> None:
+    one, other = store_kind.make(), store_kind.make()
+    for content in (CONTENT, b"", b"shorter"):
+        one.write(NAME, content)
+        assert other.read(NAME) == content
+    other.delete(NAME)
+    assert one.read(NAME) is None
+
+
+def test_stores_that_share_what_they_keep_have_an_equal_repr(store_kind: StoreKind) -> None:
+    """By it the logins of a process are counted."""
+    assert repr(store_kind.make()) == repr(store_kind.make())
+
+
+def test_entries_are_kept_apart(store: TokenStore) -> None:
+    store.write(NAME, b"one")
+    store.write(OTHER, b"other")
+    store.delete(NAME)
+    assert (store.read(NAME), store.read(OTHER)) == (None, b"other")
+
+
+def test_what_is_missing_reads_as_none_and_can_be_deleted(store: TokenStore) -> None:
+    assert store.read(NAME) is None
+    store.delete(NAME)
+    store.write(NAME, b"")
+    store.delete(NAME)
+    store.delete(NAME)
+    assert store.read(NAME) is None
+
+
+def test_lock_excludes_other_threads_until_it_is_released(store: TokenStore) -> None:
+    threads = Threads()
+    with store.locked(NAME, PATIENCE):
+        threads.start(assert_locked, store)
+        assert threads.join() == [None]
+    threads.start(assert_free, store)
+    assert threads.join() == [None, None]
+
+
+@pytest.mark.once
+def test_lock_excludes_other_processes_until_it_is_released(
+    store_kind: StoreKind, store: TokenStore
+) -> None:
+    with holder(store_kind) as process:
+        assert_locked(store)
+        process.communicate(timeout=PATIENCE)
+        assert_free(store)
+
+
+@pytest.mark.once
+def test_no_two_threads_or_processes_ever_hold_the_lock_at_once(
+    store_kind: StoreKind, store: TokenStore
+) -> None:
+    processes = [started(f"{store_kind.code}\n{COUNT}") for _ in range(3)]
+    for process in processes:
+        process.communicate(timeout=4 * PATIENCE)
+        assert process.returncode == 0
+    assert store.read(NAME) == b"30"
+
+
+@pytest.mark.once
+@pytest.mark.skipif(os.name != "posix", reason="kills a process as POSIX does")
+def test_lock_of_a_killed_process_is_free(store_kind: StoreKind, store: TokenStore) -> None:
+    if store_kind.module.endswith("redis"):
+        pytest.skip("takes 18 seconds; test_redis_store.py looks at its time to live")
+    with holder(store_kind) as process:
+        process.send_signal(signal.SIGKILL)
+        process.wait()
+        assert_free(store)
+
+
+def test_lock_can_be_released_on_another_thread(store: TokenStore) -> None:
+    lock = store.locked(NAME, PATIENCE)
+    lock.__enter__()
+    threads = Threads()
+    threads.start(lock.__exit__, None, None, None)
+    assert threads.join()[0] in (None, False)
+    assert_free(store)
+
+
+@pytest.mark.once
+def test_lock_holds_up_no_other_name_and_no_reader_or_writer(
+    store_kind: StoreKind, store: TokenStore
+) -> None:
+    """The token's lock may be taken under the session's."""
+    with holder(store_kind), store.locked(OTHER, PATIENCE):
+        for name in (NAME, OTHER):
+            store.write(name, b"written")
+            assert store.read(name) == b"written"
+            store.delete(name)
+
+
+@pytest.mark.parametrize("error", [OSError("ours"), sqlite3.Error("ours"), KeyboardInterrupt()])
+def test_what_happens_under_the_lock_passes_through_and_frees_it(
+    store: TokenStore, error: BaseException
+) -> None:
+    with pytest.raises(type(error)) as caught:
+        with store.locked(NAME, PATIENCE):
+            raise error
+    assert caught.value is error
+    assert_free(store)
+
+
+def entered(store: TokenStore) -> None:
+    with store.locked(NAME, PATIENCE):
+        raise AssertionError("locked a store that nobody can reach")
+
+
+OPERATIONS: dict[str, Callable[[TokenStore], object]] = {
+    "read": lambda store: store.read(NAME),
+    "write": lambda store: store.write(NAME, b"hidden"),
+    "delete": lambda store: store.delete(NAME),
+    "locked": entered,
+}
+
+
+@pytest.mark.parametrize("operation", list(OPERATIONS))
+def test_what_cannot_be_reached_is_unavailable(store_kind: StoreKind, operation: str) -> None:
+    with pytest.raises(StoreUnavailable) as caught:
+        OPERATIONS[operation](made(store_kind.unreachable))
+    assert "cannot be reached" in str(caught.value)
+    assert "hidden" not in str(caught.value)
+
+
+def test_many_threads_may_use_one_store(store: TokenStore) -> None:
+    """Whoever reads sees all of an old or all of a new entry."""
+    whole = {bytes([number]) * 5000 for number in range(4)}
+    start = threading.Barrier(8)
+
+    def write(content: bytes) -> None:
+        start.wait(PATIENCE)
+        for _ in range(10):
+            store.write(NAME, content)
+
+    def read() -> set[bytes | None]:
+        start.wait(PATIENCE)
+        return {store.read(NAME) for _ in range(10)}
+
+    threads = Threads()
+    for content in whole:
+        threads.start(write, content)
+        threads.start(read)
+    seen = [outcome for outcome in threads.join() if outcome is not None]
+    assert len(seen) == 4
+    for contents in seen:
+        assert contents <= {None, *whole}
+
+
+@pytest.mark.skipif(os.name != "posix", reason="permissions are POSIX's")
+def test_files_of_the_example_are_for_the_user_alone(tmp_path: Path) -> None:
+    previous = os.umask(0)
+    try:
+        store = sqlite_kind(tmp_path).make()
+        store.write(NAME, CONTENT)
+        assert_free(store)
+    finally:
+        os.umask(previous)
+    assert {file.stat().st_mode & 0o777 for file in tmp_path.iterdir()} == {0o600}
+
+
+class OnlyTheMethods(TokenStore):
+    read = write = delete = locked = lambda *arguments: None  # type: ignore[assignment]
+
+
+def test_a_store_needs_no_more_than_the_four_methods() -> None:
+    assert OnlyTheMethods().how_to_clear == ""
+    with pytest.raises(TypeError, match="abstract"):
+        TokenStore()  # type: ignore[abstract]
+
+
+def test_names_of_the_package_are_offered_and_resolved_on_first_use() -> None:
+    names = ["FileTokenStore", "RedisTokenStore", "StoreBusy", "StoreUnavailable", "TokenStore"]
+    assert dir(stores) == names
+    with pytest.raises(AttributeError, match="no attribute 'Other'"):
+        stores.Other  # noqa: B018
+
+
+@pytest.mark.once
+def test_star_import_needs_no_extra() -> None:
+    code = (
+        "sys.modules.update(dict.fromkeys(['redis', 'filelock', 'platformdirs']))\n"
+        "from thingspace_auth_adapters.stores import *\nTokenStore, FileTokenStore"
+    )
+    process = started(code)
+    process.communicate(timeout=PATIENCE)
+    assert process.returncode == 0
+
+
+@pytest.mark.once
+def test_importing_the_port_imports_no_store() -> None:
+    code = (
+        "import thingspace_auth_adapters.stores\n"
+        "assert not {'redis', 'filelock', 'platformdirs', 'secrets'} & {*sys.modules}, sys.modules"
+    )
+    process = started(code)
+    process.communicate(timeout=PATIENCE)
+    assert process.returncode == 0
