@@ -8,7 +8,6 @@ import io
 import json
 import logging
 import pickle
-import traceback
 from contextlib import suppress
 from typing import Any
 from urllib.parse import urlsplit
@@ -22,6 +21,7 @@ from thingspace_auth_adapters import (
     ThingspaceAuthError,
 )
 
+from ..support.frames import frames_of_ours
 from ..support.kinds import IDENTITY, Kind
 from ..support.virtual import (
     API,
@@ -30,6 +30,7 @@ from ..support.virtual import (
     Answer,
     Platform,
     VirtualClock,
+    redirect,
     refusal,
     token_answer,
 )
@@ -42,10 +43,6 @@ SECRETS = ("s3cr3t-of-the-key", "dGhlLWtleTpzM2NyM3Qtb2YtdGhlLWtleQ==", "token-1
 @pytest.fixture(autouse=True)
 def _virtual_time(clock: VirtualClock) -> None:
     pass
-
-
-def redirect(location: str, status: int = 302) -> Answer:
-    return Answer(status, b"", {"Location": location})
 
 
 # Rule 7: a rejected token.
@@ -735,15 +732,6 @@ def test_error_of_a_providers_fetch_knows_a_request(kind: Kind, platform: Platfo
     with pytest.raises(kind.request_error) as caught:
         kind.get(auth, API, platform)
     assert str(caught.value.request.url).endswith("/oauth2/token")  # type: ignore[attr-defined]
-
-
-def frames_of_ours(error: BaseException) -> str:
-    """What a crash reporter shows of our own frames, local variables included."""
-    shown = []
-    for frame, _ in traceback.walk_tb(error.__traceback__):
-        if "thingspace_auth_adapters/" in frame.f_code.co_filename.replace("\\", "/"):
-            shown.append(repr(dict(frame.f_locals)))
-    return "\n".join(shown)
 
 
 def test_logs_never_show_a_secret(

@@ -5,9 +5,6 @@ from __future__ import annotations
 import ast
 import importlib
 import importlib.util
-import json
-import os
-import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -16,7 +13,8 @@ import pytest
 
 import thingspace_auth_adapters
 
-LIBRARIES = ("requests", "httpx", "httpx2", "urllib3", "httpcore", "anyio", "trio", "werkzeug")
+from ..support.imported import LIBRARIES, modules_after, python
+
 PACKAGE = Path(thingspace_auth_adapters.__file__).parent
 SANS_IO = ("_model", "_wire", "_core")
 ADAPTERS = ("requests", "httpx", "httpx2")
@@ -30,26 +28,6 @@ def modules_in(*folders: str) -> list[str]:
         for path in sorted((PACKAGE / folder).glob("*.py"))
         if path.stem != "__init__"
     ]
-
-
-def python(code: str) -> str:
-    # coverage would import modules of its own.
-    environment = {name: value for name, value in os.environ.items() if "COVERAGE" not in name}
-    finished = subprocess.run(
-        [sys.executable, "-c", code],
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=60,
-        env=environment,
-    )
-    assert finished.returncode == 0, finished.stderr
-    return finished.stdout
-
-
-def modules_after(statement: str) -> set[str]:
-    code = f"import sys, json\n{statement}\nprint(json.dumps(sorted(sys.modules)))"
-    return set(json.loads(python(code)))
 
 
 @pytest.mark.once

@@ -13,12 +13,10 @@ import pytest
 from thingspace_auth_adapters import OauthProviderError, ReentrantRequestError
 from thingspace_auth_adapters.simulator import ThingspaceSimulator
 
+from ..support.crowds import CROWD, PATH, crowd
 from ..support.kinds import HTTPX_KINDS, Kind
 from ..support.optional import anyio
 from ..support.real import PATIENCE, Threads, aeventually, eventually, options_for, waiters
-
-CROWD = 12
-PATH = "/api/m2m/v1/devices"
 
 
 @pytest.fixture
@@ -30,32 +28,6 @@ def simulator() -> Iterator[ThingspaceSimulator]:
 @pytest.fixture
 def auth(kind: Kind, simulator: ThingspaceSimulator) -> Any:
     return kind.auth(**options_for(simulator))
-
-
-def crowd(kind: Kind, auth: Any, url: str, size: int = CROWD) -> list[Any]:
-    """What ``size`` callers at once get: statuses or exceptions."""
-    if kind.is_async:
-        return kind.run(acrowd, kind, auth, url, size)  # type: ignore[no-any-return]
-    threads = Threads()
-    for _ in range(size):
-        threads.start(lambda: kind.get(auth, url).status)
-    return threads.join()
-
-
-async def acrowd(kind: Kind, auth: Any, url: str, size: int) -> list[Any]:
-    outcomes: list[Any] = []
-    async with kind.library.AsyncClient(auth=auth, timeout=PATIENCE, verify=False) as client:
-
-        async def call() -> None:
-            try:
-                outcomes.append((await client.get(url)).status_code)
-            except kind.request_error as error:
-                outcomes.append(error)
-
-        async with anyio.create_task_group() as group:
-            for _ in range(size):
-                group.start_soon(call)
-    return outcomes
 
 
 def test_cold_crowd_makes_one_token_request(

@@ -136,7 +136,7 @@ def test_assigned_token_is_used_at_once(kind: Kind, platform: Platform) -> None:
 
 
 def test_store_and_provider_are_still_asked(kind: Kind, platform: Platform) -> None:
-    from ..part_2_session_token.test_login_guard import memory_store
+    from ..support.memory_store import memory_store
 
     store, rows = memory_store(), [None, None, {"access_token": "provided"}]
     shared = kind.auth(platform, store=store)

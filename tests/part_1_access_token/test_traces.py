@@ -13,8 +13,8 @@ import pytest
 import thingspace_auth_adapters
 from thingspace_auth_adapters import ThingspaceOauthCredentials, VzM2mCredentials
 
-from ..part_2_session_token.test_login_guard import memory_store
 from ..support.kinds import IDENTITY, PASSWORD, Kind
+from ..support.memory_store import memory_store
 from ..support.virtual import (
     API,
     BASE,

@@ -19,7 +19,7 @@ from thingspace_auth_adapters import (
 )
 from thingspace_auth_adapters._core.cached_token import CachedToken, Status, status
 
-from ..part_1_access_token.test_contract_requests import frames_of_ours, redirect
+from ..support.frames import frames_of_ours
 from ..support.kinds import PASSWORD, Kind
 from ..support.virtual import (
     API,
@@ -32,6 +32,7 @@ from ..support.virtual import (
     Platform,
     VirtualClock,
     login_refusal,
+    redirect,
     refusal,
     session_refusal,
     token_answer,

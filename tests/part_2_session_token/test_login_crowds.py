@@ -15,7 +15,7 @@ import pytest
 from thingspace_auth_adapters import M2mLoginError, ReentrantRequestError, VzM2mCredentials
 from thingspace_auth_adapters.simulator import ThingspaceSimulator
 
-from ..part_1_access_token.test_single_flight import CROWD, PATH, crowd
+from ..support.crowds import CROWD, PATH, crowd
 from ..support.kinds import ASYNC_KINDS, LOOP_KINDS, Kind
 from ..support.optional import anyio
 from ..support.real import PATIENCE, Threads, aeventually, eventually, options_for

@@ -6,8 +6,7 @@ import contextlib
 import copy
 import errno
 import json
-import threading
-from collections.abc import Generator, Iterator
+from collections.abc import Generator
 from pathlib import Path
 from typing import Any, Callable
 
@@ -17,6 +16,7 @@ from thingspace_auth_adapters import M2mLoginError, VzM2mCredentials
 from thingspace_auth_adapters.stores import StoreUnavailable
 
 from ..support.kinds import PASSWORD, Kind, requests_adapter
+from ..support.memory_store import memory_store
 from ..support.virtual import (
     API,
     LOGIN_PATH,
@@ -540,41 +540,6 @@ def file_store(directory: Path) -> Any:
     from thingspace_auth_adapters.stores import FileTokenStore
 
     return FileTokenStore(directory)
-
-
-def memory_store() -> Any:
-    from thingspace_auth_adapters.stores import StoreUnavailable, TokenStore
-
-    class MemoryStore(TokenStore):
-        def __init__(self) -> None:
-            super().__init__()
-            self.entries: dict[str, bytes] = {}
-            self.is_down = self.is_full = False
-            self._locks: dict[str, threading.Lock] = {}
-
-        def _check(self, is_full: bool = False) -> None:
-            if self.is_down or is_full:
-                raise StoreUnavailable("it is down, or full")
-
-        def read(self, name: str) -> bytes | None:
-            self._check()
-            return self.entries.get(name)
-
-        def write(self, name: str, content: bytes) -> None:
-            self._check(self.is_full)
-            self.entries[name] = content
-
-        def delete(self, name: str) -> None:
-            self._check()
-            self.entries.pop(name, None)
-
-        @contextlib.contextmanager
-        def locked(self, name: str, patience: float) -> Iterator[None]:
-            self._check()
-            with self._locks.setdefault(name, threading.Lock()):
-                yield
-
-    return MemoryStore()
 
 
 @pytest.fixture(params=["none", "memory", pytest.param("file", marks=pytest.mark.once)])

@@ -25,14 +25,14 @@ from thingspace_auth_adapters import M2mLoginError, VzM2mCredentials
 from thingspace_auth_adapters._core import login_guard
 from thingspace_auth_adapters.simulator import ThingspaceSimulator
 
-from ..part_1_access_token.test_single_flight import crowd
-from ..part_3_stores.test_store_port import StoreKind, file_kind, redis_kind
 from ..support.command_line import PREFIX, set_up
+from ..support.crowds import crowd
 from ..support.fleet import SHORT_LOCK_SECONDS, Fleet, Worker, forking, request_of_each
 from ..support.kinds import ADAPTER_KINDS, ASYNC_KINDS, INSTALLED, SYNC_KINDS, Kind
+from ..support.memory_store import memory_store
 from ..support.real import PATIENCE, Threads, eventually, options_for
 from ..support.redis_server import ClusterOfOne, RedisServer, started
-from .test_login_guard import memory_store
+from ..support.store_kinds import StoreKind, file_kind, redis_kind
 
 pytestmark = [
     pytest.mark.once,

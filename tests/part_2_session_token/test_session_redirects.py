@@ -10,7 +10,6 @@ from urllib.parse import urlsplit
 
 import pytest
 
-from ..part_1_access_token.test_contract_requests import redirect
 from ..support.kinds import HTTPX_KINDS, INSTALLED, Kind
 from ..support.virtual import (
     API,
@@ -21,6 +20,7 @@ from ..support.virtual import (
     Call,
     Platform,
     VirtualClock,
+    redirect,
     refusal,
     session_refusal,
 )

@@ -200,7 +200,7 @@ def test_session_token_alone_cannot_be_replaced(kind: Kind, platform: Platform) 
 def test_suspicion_is_for_all_who_share_a_store(
     kind: Kind, platform: Platform, clock: VirtualClock
 ) -> None:
-    from .test_login_guard import memory_store
+    from ..support.memory_store import memory_store
 
     store = memory_store()
     m2m = VzM2mCredentials("user", PASSWORD)

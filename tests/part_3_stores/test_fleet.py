@@ -27,7 +27,7 @@ from ..support.fleet import KILLED, SHORT_LOCK_SECONDS, Fleet, Worker, forking, 
 from ..support.kinds import SYNC_KINDS
 from ..support.real import PATIENCE, Threads, options_for
 from ..support.redis_server import RedisServer
-from .test_store_port import StoreKind, file_kind, redis_kind
+from ..support.store_kinds import StoreKind, file_kind, redis_kind
 
 pytest.importorskip("requests")
 pytest.importorskip("filelock")

@@ -23,7 +23,7 @@ from thingspace_auth_adapters.simulator import ThingspaceSimulator
 from ..support.kinds import INSTALLED, Kind
 from ..support.real import PATIENCE, eventually, options_for
 from ..support.redis_server import RedisServer
-from .test_store_port import StoreKind, file_kind, redis_kind, sqlite_kind
+from ..support.store_kinds import StoreKind, file_kind, redis_kind, sqlite_kind
 
 pytestmark = [
     pytest.mark.once,

@@ -12,7 +12,7 @@ import pytest
 from thingspace_auth_adapters import pytest_plugin
 from thingspace_auth_adapters.simulator import ThingspaceSimulator
 
-from ..part_1_access_token.test_imports import LIBRARIES, modules_after
+from ..support.imported import LIBRARIES, modules_after
 
 pytest_plugins = ["pytester"]
 

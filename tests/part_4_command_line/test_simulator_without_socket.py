@@ -21,7 +21,7 @@ from thingspace_auth_adapters.simulator.application import Application
 from thingspace_auth_adapters.simulator.in_process import InProcessServer, Unreachable
 from thingspace_auth_adapters.simulator.refusals import REFUSALS
 
-from ..part_1_access_token.test_imports import modules_after
+from ..support.imported import modules_after
 from ..support.kinds import ADAPTER_KINDS, Kind
 from ..support.optional import anyio
 from ..support.real import PATIENCE, Threads, aeventually, eventually

@@ -15,10 +15,10 @@ from typing import Any
 from thingspace_auth_adapters import VzM2mCredentials
 from thingspace_auth_adapters.simulator import ThingspaceSimulator
 
-from ..part_3_stores.test_store_port import file_kind
 from ..support.fleet import Fleet, forking
 from ..support.kinds import ALL, Kind
 from ..support.real import options_for
+from ..support.store_kinds import file_kind
 from .callers import REQUEST_SECONDS, Callers, Record
 from .crew import Crew
 from .judge import TIMEOUT, TOKEN_SECONDS, Deeds, Judge

@@ -210,3 +210,7 @@ def session_refusal(body: Any = SESSION_EXPIRED) -> Answer:
 
 def login_refusal() -> Answer:
     return Answer(400, LOGIN_REFUSED)
+
+
+def redirect(location: str, status: int = 302) -> Answer:
+    return Answer(status, b"", {"Location": location})
