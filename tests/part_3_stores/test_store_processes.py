@@ -34,7 +34,7 @@ CROWD = 12
 FEW = 4
 HOUR = 3600
 LOCK_SECONDS = 3.0
-WORKER = Path(__file__).parent / "store_worker.py"
+WORKER = Path(__file__).parents[1] / "support" / "store_worker.py"
 PATH = "/api/m2m/v1/devices"
 
 
