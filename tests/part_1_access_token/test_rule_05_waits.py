@@ -30,7 +30,7 @@ from ..support.sick_endpoints import (
     Wait,
     Way,
 )
-from ..support.virtual import API
+from ..support.virtual import API, LOGIN_PATH, TOKEN_PATH
 
 LARGE_CROWD = 200
 M2M = VzM2mCredentials(username="user", password=PASSWORD)
@@ -83,7 +83,7 @@ def crowd(
     if "size" in request.fixturenames and request.getfixturevalue("size") > SMALL_CROWD:
         # Threads that each look around every second are most of what a large crowd costs.
         monkeypatch.setattr(refresh, "WATCH_SECONDS", LONGEST)
-    return partial(Crowd, kind, clock, endpoints.platform)
+    return partial(Crowd, kind, clock, endpoints)
 
 
 def name_of(way: Way | None) -> str:
@@ -148,9 +148,9 @@ def test_all_get_the_endpoints_failure_at_once_and_in_time(
     (seconds,) = {wait.seconds for wait in waits}
     earliest, latest = ENDS_BETWEEN[way]
     assert earliest <= seconds <= latest
-    assert endpoints.token_calls[-1] - begun_at <= 2 * T
-    assert 1 <= len(endpoints.token_calls) <= MOST_CALLS[way]
-    assert endpoints.login_calls == []
+    assert endpoints.begun[TOKEN_PATH][-1] - begun_at <= 2 * T
+    assert 1 <= len(endpoints.begun[TOKEN_PATH]) <= MOST_CALLS[way]
+    assert endpoints.begun[LOGIN_PATH] == []
 
 
 @each_sickness
@@ -178,7 +178,7 @@ def test_nobody_waits_longer_for_a_session_however_callers_come(
     assert all(isinstance(wait.outcome, kind.request_error) for wait in waits)
     assert max(wait.seconds for wait in waits) <= LONGEST
     if way is not Way.REFUSING:
-        assert len(endpoints.login_calls) <= 2
+        assert len(endpoints.begun[LOGIN_PATH]) <= 2
 
 
 @small_sizes
@@ -196,12 +196,12 @@ def test_sick_login_ends_in_time_and_risks_two_logins_at_most(
         assert all(isinstance(wait.outcome, kind.request_error) for wait in waits)
         assert len({wait.seconds for wait in waits}) == 1
         assert waits[0].seconds <= 4 * T + DRIPS.get(way, 0)
-    assert len(endpoints.token_calls) == 1
+    assert len(endpoints.begun[TOKEN_PATH]) == 1
     if way is Way.REFUSING:
-        assert len(endpoints.login_calls) == 3 * MOST_CALLS[way]
+        assert len(endpoints.begun[LOGIN_PATH]) == 3 * MOST_CALLS[way]
         assert all(isinstance(outcome, kind.connect_error) for outcome in outcomes)
     else:
-        assert len(endpoints.login_calls) == 2
+        assert len(endpoints.begun[LOGIN_PATH]) == 2
         assert isinstance(outcomes[-1], M2mLoginError)
 
 
@@ -215,7 +215,7 @@ def test_two_objects_of_one_account_wait_in_time_and_risk_two_logins_at_most(
     assert all(isinstance(wait.outcome, kind.request_error) for wait in waits)
     assert max(wait.seconds for wait in waits) <= LONGEST
     if way is not Way.REFUSING:
-        assert len(endpoints.login_calls) <= 2
+        assert len(endpoints.begun[LOGIN_PATH]) <= 2
 
 
 @pytest.mark.parametrize("size", [SMALL_CROWD, LARGE_CROWD])
@@ -230,7 +230,7 @@ def test_leader_that_never_comes_back_is_given_up(
     assert len(came_back) == (size if kind.is_async else size - 1)
     assert {wait.seconds for wait in came_back} == {4 * T}
     assert {wait.outcome for wait in came_back} == {"Bearer token-1"}
-    assert len(endpoints.token_calls) == 2
+    assert len(endpoints.begun[TOKEN_PATH]) == 2
     assert len(clock.left()) == 1
 
 
@@ -244,8 +244,8 @@ def test_second_leader_that_never_comes_back_is_the_last_one(
     assert len(came_back) == (5 if kind.is_async else 3)
     assert_all_failed(kind, Way.STUCK, came_back)
     assert {wait.seconds for wait in came_back} == {LONGEST}
-    begun_at = endpoints.token_calls[0]
-    assert endpoints.token_calls == [begun_at, begun_at + 4 * T]
+    begun_at = endpoints.begun[TOKEN_PATH][0]
+    assert endpoints.begun[TOKEN_PATH] == [begun_at, begun_at + 4 * T]
     # Of all threads only those two stay behind, and they end when the look-up does.
     assert len(clock.left()) == 2
     endpoints.release()
@@ -263,7 +263,7 @@ def test_second_leader_that_is_interrupted_is_the_last_one(
     others = [wait for wait in waits if not isinstance(wait.outcome, Interrupted)]
     assert len(others) == 3
     assert_all_failed(kind, Way.INTERRUPTING, others)
-    assert len(endpoints.token_calls) == 2
+    assert len(endpoints.begun[TOKEN_PATH]) == 2
 
 
 @each_way
@@ -279,15 +279,18 @@ def test_sick_endpoint_after_a_leader_that_never_came_back_ends_in_time(
     assert len(waits) >= (5 if kind.is_async else 3)
     assert all(isinstance(wait.outcome, kind.request_error) for wait in waits)
     assert max(wait.seconds for wait in waits) <= LONGEST
-    first, second = (endpoints.login_calls if is_login else endpoints.token_calls)[:2]
+    first, second = (endpoints.begun[LOGIN_PATH] if is_login else endpoints.begun[TOKEN_PATH])[:2]
     if stuck == "token of a login":
         assert second - first <= 5 * T
     else:
         assert second - first == (5 if is_login else 4) * T
     if is_login:
-        assert len(endpoints.login_calls) <= (5 if way is Way.REFUSING else 2)
+        assert len(endpoints.begun[LOGIN_PATH]) <= (5 if way is Way.REFUSING else 2)
+        if way is Way.STUCK:
+            assert {type(wait.outcome) for wait in waits} == {kind.read_timeout}
+            assert all("the login could not be reached" in str(wait.outcome) for wait in waits)
         return
-    assert endpoints.login_calls == []
+    assert endpoints.begun[LOGIN_PATH] == []
     if stuck == "token":
         assert_all_failed(kind, way, waits)
         assert len({wait.seconds for wait in waits}) == 1
@@ -306,7 +309,7 @@ def test_renewal_ahead_of_expiry_holds_up_one_caller_for_one_attempt(
     assert {wait.outcome for wait in waits} == {"Bearer current"}
     *others, led = sorted(wait.seconds for wait in waits)
     assert others == [0.0] * 4
-    assert len(endpoints.token_calls) == 1
+    assert len(endpoints.begun[TOKEN_PATH]) == 1
     if way in DRIPS:
         assert led <= ENDS_BETWEEN[way][1]
     else:
@@ -322,7 +325,7 @@ def test_store_whose_lock_is_held_for_ever_stops_nobody(
     assert {wait.outcome for wait in waits} == {"Bearer token-1"}
     assert len({wait.seconds for wait in waits}) == 1
     assert 0 < waits[0].seconds <= LONGEST
-    assert len(endpoints.token_calls) == 1
+    assert len(endpoints.begun[TOKEN_PATH]) == 1
 
 
 @only_async

@@ -5,21 +5,18 @@ Threads and event loops are real, and so is their taking turns; only time is not
 
 from __future__ import annotations
 
-import io
 from collections.abc import Iterator
 from contextlib import AbstractContextManager
 from enum import Enum
 from functools import partial
-from typing import Any, Callable, NamedTuple
-from urllib.parse import urlsplit
+from typing import Any, NamedTuple
 
 from thingspace_auth_adapters.stores import StoreBusy, TokenStore
 
-from . import kinds
 from .coordinated import CoordinatedClock, Sleeper
-from .kinds import IDENTITY, Kind
+from .kinds import Kind
 from .optional import anyio
-from .virtual import API, LOGIN_PATH, Call, Platform
+from .virtual import API, LOGIN_PATH, TOKEN_PATH, Answer, Call, Platform
 
 T = 2.0
 """The ``timeout`` of every auth object here."""
@@ -59,27 +56,20 @@ class Interrupted(BaseException):
     """What a signal's handler raises."""
 
 
-class _Failure(Exception):
-    """How a call ended, by the name that ``kinds`` has for the library's own error."""
-
-
-class Endpoints:
-    """The token endpoint and the login, each of them healthy or sick.
+class Endpoints(Platform):
+    """A platform whose token endpoint and login are each of them healthy or sick.
 
     Attributes:
         token: how the token endpoint takes its calls, in order; the last way is for all further.
         login: the same of the login.
-        token_calls: readings of the clock at which the token endpoint was called.
-        login_calls: the same of the login.
-        platform: answers where an endpoint is healthy, and every request to the API.
+        begun: readings of the clock at which each path was called.
     """
 
     def __init__(self, kind: Kind, clock: CoordinatedClock) -> None:
+        super().__init__()
         self.token = [Way.HEALTHY]
         self.login = [Way.HEALTHY]
-        self.token_calls: list[float] = []
-        self.login_calls: list[float] = []
-        self.platform = Platform()
+        self.begun: dict[str, list[float]] = {TOKEN_PATH: [], LOGIN_PATH: []}
         self.is_released = False
         self._kind = kind
         self._clock = clock
@@ -87,11 +77,7 @@ class Endpoints:
 
     def auth(self, **options: Any) -> Any:
         """An auth object that calls these endpoints."""
-        if self._kind.is_requests:
-            options["session"] = self._session()
-        else:
-            options["client_options"] = {"transport": self._transport()}
-        return self._kind.adapter.ThingspaceAuth(**{**IDENTITY, "timeout": T, **options})
+        return self._kind.auth(self, **{"timeout": T, **options})
 
     def release(self) -> None:
         """Have every name look-up that is under way fail at last."""
@@ -99,80 +85,30 @@ class Endpoints:
         for sleeper in self._stuck:
             self._clock.wake(sleeper)
 
-    def _session(self) -> Any:
-        import requests
-        from urllib3 import HTTPResponse
+    def is_unreachable(self, path: str) -> bool:
+        return self._way(path) in (Way.STUCK, Way.REFUSING)
 
-        endpoints = self
-
-        class Adapter(requests.adapters.HTTPAdapter):
-            def send(
-                self, request: Any, stream: Any = False, timeout: Any = None, *args: Any, **kw: Any
-            ) -> Any:
-                def read() -> bytes:
-                    body = request.body
-                    if isinstance(body, (bytes, str)):
-                        return body.encode() if isinstance(body, str) else body
-                    return b"".join(body)
-
-                try:
-                    parts = endpoints._answer(request.url, timeout, read)
-                except _Failure as failure:
-                    error = kinds.requests_failure(str(failure), request)
-                else:
-                    raw = HTTPResponse(_Body(parts), status=200, preload_content=False)
-                    return self.build_response(request, raw)
-                raise error
-
-        session = requests.Session()
-        session.trust_env = False
-        session.mount("https://", Adapter())
-        return session
-
-    def _transport(self) -> Any:
-        endpoints, library = self, self._kind.library
-
-        class Stream(library.SyncByteStream):  # type: ignore[name-defined,misc]
-            def __init__(self, parts: Iterator[bytes]) -> None:
-                self._parts = parts
-
-            def __iter__(self) -> Iterator[bytes]:
-                return self._parts
-
-        class Transport(library.BaseTransport):  # type: ignore[name-defined,misc]
-            def handle_request(self, request: Any) -> Any:
-                timeout = request.extensions["timeout"]["read"]
-                try:
-                    parts = endpoints._answer(
-                        str(request.url), timeout, lambda: b"".join(request.stream)
-                    )
-                except _Failure as failure:
-                    error = kinds.httpx_failure(library, str(failure), request)
-                else:
-                    return library.Response(200, stream=Stream(parts))
-                raise error
-
-        return Transport()
-
-    def _answer(self, url: str, timeout: float, read: Callable[[], bytes]) -> Iterator[bytes]:
-        is_login = urlsplit(url).path == LOGIN_PATH
-        ways, calls = (self.login, self.login_calls) if is_login else (self.token, self.token_calls)
-        way = ways[min(len(calls), len(ways) - 1)]
-        calls.append(self._clock.monotonic())
+    def handle(self, call: Call) -> Answer:
+        way = self._way(call.path)
+        if call.path in self.begun:
+            self.begun[call.path].append(self._clock.monotonic())
         if way is Way.STUCK:
             self._stand_still()
         if way in (Way.STUCK, Way.REFUSING):
-            raise _Failure("connect")
-        body = read()
+            return Answer(failure="connect")
         if way is Way.INTERRUPTING:
             self._clock.block(Sleeper(), self._clock.monotonic() + 1.0)
             raise Interrupted
         if way is Way.HANGING:
-            self._clock.block(Sleeper(), self._clock.monotonic() + timeout)
-            raise _Failure("read timeout")
-        if way in DRIPS:
-            return self._dripped(DRIPS[way])
-        return iter([self.platform.handle(Call("POST", url, {}, body)).body])
+            self._clock.block(Sleeper(), self._clock.monotonic() + T)
+            return Answer(failure="read timeout")
+        return Answer(200, self._dripped(DRIPS[way])) if way in DRIPS else super().handle(call)
+
+    def _way(self, path: str) -> Way:
+        if path not in self.begun:
+            return Way.HEALTHY
+        ways = self.token if path == TOKEN_PATH else self.login
+        return ways[min(len(self.begun[path]), len(ways) - 1)]
 
     def _stand_still(self) -> None:
         sleeper = Sleeper(is_patient=True)
@@ -187,24 +123,6 @@ class Endpoints:
             # Each moment is reckoned anew, or else rounding errors would add up.
             self._clock.block(Sleeper(), round(begun_at + number * pause, 6))
             yield b" "
-
-
-class _Body(io.RawIOBase):
-    """A body for urllib3, which comes in these parts."""
-
-    def __init__(self, parts: Iterator[bytes]) -> None:
-        self._parts = parts
-        self._rest = b""
-
-    def readable(self) -> bool:
-        return True
-
-    def readinto(self, buffer: Any) -> int:
-        part = self._rest or next(self._parts, b"")
-        size = min(len(part), len(buffer))
-        buffer[:size] = part[:size]
-        self._rest = part[size:]
-        return size
 
 
 class BusyStore(TokenStore):
