@@ -131,7 +131,7 @@ def test_class_in_the_place_of_a_session_is_named() -> None:
 def test_options_of_the_library_lead_to_where_they_belong(sync_kind: Kind, name: str) -> None:
     place = "session" if sync_kind.is_requests else "client_options"
     with pytest.raises(TypeError, match=f"'{name}': see {place}"):
-        sync_kind.auth(**{name: True})
+        sync_kind.adapter.ThingspaceAuth(**IDENTITY, **{name: True})
 
 
 def test_fields_by_position_are_named(sync_kind: Kind) -> None:

@@ -198,7 +198,7 @@ def test_provider_on_a_loop_that_stands_still_or_was_closed_counts_as_interrupte
     loop = asyncio.new_event_loop()
 
     async def begin() -> asyncio.Task[Any]:
-        task = asyncio.ensure_future(auth.aheaders(API))
+        task: asyncio.Task[Any] = asyncio.ensure_future(auth.aheaders(API))
         await aeventually(lambda: provider.calls)
         return task
 

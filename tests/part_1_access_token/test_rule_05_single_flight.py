@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterator
+from functools import partial
 from typing import Any
 
 import pytest
@@ -24,9 +25,14 @@ def simulator() -> Iterator[ThingspaceSimulator]:
         yield running
 
 
+def have_others_wait(auth: Any, size: int = CROWD) -> bool:
+    """Whether of so many callers all but the one that leads wait for it."""
+    return waiters(auth) == size - 1
+
+
 def all_others_wait(auth: Any) -> None:
-    """For the one that leads: go on once all others of a crowd wait for it."""
-    eventually(lambda: waiters(auth) == CROWD - 1)
+    """For the one that leads."""
+    eventually(lambda: have_others_wait(auth))
 
 
 class Revoking(Platform):
@@ -91,7 +97,7 @@ def test_threads_and_event_loops_share_one_refresh(simulator: ThingspaceSimulato
         auth, threads = alike[0].auth(**options_for(simulator)), Threads()
         for kind in alike:
             threads.start(kind.get, auth, simulator.url + PATH, None)
-        eventually(lambda auth=auth, alike=alike: waiters(auth) == len(alike) - 1)
+        eventually(partial(have_others_wait, auth, len(alike)))
         simulator.recover()
         assert [seen.status for seen in threads.join()] == [200] * len(alike)
         assert len(simulator.token_requests) == 1

@@ -66,7 +66,7 @@ def test_refusal_is_one_clear_error_and_is_not_tried_again(kind: Kind, platform:
         " `thingspace-auth check`"
     )
     # It is about the request that could not be made.
-    assert str(error.request.url) == API  # type: ignore[attr-defined]
+    assert str(error.request.url) == API
     assert platform.trail == ["token"]
     # The next request tries again.
     assert kind.get(auth, API, platform).status == 200
