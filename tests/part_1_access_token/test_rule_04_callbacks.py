@@ -247,7 +247,7 @@ def test_whoever_waits_takes_over_from_a_provider_whose_event_loop_ended(
 
 
 def test_task_whose_loop_was_closed_is_not_woken_and_stops_nobody_else(
-    asyncio_kind: Kind, platform: Platform
+    asyncio_kind: Kind, platform: Platform, caplog: pytest.LogCaptureFixture
 ) -> None:
     provider, threads = Provider(), Threads()
     auth = asyncio_kind.auth(platform, oauth_token_provider=provider)
@@ -266,6 +266,8 @@ def test_task_whose_loop_was_closed_is_not_woken_and_stops_nobody_else(
     provider.may_end.set()
     assert threads.join() == ["Bearer provided-1"]
     assert not any(task.done() for task in tasks)
+    # Nobody complains, either.
+    assert caplog.records == []
 
 
 @pytest.mark.usefixtures("watchful")
