@@ -11,7 +11,7 @@ import pytest
 
 import thingspace_auth_adapters
 from thingspace_auth_adapters import OauthToken, ThingspaceOauthCredentials, VzM2mCredentials
-from thingspace_auth_adapters.stores import FileTokenStore, RedisTokenStore
+from thingspace_auth_adapters.stores import FileTokenStore
 
 from ..support.kinds import IDENTITY, SYNC_KINDS, Kind
 from ..support.virtual import API, BASE, Platform
@@ -23,8 +23,6 @@ PACKAGE = str(Path(thingspace_auth_adapters.__file__).parent)
 CREDENTIALS: Any = ThingspaceOauthCredentials
 ACCOUNT: Any = VzM2mCredentials
 TOKEN: Any = OauthToken
-FILE_STORE: Any = FileTokenStore
-REDIS_STORE: Any = RedisTokenStore
 
 
 class SecretStr:
@@ -39,6 +37,14 @@ class SecretStr:
 
 def from_vault(last: object, *, password: str) -> None:
     """A provider that lacks a parameter."""
+
+
+def store(name: str, bad: Any) -> object:
+    for needed in ("redis", "filelock", "platformdirs"):
+        pytest.importorskip(needed)
+    from thingspace_auth_adapters import stores
+
+    return getattr(stores, name)(bad)
 
 
 def frames_of_ours(error: BaseException) -> list[str]:
@@ -159,8 +165,8 @@ ELSEWHERE: list[tuple[Callable[[Any], object], str]] = [
     (lambda auth: TOKEN(token="x"), "'access_token'"),
     (lambda auth: TOKEN(7), "access_token"),
     (lambda auth: TOKEN.from_dict({"access_token": 7}), "access_token"),
-    (lambda auth: FILE_STORE(7), "FileTokenStore"),
-    (lambda auth: REDIS_STORE(7), "RedisTokenStore"),
+    (lambda auth: store("FileTokenStore", 7), "FileTokenStore"),
+    (lambda auth: store("RedisTokenStore", 7), "RedisTokenStore"),
 ]
 
 

@@ -163,7 +163,8 @@ def test_providers_fetch_goes_over_a_synchronous_client(
 
 @pytest.fixture
 def asyncio_kind() -> Kind:
-    return next(kind for kind in ASYNC_KINDS if kind.backend == "asyncio")
+    found = [kind for kind in ASYNC_KINDS if kind.backend == "asyncio"]
+    return found[0] if found else pytest.skip("no asynchronous client is installed")
 
 
 @pytest.fixture
