@@ -215,6 +215,7 @@ def test_values_on_the_wire_show_no_secret() -> None:
 
 def test_answer_that_is_too_long_is_not_kept() -> None:
     answer = HttpAnswer(200, {})
+    assert LONGEST_ANSWER == 64 * 1024
     assert answer.take(bytes(LONGEST_ANSWER), 0.0, 1.0)
     assert not answer.take(b"x", 0.0, 1.0)
     assert answer.body == b""
