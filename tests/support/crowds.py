@@ -7,6 +7,7 @@ from typing import Any
 from .kinds import Kind
 from .optional import anyio
 from .real import PATIENCE, Threads
+from .virtual import Platform
 
 CROWD = 12
 
@@ -14,24 +15,31 @@ CROWD = 12
 PATH = "/api/m2m/v1/devices"
 
 
-def crowd(kind: Kind, auth: Any, url: str, size: int = CROWD) -> list[Any]:
+def crowd(
+    kind: Kind, auth: Any, url: str, size: int = CROWD, platform: Platform | None = None
+) -> list[Any]:
     """What ``size`` callers at once get: statuses or exceptions."""
     if kind.is_async:
-        return kind.run(acrowd, kind, auth, url, size)  # type: ignore[no-any-return]
+        return kind.run(acrowd, kind, auth, url, size, platform)  # type: ignore[no-any-return]
     threads = Threads()
     for _ in range(size):
-        threads.start(lambda: kind.get(auth, url).status)
+        threads.start(lambda: kind.get(auth, url, platform).status)
     return threads.join()
 
 
-async def acrowd(kind: Kind, auth: Any, url: str, size: int) -> list[Any]:
+async def acrowd(
+    kind: Kind, auth: Any, url: str, size: int, platform: Platform | None
+) -> list[Any]:
     outcomes: list[Any] = []
-    async with kind.library.AsyncClient(auth=auth, timeout=PATIENCE, verify=False) as client:
+    options: dict[str, Any] = {"timeout": PATIENCE, "verify": False}
+    if platform is not None:
+        options["transport"] = kind.transport(platform)
+    async with kind.library.AsyncClient(auth=auth, **options) as client:
 
         async def call() -> None:
             try:
                 outcomes.append((await client.get(url)).status_code)
-            except kind.request_error as error:
+            except Exception as error:
                 outcomes.append(error)
 
         async with anyio.create_task_group() as group:

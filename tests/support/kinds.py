@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import importlib.util
 import io
+from collections.abc import Iterator
 from contextlib import suppress
 from typing import Any, Callable, NamedTuple, cast
 
@@ -275,7 +276,7 @@ def seen_httpx(response: Any) -> Seen:
     )
 
 
-def body_stream(library: Any, body: bytes) -> Any:
+def body_stream(library: Any, body: Any) -> Any:
     class Body(library.SyncByteStream, library.AsyncByteStream):  # type: ignore[misc]
         def __iter__(self) -> Any:
             yield from chunks(body)
@@ -287,8 +288,28 @@ def body_stream(library: Any, body: bytes) -> Any:
     return Body()
 
 
-def chunks(body: bytes, size: int = 16 * 1024) -> list[bytes]:
+def chunks(body: Any, size: int = 16 * 1024) -> Any:
+    if not isinstance(body, bytes):
+        return body
     return [body[start : start + size] for start in range(0, len(body), size)]
+
+
+class Parts(io.RawIOBase):
+    """A body for urllib3 that comes in these parts."""
+
+    def __init__(self, parts: Iterator[bytes]) -> None:
+        self._parts = parts
+        self._rest = b""
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any) -> int:
+        part = self._rest or next(self._parts, b"")
+        size = min(len(part), len(buffer))
+        buffer[:size] = part[:size]
+        self._rest = part[size:]
+        return size
 
 
 def httpx_failure(library: Any, failure: str, request: Any) -> Exception:
@@ -329,7 +350,7 @@ def requests_adapter(platform: Platform) -> Any:
             request,
             status_code=answer.status,
             headers=answer.headers,
-            body=io.BytesIO(answer.body),
+            body=io.BytesIO(answer.body) if isinstance(answer.body, bytes) else Parts(answer.body),
         )
 
     adapter = requests_mock.Adapter()

@@ -45,9 +45,10 @@ class CountingLifecycle(Lifecycle[Any]):
         return super().waits_until(refresh, caller)
 
 
-def waiters(auth: Any) -> int:
-    """How many callers wait for the refresh of the access token under way."""
-    refresh = auth._tokens.bearers._flight.under_way
+def waiters(auth: Any, is_login: bool = False) -> int:
+    """How many callers wait for the refresh under way, by default that of the access token."""
+    tokens = auth._tokens
+    refresh = (tokens.sessions if is_login else tokens.bearers)._flight.under_way
     return 0 if refresh is None else _waiting.get(refresh, 0)
 
 

@@ -41,11 +41,15 @@ def token(name: str, seconds: int = 100) -> HttpAnswer:
     return answered(200, token_answer(name, seconds).body)
 
 
-@functools.lru_cache(None)
 def with_lines(code: CodeType) -> frozenset[int]:
     """The lines of with statements, which tracing sees again at their end.
 
     That is no moment at which a signal handler runs.
     """
-    tree = ast.parse(Path(code.co_filename).read_text(encoding="utf-8"))
+    return _with_lines_of(code.co_filename)
+
+
+@functools.lru_cache(None)
+def _with_lines_of(path: str) -> frozenset[int]:
+    tree = ast.parse(Path(path).read_text(encoding="utf-8"))
     return frozenset(node.lineno for node in ast.walk(tree) if isinstance(node, ast.With))

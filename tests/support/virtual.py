@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any, Callable, NamedTuple
 from urllib.parse import parse_qs, urlsplit
 
@@ -77,7 +77,10 @@ class Call(NamedTuple):
 
 
 class Answer:
-    """What the platform answers, or the failure to. ``failure`` names a way not to be reached."""
+    """What the platform answers, or the failure to. ``failure`` names a way not to be reached.
+
+    The body may come in parts, from an iterator of them.
+    """
 
     def __init__(
         self,
@@ -89,8 +92,9 @@ class Answer:
         self.status = status
         self.headers = dict(headers or {})
         self.failure = failure
-        self.body = body if isinstance(body, bytes) else json.dumps(body).encode()
-        if not isinstance(body, bytes):
+        is_ready = isinstance(body, (bytes, Iterator))
+        self.body: Any = body if is_ready else json.dumps(body).encode()
+        if not is_ready:
             self.headers.setdefault("Content-Type", "application/json")
 
 

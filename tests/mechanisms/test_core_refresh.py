@@ -1,8 +1,7 @@
-"""The refresh that everyone waits for: its outcome, who leads it, and how it is waited for."""
+"""The modules ``_core/refresh`` and ``_core/callbacks``: a refresh, and who waits for it."""
 
 from __future__ import annotations
 
-import os
 import threading
 import time
 from concurrent.futures import Future
@@ -50,14 +49,6 @@ def test_only_the_first_outcome_counts() -> None:
     assert one.outcome is TOKEN
 
 
-def test_failure_is_another_exception_for_everyone() -> None:
-    failed = Failed(LookupError("row", 7))
-    other = failed.for_another()
-    assert other is not failed
-    assert other.error is not failed.error
-    assert (type(other.error), other.error.args) == (LookupError, ("row", 7))
-
-
 def test_who_led_gets_the_failure_itself_and_who_waited_a_copy() -> None:
     leader, waiter, failed = Caller(NEVER), Caller(NEVER), Failed(LookupError("row"))
     one = begun(caller=leader)
@@ -66,8 +57,9 @@ def test_who_led_gets_the_failure_itself_and_who_waited_a_copy() -> None:
     assert caught.value is failed
     with pytest.raises(Failed) as caught:
         waiter.take(one, failed)
-    assert caught.value is not failed
-    assert caught.value.error is not failed.error
+    other = caught.value.error
+    assert other is not failed.error
+    assert (type(other), other.args) == (LookupError, ("row",))
 
 
 def test_failure_ahead_of_expiry_and_no_outcome_are_looked_behind_and_counted() -> None:
@@ -76,6 +68,19 @@ def test_failure_ahead_of_expiry_and_no_outcome_are_looked_behind_and_counted() 
     assert caller.take(begun(), None) is None
     assert caller.refreshes == 2
     assert caller.take(begun(), TOKEN) is TOKEN
+
+
+def test_failure_of_a_refresh_that_had_less_time_is_not_shared() -> None:
+    """A login's access token has to come in time for it; others have all their attempts."""
+    hurried, patient, failure = Caller(10.0), Caller(240.0), Failed(LookupError())
+    one = begun(caller=hurried)
+    one.is_curtailed = True
+    assert patient.take(one, failure) is None
+    with pytest.raises(Failed):
+        hurried.take(one, failure)
+    one.is_curtailed = False
+    with pytest.raises(Failed):
+        patient.take(one, failure)
 
 
 # Who leads.
@@ -101,59 +106,6 @@ def test_leader_that_was_given_up_does_not_end_its_successor() -> None:
     assert flight.under_way is second
 
 
-class Untouchable:
-    """What another thread may have held when the process was forked."""
-
-    def __getattr__(self, name: str) -> Any:
-        raise AssertionError(f"the child touched {name}")
-
-
-def test_child_asks_for_its_process_before_it_touches_the_parents_future(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    flight, pid = SingleFlight(), os.getpid()
-    parents: Any = under_way(flight)
-    parents.future = Untouchable()
-    monkeypatch.setattr(os, "getpid", lambda: pid + 1)
-    assert flight.under_way is None
-
-
-def test_child_has_a_lock_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
-    flight, pid, threads = SingleFlight(), os.getpid(), Threads()
-    with flight.lock:
-        threads.start(flight.lock.acquire, False)
-        assert threads.join() == [False]
-        monkeypatch.setattr(os, "getpid", lambda: pid + 1)
-        threads.start(flight.lock.acquire, False)
-        assert threads.join() == [False, True]
-
-
-@pytest.mark.skipif(not hasattr(os, "fork"), reason="there is no fork here")
-def test_child_of_a_process_that_is_in_the_middle_of_everything_begins_anew() -> None:
-    flight, threads = SingleFlight(), Threads()
-    parents, may_end, is_held = under_way(flight), threading.Event(), threading.Event()
-
-    def hold() -> None:
-        with flight.lock, parents.future._condition:
-            is_held.set()
-            may_end.wait(PATIENCE)
-
-    threads.start(hold)
-    assert is_held.wait(PATIENCE)
-    child = os.fork()
-    if child == 0:
-        # If it waits for what only the parent's thread could release, the alarm ends it.
-        import signal
-
-        signal.alarm(int(PATIENCE))
-        with flight.lock:
-            os._exit(0 if flight.under_way is None else 1)
-    _, status = os.waitpid(child, 0)
-    may_end.set()
-    threads.join()
-    assert status == 0
-
-
 def test_signal_handler_may_make_a_request_in_the_middle_of_an_assignment() -> None:
     flight = SingleFlight()
     with flight.lock:
@@ -162,16 +114,6 @@ def test_signal_handler_may_make_a_request_in_the_middle_of_an_assignment() -> N
 
 
 # Waiting.
-
-
-def test_threads_wait_for_the_outcome() -> None:
-    flight, threads = SingleFlight(), Threads()
-    one = under_way(flight)
-    for _ in range(3):
-        threads.start(one.wait, soon(), Clock())
-    flight.finish(one, TOKEN)
-    assert threads.join() == [None] * 3
-    assert one.outcome is TOKEN
 
 
 def test_waiting_ends_at_the_deadline_raises_nothing_and_settles_nothing() -> None:
@@ -186,10 +128,12 @@ def test_deadline_may_be_infinite() -> None:
     """The wait must not be too long for the machine's timers."""
     flight, threads = SingleFlight(), Threads()
     one = under_way(flight)
-    threads.start(one.wait, NEVER, Clock())
+    for _ in range(3):
+        threads.start(one.wait, NEVER, Clock())
     threads.start(Clock().wait, one.future, NEVER)
     flight.finish(one, TOKEN)
-    assert threads.join() == [None, None]
+    assert threads.join() == [None] * 4
+    assert one.outcome is TOKEN
 
 
 def test_thread_without_which_the_leader_cannot_go_on_gets_an_error() -> None:
@@ -269,9 +213,17 @@ def test_callback_knows_the_refresh_that_waits_for_it() -> None:
     assert waiting_refresh("mine") is None
 
 
-def test_callback_that_raised_leaves_no_mark() -> None:
-    with pytest.raises(CallbackRaised):
-        call_back("it", {}.__getitem__, ("key",), None, begun("mine"))
+@pytest.mark.parametrize("error", [LookupError("row"), KeyboardInterrupt()])
+def test_error_of_a_callback_is_told_from_what_interrupts_it(error: BaseException) -> None:
+    """Neither leaves a mark."""
+
+    def callback() -> None:
+        raise error
+
+    expected = CallbackRaised if isinstance(error, Exception) else KeyboardInterrupt
+    with pytest.raises(expected) as caught:
+        call_back("the_callback", callback, (), None, begun("mine"))
+    assert getattr(caught.value, "error", caught.value) is error
     assert waiting_refresh("mine") is None
 
 

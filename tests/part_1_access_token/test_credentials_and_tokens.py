@@ -1,4 +1,4 @@
-"""What users hand over: the seven fields, the scopes, tokens. Mistakes are in test_bad_input."""
+"""Part 1, names: the credentials with their seven fields, the scopes, and tokens."""
 
 from __future__ import annotations
 
@@ -122,18 +122,6 @@ def test_credentials_are_given_whole_or_by_field(
     assert {type(auth) for auth in (by_position, by_name, by_field)} == {auth_type}
 
 
-def test_scopes_may_be_one_string(kind: Kind, platform: Platform, clock: VirtualClock) -> None:
-    for scopes in (
-        " discovery:read  read ",
-        ("discovery:read", "read"),
-        iter(["discovery:read", "read"]),
-    ):
-        kind.get(kind.auth(platform, oauth_scopes=scopes), API, platform)
-        assert platform.token_calls[-1].form["scope"] == "discovery:read read"
-    kind.get(kind.auth(platform, oauth_scopes=OauthScopeThingspaceOauthEnum.READ), API, platform)
-    assert platform.token_calls[-1].form["scope"] == "read"
-
-
 def test_missing_getters_count_as_none(kind: Kind, platform: Platform, clock: VirtualClock) -> None:
     class Minimal:
         oauth_client_id = "id"
@@ -141,15 +129,6 @@ def test_missing_getters_count_as_none(kind: Kind, platform: Platform, clock: Vi
 
     kind.get(kind.auth(platform, thingspace_oauth_credentials=Minimal()), API, platform)
     assert platform.bearers == ["token-1"]
-
-
-def test_skew_of_the_sdks_environment_is_a_digit_string(
-    kind: Kind, platform: Platform, clock: VirtualClock
-) -> None:
-    auth = kind.auth(platform, oauth_clock_skew="60")
-    kind.get(auth, API, platform)
-    clock.advance(3540)
-    assert auth.is_token_expired()
 
 
 # Tokens.

@@ -1,4 +1,4 @@
-"""Why a call brought no answer: told by types, for each library, and carried by its error."""
+"""The module ``_adapters/obstacle``: why a call brought no answer, told by types."""
 
 from __future__ import annotations
 
@@ -16,6 +16,7 @@ from thingspace_auth_adapters._adapters.obstacle import Obstacle, obstacle_of
 from thingspace_auth_adapters._wire.messages import COMMON_HEADERS, HttpRequest, Refused
 
 from ..support.kinds import INSTALLED, Kind
+from ..support.loopback import nobody_listening
 from ..support.sockets import SELF_SIGNED, listening
 
 PROXIES = ("HTTPS_PROXY", "HTTP_PROXY", "ALL_PROXY", "NO_PROXY")
@@ -59,39 +60,56 @@ def answer_407(connection: socket.socket) -> None:
     connection.sendall(b"HTTP/1.1 407 Who asks?\r\nContent-Length: 0\r\n\r\n")
 
 
-def test_a_lost_connection(undelivered: Get) -> None:
-    with listening(close) as port:
-        assert undelivered(f"http://127.0.0.1:{port}").obstacle is Obstacle.LOST
+def answer_403(connection: socket.socket) -> None:
+    """Whose words hold the digits of another refusal."""
+    connection.recv(65536)
+    connection.sendall(b"HTTP/1.1 403 See 407 \r\nContent-Length: 0\r\n\r\n")
 
 
-def test_no_answer_in_time(undelivered: Get) -> None:
-    with listening(hang) as port:
-        error = undelivered(f"http://127.0.0.1:{port}", SHORT_TIMEOUT)
-    assert error.obstacle is Obstacle.TIMEOUT
+def raises(error: Exception) -> Callable[..., Any]:
+    def fail(*args: object, **options: object) -> Any:
+        raise error
+
+    return fail
+
+
+@pytest.mark.parametrize(
+    ("serve", "scheme", "obstacle"),
+    [
+        (close, "http", Obstacle.LOST),
+        (hang, "http", Obstacle.TIMEOUT),
+        (answer_407, "https", Obstacle.TLS),
+    ],
+)
+def test_an_endpoint_that_is_of_no_use(
+    undelivered: Get, serve: Callable[[socket.socket], None], scheme: str, obstacle: Obstacle
+) -> None:
+    with listening(serve) as port:
+        timeout = SHORT_TIMEOUT if serve is hang else 20.0
+        assert undelivered(f"{scheme}://127.0.0.1:{port}", timeout).obstacle is obstacle
 
 
 def test_a_port_at_which_nobody_listens(undelivered: Get) -> None:
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        port = listener.getsockname()[1]
-    assert undelivered(f"http://127.0.0.1:{port}").obstacle is Obstacle.ROUTE
+    with nobody_listening() as url:
+        assert undelivered(url).obstacle is Obstacle.ROUTE
 
 
-def test_a_name_that_is_not_resolved(undelivered: Get, monkeypatch: pytest.MonkeyPatch) -> None:
-    def fail(*args: object, **options: object) -> Any:
-        raise socket.gaierror(-2, "Name or service not known")
-
-    monkeypatch.setattr(socket, "getaddrinfo", fail)
-    assert undelivered("https://thingspace.example").obstacle is Obstacle.NAME
-
-
-def test_a_connection_that_is_not_taken_in_time(
-    undelivered: Get, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize(
+    ("place", "error", "obstacle"),
+    [
+        ("socket.getaddrinfo", socket.gaierror(-2, "Name not known"), Obstacle.NAME),
+        ("socket.socket.connect", socket.timeout("timed out"), Obstacle.CONNECT_TIMEOUT),
+    ],
+)
+def test_a_connection_that_is_not_made(
+    undelivered: Get,
+    monkeypatch: pytest.MonkeyPatch,
+    place: str,
+    error: Exception,
+    obstacle: Obstacle,
 ) -> None:
-    def fail(self: object, address: object) -> Any:
-        raise socket.timeout("timed out")
-
-    monkeypatch.setattr("socket.socket.connect", fail)
-    assert undelivered("http://127.0.0.1:9").obstacle is Obstacle.CONNECT_TIMEOUT
+    monkeypatch.setattr(place, raises(error))
+    assert undelivered("https://localhost:9").obstacle is obstacle
 
 
 def test_a_certificate_that_nobody_vouches_for(undelivered: Get, tmp_path: Path) -> None:
@@ -104,43 +122,30 @@ def test_a_certificate_that_nobody_vouches_for(undelivered: Get, tmp_path: Path)
     assert error.obstacle is Obstacle.CERTIFICATE
 
 
-def test_what_does_not_speak_tls(undelivered: Get) -> None:
-    with listening(answer_407) as port:
-        assert undelivered(f"https://127.0.0.1:{port}").obstacle is Obstacle.TLS
-
-
 # http.client leaves the socket of a refused tunnel to the garbage collector, on Python 3.9.
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
-def test_a_proxy_that_wants_credentials(undelivered: Get, monkeypatch: pytest.MonkeyPatch) -> None:
-    with listening(answer_407) as port:
+@pytest.mark.parametrize(
+    ("serve", "obstacle"),
+    [(answer_407, Obstacle.PROXY_CREDENTIALS), (answer_403, Obstacle.PROXY)],
+)
+def test_a_proxy_that_refuses(
+    undelivered: Get,
+    monkeypatch: pytest.MonkeyPatch,
+    serve: Callable[[socket.socket], None],
+    obstacle: Obstacle,
+) -> None:
+    with listening(serve) as port:
         monkeypatch.setenv("HTTPS_PROXY", f"http://127.0.0.1:{port}")
-        error = undelivered("https://thingspace.example")
-    assert error.obstacle is Obstacle.PROXY_CREDENTIALS
+        assert undelivered("https://thingspace.example").obstacle is obstacle
 
 
 def test_a_proxy_that_is_not_there_on_a_port_of_these_digits(
     undelivered: Get, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def refuse(self: object, address: object) -> Any:
-        raise ConnectionRefusedError(111, "Connection refused")
-
-    monkeypatch.setattr("socket.socket.connect", refuse)
+    refused = ConnectionRefusedError(111, "Connection refused")
+    monkeypatch.setattr("socket.socket.connect", raises(refused))
     monkeypatch.setenv("HTTPS_PROXY", "http://127.0.0.1:407")
     assert undelivered("https://thingspace.example").obstacle in (Obstacle.PROXY, Obstacle.ROUTE)
-
-
-@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
-def test_a_proxy_whose_words_hold_these_digits(
-    undelivered: Get, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def refuse(connection: socket.socket) -> None:
-        connection.recv(65536)
-        connection.sendall(b"HTTP/1.1 403 See 407 \r\nContent-Length: 0\r\n\r\n")
-
-    with listening(refuse) as port:
-        monkeypatch.setenv("HTTPS_PROXY", f"http://127.0.0.1:{port}")
-        error = undelivered("https://thingspace.example")
-    assert error.obstacle is Obstacle.PROXY
 
 
 @pytest.mark.parametrize("proxy", ["http://user:x/y@127.0.0.1:9", "foo://127.0.0.1:9"])

@@ -1,4 +1,4 @@
-"""The seed's own examples, with ``session.auth = ThingspaceAuth(…)`` in place of its client."""
+"""Part 1, rules 2 and 3: the seed's own provider and callback, with a real table of tokens."""
 
 from __future__ import annotations
 
@@ -20,13 +20,10 @@ from thingspace_auth_adapters import (
 )
 from thingspace_auth_adapters.simulator import ThingspaceSimulator
 
+from ..support.crowds import PATH
 from ..support.kinds import Kind
 from ..support.virtual import API, Platform, VirtualClock
 
-SCOPES = [
-    OauthScopeThingspaceOauthEnum.DISCOVERYREAD,
-    OauthScopeThingspaceOauthEnum.SERVICEPROFILEREAD,
-]
 OTHER_PROCESS = """
 import contextlib, json, sqlite3, sys
 from thingspace_auth_adapters import OauthToken
@@ -72,48 +69,6 @@ def database(tmp_path: Path) -> Database:
     return Database(tmp_path / "tokens.sqlite")
 
 
-def test_client_initialization(kind: Kind, platform: Platform, clock: VirtualClock) -> None:
-    credentials = ThingspaceOauthCredentials(
-        oauth_client_id="OAuthClientId",
-        oauth_client_secret="OAuthClientSecret",
-        oauth_scopes=[
-            OauthScopeThingspaceOauthEnum.DISCOVERYREAD,
-            OauthScopeThingspaceOauthEnum.SERVICEPROFILEREAD,
-        ],
-    )
-    auth = kind.auth(platform, thingspace_oauth_credentials=credentials)
-    assert kind.get(auth, API, platform).status == 200
-    assert platform.token_calls[0].form["scope"] == "discovery:read serviceprofile:read"
-
-
-def test_setter_of_the_credentials(kind: Kind, platform: Platform, clock: VirtualClock) -> None:
-    credentials = ThingspaceOauthCredentials("OAuthClientId", "OAuthClientSecret")
-    auth = kind.auth(platform, thingspace_oauth_credentials=credentials)
-    credentials.oauth_token = OauthToken("manual", "Bearer")
-    kind.get(auth, API, platform)
-    assert platform.bearers == ["manual"]
-
-
-def test_token_update_callback(
-    kind: Kind, platform: Platform, clock: VirtualClock, database: Database
-) -> None:
-    credentials = ThingspaceOauthCredentials(
-        oauth_client_id="OAuthClientId",
-        oauth_client_secret="OAuthClientSecret",
-        oauth_scopes=SCOPES,
-        oauth_on_token_update=(
-            lambda oauth_token: (
-                # Add the callback handler to perform operations like save to DB or file etc.
-                # It will be triggered whenever the token gets updated
-                database.save_token_to_database(oauth_token)
-            )
-        ),
-    )
-    auth = kind.auth(platform, thingspace_oauth_credentials=credentials)
-    kind.get(auth, API, platform)
-    assert database.read_by_another_process() == "token-1"
-
-
 def test_custom_token_provider_with_a_database(
     kind: Kind, platform: Platform, clock: VirtualClock, database: Database
 ) -> None:
@@ -130,12 +85,22 @@ def test_custom_token_provider_with_a_database(
     credentials = ThingspaceOauthCredentials(
         oauth_client_id="OAuthClientId",
         oauth_client_secret="OAuthClientSecret",
-        oauth_scopes=SCOPES,
+        oauth_scopes=[
+            OauthScopeThingspaceOauthEnum.DISCOVERYREAD,
+            OauthScopeThingspaceOauthEnum.SERVICEPROFILEREAD,
+        ],
         oauth_token_provider=_oauth_token_provider,
-        oauth_on_token_update=database.save_token_to_database,
+        oauth_on_token_update=(
+            lambda oauth_token: (
+                # Add the callback handler to perform operations like save to DB or file etc.
+                # It will be triggered whenever the token gets updated
+                database.save_token_to_database(oauth_token)
+            )
+        ),
     )
     auth = kind.auth(platform, thingspace_oauth_credentials=credentials)
     kind.get(auth, API, platform)
+    assert platform.token_calls[0].form["scope"] == "discovery:read serviceprofile:read"
     assert database.read_by_another_process() == "token-1"
     second = kind.auth(platform, thingspace_oauth_credentials=credentials)
     kind.get(second, API, platform)
@@ -144,7 +109,7 @@ def test_custom_token_provider_with_a_database(
     kind.get(auth, API, platform)
     kind.get(second, API, platform)
     assert platform.bearers == ["token-1", "token-1", "token-2", "token-2"]
-    assert database.read_by_another_process() == "token-2"
+    assert database.load_token_from_database() == auth.oauth_token
     assert len(platform.token_calls) == 2
 
 
@@ -159,9 +124,10 @@ def test_stored_token_that_is_revoked_is_recovered_over_real_sockets(
             oauth_on_token_update=database.save_token_to_database,
         )
         auth = kind.auth(thingspace_oauth_credentials=credentials, base_url=simulator.url)
-        url = simulator.url + "/api/m2m/v1/devices"
-        assert kind.get(auth, url).status == 200
+        assert kind.get(auth, simulator.url + PATH).status == 200
         simulator.revoke()
-        assert kind.get(auth, url).status == 200
-        assert database.read_by_another_process() == simulator.issued_tokens[1]
+        assert kind.get(auth, simulator.url + PATH).status == 200
+        stored = database.load_token_from_database()
+        assert stored is not None
+        assert stored.access_token == simulator.issued_tokens[1]
         assert len(simulator.token_requests) == 2

@@ -1,4 +1,4 @@
-"""The lifecycle, in orders of events that only a race brings about.
+"""The module ``_core/lifecycle``, in orders of events that only a race brings about.
 
 Callers are greenlets that stop where they would block, so that each test says what comes when.
 """
@@ -14,12 +14,10 @@ import pytest
 from thingspace_auth_adapters import (
     OauthProviderError,
     OauthToken,
-    ReentrantRequestError,
     ThingspaceOauthCredentials,
 )
 from thingspace_auth_adapters._core import refresh
 from thingspace_auth_adapters._core.access_tokens import AccessTokens
-from thingspace_auth_adapters._core.cached_token import Status, status
 from thingspace_auth_adapters._core.refresh import Failed, SingleFlight
 from thingspace_auth_adapters._model.settings import Settings
 
@@ -35,7 +33,7 @@ from ..support.scheduler import (
     replaced,
     watched,
 )
-from ..support.steps import INTERRUPTS, Interrupt, answered, token
+from ..support.steps import Interrupt, answered, token
 from ..support.virtual import BASE
 
 SKEW = 10
@@ -228,34 +226,6 @@ def test_leaders_end_comes_before_that_of_those_who_wait(stage: Stage) -> None:
 # Whoever takes over.
 
 
-@pytest.mark.parametrize("kind", INTERRUPTS)
-def test_what_ends_the_leader_is_its_own_and_a_waiter_takes_over(
-    stage: Stage, kind: type[BaseException]
-) -> None:
-    leader, waiting, others = stage.acquire(), stage.acquire(), stage.acquire()
-    error = kind()
-    stage.throw(leader, error)
-    assert leader.error is error
-    stage.settle_down()
-    assert isinstance(waiting.at, Call)
-    assert isinstance(others.at, Wait)
-    stage.deliver(token("a"))
-    assert header(waiting) == header(others) == "Bearer a"
-
-
-@pytest.mark.parametrize("kind", INTERRUPTS)
-def test_it_is_the_leaders_own_ahead_of_expiry_and_after_a_rejection_too(
-    stage: Stage, kind: type[BaseException], caplog: pytest.LogCaptureFixture
-) -> None:
-    stage.acquired("a")
-    stage.let_time_pass(90)
-    for begin in (stage.acquire, lambda: stage.replace("Bearer a")):
-        caller, error = begin(), kind()
-        stage.throw(caller, error)
-        assert caller.error is error
-    assert caplog.records == []
-
-
 def test_new_leader_has_all_attempts_and_a_deadline_of_its_own(stage: Stage) -> None:
     first, second = stage.acquire(), stage.acquire()
     for _ in range(2):
@@ -272,18 +242,6 @@ def test_new_leader_has_all_attempts_and_a_deadline_of_its_own(stage: Stage) -> 
     assert isinstance(failure(second), OauthProviderError)
 
 
-def test_nobody_waits_for_more_than_two_refreshes_in_a_row(stage: Stage) -> None:
-    """With no outcome of the second, the error is the library's timeout, and names the call."""
-    leaders = [stage.acquire(), stage.acquire()]
-    waiting = stage.acquire()
-    for leader in leaders:
-        stage.throw(leader, Interrupt())
-        stage.settle_down()
-    assert isinstance(failure(waiting), TimeoutError)
-    assert str(failure(waiting)) == "no answer came in time"
-    assert stage.acquisitions == 2
-
-
 def test_who_has_waited_for_two_goes_on_with_a_token_that_came_meanwhile(stage: Stage) -> None:
     """And does not lead a third refresh because that one is stale."""
     leader, waiting = stage.acquire(), stage.acquire()
@@ -295,72 +253,7 @@ def test_who_has_waited_for_two_goes_on_with_a_token_that_came_meanwhile(stage: 
     assert header(waiting) == "Bearer stale"
 
 
-def test_nobody_waits_for_longer_than_eight_timeouts(stage: Stage) -> None:
-    leaders = [stage.acquire(), stage.acquire()]
-    waiting, begun_at = stage.acquire(), stage.clock.steady
-    for leader in leaders:
-        # As if the library read on and on.
-        assert isinstance(leader.at, Call)
-        leader.at = Call(leader.at.request, float("inf"))
-        stage.let_time_pass(4 * TIMEOUT)
-    assert stage.clock.steady == begun_at + LONGEST_WAIT
-    assert isinstance(failure(waiting), TimeoutError)
-
-
-def test_newcomer_after_an_abandoned_refresh_begins_afresh(stage: Stage) -> None:
-    first = stage.acquire()
-    stage.let_time_pass(59)
-    stage.throw(first, Interrupt())
-    second = stage.acquire()
-    stage.deliver(answered(503))
-    assert isinstance(second.at, Sleep)
-
-
-def test_failure_is_shared_and_each_has_an_exception_of_its_own(stage: Stage) -> None:
-    leader, waiting = stage.acquire(), stage.acquire()
-    stage.deliver(answered(401, {"error": "invalid_client"}))
-    first, second = failure(leader), failure(waiting)
-    assert first is not second
-    assert str(first) == str(second)
-    assert vars(first) == vars(second)
-
-
 # Ahead of expiry.
-
-
-def test_others_go_on_with_a_stale_token_that_one_refreshes(stage: Stage) -> None:
-    stage.acquired("a")
-    stage.let_time_pass(90)
-    renewal = stage.acquire()
-    assert header(stage.acquire()) == "Bearer a"
-    stage.deliver(token("b"))
-    assert header(renewal) == "Bearer b"
-
-
-def test_failed_refresh_is_one_attempt_one_warning_and_a_pause(
-    stage: Stage, caplog: pytest.LogCaptureFixture
-) -> None:
-    stage.acquired("a")
-    stage.let_time_pass(90)
-    with caplog.at_level(logging.WARNING, "thingspace_auth_adapters"):
-        renewal = stage.acquire()
-        stage.deliver(answered(503))
-    assert header(renewal) == "Bearer a"
-    assert len(caplog.records) == 1
-    stage.let_time_pass(9.5)
-    assert header(stage.acquire()) == "Bearer a"
-    stage.let_time_pass(0.5)
-    assert not stage.acquire().is_done
-
-
-def test_pause_after_a_failed_refresh_does_not_go_beyond_the_tokens_end(stage: Stage) -> None:
-    stage.acquired("a")
-    stage.let_time_pass(95)
-    renewal = stage.acquire()
-    stage.deliver(answered(503))
-    assert header(renewal) == "Bearer a"
-    stage.let_time_pass(5)
-    assert not stage.acquire().is_done
 
 
 def test_those_who_wait_for_a_refresh_whose_token_ran_out_try_in_earnest(stage: Stage) -> None:
@@ -390,14 +283,6 @@ def test_whoever_takes_over_from_a_refresher_whose_token_ran_out_has_all_attempt
     assert isinstance(late.at, Sleep)
 
 
-def test_token_that_arrives_stale_is_used_to_its_end(stage: Stage) -> None:
-    stage.acquired("a", SKEW)
-    stage.let_time_pass(SKEW - 1)
-    assert header(stage.acquire()) == "Bearer a"
-    stage.let_time_pass(1)
-    assert not stage.acquire().is_done
-
-
 # Rejections.
 
 
@@ -410,14 +295,6 @@ def test_same_token_again_is_not_asked_for_again_for_a_while(stage: Stage) -> No
     assert header(stage.replace("Bearer a")) is None
     stage.let_time_pass(0.5)
     assert not stage.replace("Bearer a").is_done
-
-
-def test_late_rejection_of_an_older_token_discards_no_newer_one(stage: Stage) -> None:
-    stage.acquired("a")
-    stage.replace("Bearer a")
-    stage.deliver(token("b"))
-    assert header(stage.replace("Bearer a")) == "Bearer b"
-    assert stage.lifecycle.current.header == "Bearer b"
 
 
 def test_only_so_many_rejections_are_remembered(stage: Stage) -> None:
@@ -435,38 +312,29 @@ def test_assigned_token_counts_as_rejected_no_longer(stage: Stage) -> None:
 
 
 def test_eight_tokens_before_the_current_one_are_held(stage: Stage) -> None:
-    for number in range(100):
-        stage.assign(f"token-{number}")
-    assert stage.lifecycle.held == tuple(f"Bearer token-{number}" for number in range(91, 100))
-
-
-def test_token_that_is_assigned_again_has_eight_before_it(stage: Stage) -> None:
-    for name in ("again", *"abcdefgh", "again"):
+    """Also before one that is assigned again."""
+    names = [f"token-{number}" for number in range(100)]
+    for name in (*names, "token-92"):
         stage.assign(name)
-    assert set(stage.lifecycle.held) == {f"Bearer {name}" for name in ("again", *"abcdefgh")}
-    assert stage.lifecycle.held[-1] == "Bearer again"
+    assert set(stage.lifecycle.held) == {f"Bearer {name}" for name in names[91:]}
+    assert stage.lifecycle.held[-1] == "Bearer token-92"
+    assert len(stage.lifecycle.held) == 9
 
 
-def test_each_change_of_the_token_is_told_once_and_after_those_who_wait_were_served(
-    make: Callable[..., Stage],
-) -> None:
-    stage, at_that_time = make(), []
-    leader, waiting = stage.acquire(), stage.acquire()
-    assert isinstance(waiting.at, Wait)
-    future, tell = waiting.at.future, stage.lifecycle._tell
+def test_token_is_read_once_for_one_decision(stage: Stage) -> None:
+    """Whoever reads it twice may judge one token and return another, which may be over."""
+    stage.acquired("a")
+    reads: list[int] = []
 
-    def told(*args: Any) -> None:
-        at_that_time.append(future.done())
-        tell(*args)
+    class Counting(type(stage.lifecycle)):  # type: ignore[misc]
+        @property
+        def current(self) -> Any:
+            reads.append(1)
+            return self.__dict__["current"]
 
-    stage.lifecycle._tell = told
-    stage.deliver(token("a"))
-    assert header(leader) == header(waiting) == "Bearer a"
-    assert (stage.told, at_that_time) == (["a"], [True])
-    stage.let_time_pass(90)
-    stage.acquire()
-    stage.deliver(token("a", 10))
-    assert stage.told == ["a"]
+    stage.lifecycle.__class__ = Counting
+    found = stage.lifecycle.look(stage.patience())
+    assert (found.header, reads) == ("Bearer a", [1])
 
 
 def test_log_handler_may_use_the_object(
@@ -502,33 +370,6 @@ def test_provider_may_take_its_time_but_not_for_ever(make: Callable[..., Stage])
     assert isinstance(waiting.at, Sleep)
 
 
-def test_request_of_the_provider_that_needs_its_token_is_an_error(
-    make: Callable[..., Stage],
-) -> None:
-    def provider(last: Any, owner: Any) -> Any:
-        with pytest.raises(ReentrantRequestError, match="oauth_token_provider"):
-            scene.lifecycle.acquire(scene.patience())
-        return {"access_token": "provided"}
-
-    scene = make(oauth_token_provider=provider)
-    assert header(scene.acquire()) == "Bearer provided"
-
-
-def test_error_of_the_provider_is_shared_and_not_tried_again(make: Callable[..., Stage]) -> None:
-    error = LookupError("row", 7)
-
-    def provider(last: Any, owner: Any) -> Any:
-        scene.clock.sleep(1)
-        raise error
-
-    scene = make(oauth_token_provider=provider)
-    leader, waiting = scene.acquire(), scene.acquire()
-    scene.let_time_pass(1)
-    assert failure(leader) is error
-    assert failure(waiting) is not error
-    assert failure(waiting).args == ("row", 7)
-
-
 def test_what_interrupts_a_leader_in_its_provider_is_not_shared(
     make: Callable[..., Stage],
 ) -> None:
@@ -544,27 +385,3 @@ def test_what_interrupts_a_leader_in_its_provider_is_not_shared(
     scene.settle_down()
     scene.let_time_pass(1)
     assert header(waiting) == "Bearer provided"
-
-
-@pytest.mark.parametrize("value", ["a-string", 7, {"access_token": "a\nb"}, object()])
-def test_what_is_no_token_is_the_providers_error(make: Callable[..., Stage], value: Any) -> None:
-    error = failure(make(oauth_token_provider=lambda last, owner: value).acquire())
-    assert isinstance(error, (TypeError, ValueError))
-    assert "what oauth_token_provider returned" in str(error)
-    assert "a-string" not in str(error)
-
-
-def test_provider_that_repeats_a_rejected_token_is_not_heeded(make: Callable[..., Stage]) -> None:
-    asked: list[Any] = []
-
-    def provider(last: Any, owner: Any) -> Any:
-        asked.append((None if last is None else last.access_token, owner))
-        return {"access_token": "row"}
-
-    scene = make(oauth_token_provider=provider)
-    assert header(scene.acquire()) == "Bearer row"
-    rejection = scene.replace("Bearer row")
-    scene.deliver(token("fetched"))
-    assert header(rejection) == "Bearer fetched"
-    assert asked == [(None, scene), ("row", scene)]
-    assert status(scene.lifecycle.current, scene.clock.wall) is Status.FRESH

@@ -1,0 +1,174 @@
+"""Part 1, rule 13: clocks that jump, forks in the middle of a refresh, copies and pickles."""
+
+from __future__ import annotations
+
+import copy
+import os
+import pickle
+import signal
+import threading
+from contextlib import ExitStack
+from datetime import datetime, timezone
+from typing import Any, Callable
+
+import pytest
+
+from thingspace_auth_adapters import VzM2mCredentials
+from thingspace_auth_adapters.simulator import ThingspaceSimulator
+
+from ..support.crowds import PATH
+from ..support.kinds import ADAPTER_KINDS, IDENTITY, PASSWORD, Kind
+from ..support.real import PATIENCE, Threads, eventually, options_for
+from ..support.virtual import API, START, Platform, VirtualClock, refusal
+
+M2M = VzM2mCredentials("user", PASSWORD)
+
+# The wall clock alone says how old a token is.
+
+
+def test_machine_that_slept_finds_its_token_expired(
+    kind: Kind, platform: Platform, clock: VirtualClock
+) -> None:
+    auth = kind.auth(platform)
+    kind.get(auth, API, platform)
+    clock.wall += 3600
+    assert auth.is_token_expired()
+    kind.get(auth, API, platform)
+    assert platform.bearers == ["token-1", "token-2"]
+
+
+def test_wall_clock_that_is_set_back_leaves_a_token_that_works(
+    kind: Kind, platform: Platform, clock: VirtualClock
+) -> None:
+    auth = kind.auth(platform)
+    kind.get(auth, API, platform)
+    clock.wall -= 86400
+    clock.steady += 7200
+    assert not auth.is_token_expired()
+    kind.get(auth, API, platform)
+    assert platform.bearers == ["token-1"] * 2
+    platform.api = [refusal()]
+    assert kind.get(auth, API, platform).status == 200
+    assert auth.oauth_token.expiry == clock.wall + 3600
+
+
+def test_wall_clock_that_jumps_ahead_costs_one_token_request(
+    kind: Kind, platform: Platform, clock: VirtualClock
+) -> None:
+    auth = kind.auth(platform, oauth_clock_skew=60)
+    kind.get(auth, API, platform)
+    clock.wall += 10 * 365 * 86400
+    for _ in range(3):
+        kind.get(auth, API, platform)
+    assert platform.bearers == ["token-1", *["token-2"] * 3]
+
+
+def freezegun(time_stamp: float) -> Any:
+    return pytest.importorskip("freezegun").freeze_time(
+        datetime.fromtimestamp(time_stamp, timezone.utc)
+    )
+
+
+def time_machine(time_stamp: float) -> Any:
+    return pytest.importorskip("time_machine").travel(time_stamp, tick=False)
+
+
+@pytest.mark.parametrize("frozen", [freezegun, time_machine])
+def test_frozen_time_that_moves_forward_expires_both_tokens(
+    kind: Kind, platform: Platform, frozen: Callable[[float], Any]
+) -> None:
+    with frozen(START):
+        auth = kind.auth(platform, m2m=M2M)
+        kind.get(auth, API, platform)
+        kind.get(auth, API, platform)
+        assert auth.oauth_token.expiry == START + 3600
+        assert not auth.is_token_expired()
+    with frozen(START + 7200):
+        assert auth.is_token_expired()
+        kind.get(auth, API, platform)
+        assert auth.oauth_token.expiry == START + 7200 + 3600
+    assert platform.bearers == ["token-1", "token-1", "token-2"]
+    assert platform.sessions == ["session-1", "session-1", "session-2"]
+
+
+# Forks.
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="this platform cannot fork")
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")
+@pytest.mark.parametrize("path", ["token", "login"])
+def test_child_that_was_forked_in_the_middle_of_a_refresh_goes_on(
+    sync_kind: Kind, path: str
+) -> None:
+    """Of what the parent's threads hold, locks and futures, nothing is ever released in it."""
+    threads, is_held, may_end = Threads(), threading.Event(), threading.Event()
+    with ThingspaceSimulator() as simulator:
+        m2m = VzM2mCredentials(simulator.username, simulator.password)
+        auth, url = sync_kind.auth(**options_for(simulator), m2m=m2m), simulator.url + PATH
+        simulator.fail(path, "hang")
+        threads.start(lambda: sync_kind.get(auth, url).status)
+        requests = {"token": "token_requests", "login": "login_requests"}[path]
+        eventually(lambda: getattr(simulator, requests))
+
+        def hold() -> None:
+            # Not in the thread that forks: to that one they are open, in the child as well.
+            tokens = auth._tokens
+            logins = tokens.session_source.guard.logins
+            flights = [tokens.bearers._flight, tokens.sessions._flight, logins]
+            with ExitStack() as held:
+                for flight in flights:
+                    held.enter_context(flight.lock)
+                    if flight.refresh is not None:
+                        held.enter_context(flight.refresh.future._condition)
+                is_held.set()
+                may_end.wait(PATIENCE)
+
+        threads.start(hold)
+        assert is_held.wait(PATIENCE)
+        child = os.fork()
+        if child == 0:
+            status = 1
+            try:
+                # Ends it, should it wait for what only the parent's threads could release.
+                signal.alarm(int(PATIENCE))
+                status = 0 if sync_kind.get(auth, url).status == 200 else 2
+            finally:
+                os._exit(status)
+        assert os.waitpid(child, 0)[1] == 0
+        may_end.set()
+        simulator.recover()
+        assert sorted(threads.join(), key=str) == [200, None]
+
+
+# Copies and pickles.
+
+
+def test_copy_has_times_of_its_own(kind: Kind, platform: Platform, clock: VirtualClock) -> None:
+    """Use of one object's session does not keep the other's from going idle."""
+    auth = kind.auth(platform, m2m=M2M)
+    kind.get(auth, API, platform)
+    twin = copy.copy(auth)
+    clock.advance(1000)
+    kind.get(auth, API, platform)
+    clock.advance(1000)
+    kind.get(twin, API, platform)
+    assert platform.sessions == ["session-1", "session-1", "session-2"]
+
+
+@pytest.mark.parametrize("kind", ADAPTER_KINDS, ids=lambda kind: kind.name)
+def test_what_a_subclass_adds_is_in_copies_and_pickles(
+    kind: Kind, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Named(kind.adapter.ThingspaceAuth):  # type: ignore[name-defined,misc]
+        def __init__(self, name: str, **options: Any) -> None:
+            super().__init__(**options)
+            self.name = name
+
+    # As if it were at the top of a module: otherwise it could not be pickled.
+    Named.__qualname__ = "Named"
+    monkeypatch.setitem(globals(), "Named", Named)
+    auth = Named("mine", **IDENTITY, timeout=3)
+    for twin in (copy.copy(auth), copy.deepcopy(auth), pickle.loads(pickle.dumps(auth))):
+        assert (type(twin), twin.name, twin.timeout) == (Named, "mine", 3)
+        twin.name = "its own"
+    assert auth.name == "mine"
