@@ -1,0 +1,92 @@
+"""Writes the table of ``CONTRIBUTING.md`` that says which tests hold which rule:
+``python docs/tests_table.py``.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+PAGE = ROOT / "CONTRIBUTING.md"
+RULES = {
+    "part_1_access_token": (
+        "when a token is fetched",
+        "the provider",
+        "the update callback",
+        "async clients",
+        "single flight",
+        "the same token again",
+        "a rejected token",
+        "bodies and streams",
+        "where tokens go",
+        "headers and responses",
+        "failures",
+        "secrets",
+        "life in a process",
+    ),
+    "part_2_session_token": (
+        "which requests carry it",
+        "login",
+        "idle time",
+        "an answer that blames the session",
+        "how logins are counted",
+        "redirects",
+        "logout",
+    ),
+    "part_3_stores": (
+        "one token for many processes",
+        "a store of one's own",
+        "entries",
+        "files",
+        "remembered logins",
+        "a store that cannot be reached",
+        "the command line",
+    ),
+    "part_4_command_line": (),
+    "part_5_operators": (),
+}
+_TABLE = re.compile(r"(?<=^\| rule \| what it is about \| tests \|\n)(\|.*\n)+", re.MULTILINE)
+
+
+def files_of(folder: str, rule: int) -> list[Path]:
+    """The files that name a rule: ``test_rule_5_words.py``, ``test_rules_2_and_3_words.py``."""
+    return [path for path in _files(folder) if rule in numbers(path)]
+
+
+def numbers(path: Path) -> list[int]:
+    """The rules that a file names."""
+    found = re.match(r"test_rules?_(\d+)(?:_and_(\d+))?_", path.name)
+    return [int(number) for number in found.groups() if number] if found else []
+
+
+def page(text: str) -> str:
+    """The page with the table as the files are now."""
+    return _TABLE.sub(lambda _: "\n".join(["| --- | --- | --- |", *_rows(), ""]), text)
+
+
+def _rows() -> Iterator[str]:
+    for folder, rules in RULES.items():
+        part = folder.split("_")[1]
+        for rule, subject in enumerate(rules, 1):
+            yield f"| Part {part}, {rule} | {subject} | {_links(files_of(folder, rule))} |"
+        others = [path for path in _files(folder) if not numbers(path)]
+        if others:
+            yield f"| Part {part} | what has no rule | {_links(others)} |"
+
+
+def _files(folder: str) -> list[Path]:
+    return sorted((ROOT / "tests" / folder).glob("test_*.py"))
+
+
+def _links(paths: list[Path]) -> str:
+    return ", ".join(f"[{_words(path)}]({path.relative_to(ROOT).as_posix()})" for path in paths)
+
+
+def _words(path: Path) -> str:
+    return re.sub(r"^test_(rules?_\d+_(and_\d+_)?)?", "", path.stem).replace("_", " ")
+
+
+if __name__ == "__main__":
+    PAGE.write_text(page(PAGE.read_text(encoding="utf-8")), encoding="utf-8")
