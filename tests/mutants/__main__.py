@@ -17,7 +17,7 @@ ROOT = Path(__file__).resolve().parents[2]
 PACKAGE = "thingspace_auth_adapters"
 LAYERS = ("_model", "_wire", "_core", "_adapters")
 EQUIVALENT = Path(__file__).with_name("equivalent.txt")
-TIMEOUT_SECONDS = 120
+TIMEOUT_SECONDS = 60
 
 # Tried first, since they are about the module; a change that they miss meets the contract's tests.
 NEAR = {
@@ -67,8 +67,16 @@ test-command = "{command}"
 name = "local"
 
 [cosmic-ray.filters.operators-filter]
-# Nearly all of them stand in annotations, which nothing evaluates.
-exclude-operators = ["core/ReplaceBinaryOperator_BitOr_.*"]
+# Operators of | stand in annotations, which nothing evaluates. Of the others one neighbour each
+# will do: the remote ones (a sum for a power, an order for an identity) fail by their types, or
+# whenever the near one does.
+exclude-operators = [
+    "core/ReplaceBinaryOperator_BitOr_.*",
+    "core/ReplaceBinaryOperator_(?!Add_Sub|Sub_Add|Mul_Div|Div_Mul|Mod_Mul|Pow_Mul|BitAnd_BitOr).*",
+    "core/ReplaceComparisonOperator_(Eq|NotEq|Is|IsNot|In|NotIn)_(?!Eq$|NotEq$|Is$|IsNot$|In$|NotIn$).*",
+    "core/ReplaceComparisonOperator_(Eq_Is|Eq_IsNot|NotEq_Is|NotEq_IsNot|Is_Eq|Is_NotEq|IsNot_Eq|IsNot_NotEq)$",
+    "core/ReplaceComparisonOperator_(Lt|LtE|Gt|GtE)_(Eq|NotEq|Is|IsNot)$",
+]
 """
 
 
