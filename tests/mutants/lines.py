@@ -6,7 +6,6 @@ import json
 import os
 import subprocess
 import sys
-from collections import Counter
 from pathlib import Path
 
 import coverage
@@ -19,12 +18,12 @@ FOLDERS = (
     "part_5_operators",
     "mechanisms",
 )
-LINES = "lines.json"
+SECONDS = "seconds.json"
 OPTIONS = ("-q", "-p", "no:cacheprovider", "-p", "no:randomly", "-m", "not once and not twin")
 
 
 def measure(tree: Path) -> None:
-    """Run the tests of a tree once, and keep there which of them run which line."""
+    """Run the tests of a tree once, and keep beside each module which of them run which line."""
     rcfile = tree / "lines.coveragerc"
     rcfile.write_text(CONFIGURATION, encoding="utf-8")
     run = [sys.executable, "-m", "coverage", "run", f"--rcfile={rcfile}", "--data-file=lines.data"]
@@ -33,28 +32,28 @@ def measure(tree: Path) -> None:
     subprocess.run([*run, *pytest], cwd=tree, env=environment(tree), check=True)
     data = coverage.CoverageData(str(tree / "lines.data"))
     data.read()
-    found: dict[str, dict[int, list[str]]] = {}
+    seconds = json.loads((tree / SECONDS).read_text(encoding="utf-8"))
     for name in data.measured_files():
-        by_line = data.contexts_by_lineno(name)
-        found[str(Path(name).relative_to(tree))] = {
-            line: sorted(filter(None, tests)) for line, tests in by_line.items()
+        lines = data.contexts_by_lineno(name)
+        quickest_first = {
+            line: sorted(filter(None, tests), key=lambda test: (seconds[test], test))
+            for line, tests in lines.items()
         }
-    (tree / LINES).write_text(json.dumps(found), encoding="utf-8")
+        _kept(Path(name)).write_text(json.dumps(quickest_first), encoding="utf-8")
 
 
-def tests_of(tree: Path, module: str, changed: int) -> list[str]:
-    """The tests of a line, those that run the fewest lines first.
+def tests_of(module: Path, changed: int) -> list[str]:
+    """The tests of a line, the quickest first.
 
     A line that no test runs is run when the module is imported: then all tests of the module.
     """
-    lines: dict[str, dict[str, list[str]]] = json.loads((tree / LINES).read_text("utf-8"))
-    breadth: Counter[str] = Counter()
-    for of_module in lines.values():
-        for tests in of_module.values():
-            breadth.update(tests)
-    of_module = lines[module]
-    chosen = of_module.get(str(changed)) or {one for tests in of_module.values() for one in tests}
-    return sorted(chosen, key=lambda test: (breadth[test], test))
+    lines: dict[str, list[str]] = json.loads(_kept(module).read_text(encoding="utf-8"))
+    every = dict.fromkeys(test for tests in lines.values() for test in tests)
+    return lines.get(str(changed)) or list(every)
+
+
+def _kept(module: Path) -> Path:
+    return module.with_suffix(".lines.json")
 
 
 def environment(tree: Path) -> dict[str, str]:
