@@ -1,4 +1,4 @@
-"""Whatever the platform answers: a response, or the library's own error, and never a secret.
+"""Part 1, rules 11 and 12: whatever a server answers, a response or the library's own error.
 
 Hypothesis makes the answers of the token endpoint, of the login and of an API. Time is virtual.
 """
