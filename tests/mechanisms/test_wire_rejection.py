@@ -11,8 +11,6 @@ import zlib
 from typing import Any
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from thingspace_auth_adapters._wire.rejection import (
     BODY_LIMIT,
@@ -165,13 +163,6 @@ def test_texts_that_speak_of_a_session_make_it_suspect(
     assert found == (SUSPECT if is_suspect else NEITHER)
 
 
-@pytest.mark.parametrize("status", [400, 401, 403, 404])
-@pytest.mark.parametrize("code", ["INVALID_PARAMETER", "OTHER"])
-def test_account_that_cannot_be_found_is_no_tokens_fault(status: int, code: str) -> None:
-    words = "UWS verification failure (Could not find account 1)"
-    assert classify(status, {}, json.dumps(error(code, words)).encode()) == NEITHER
-
-
 @pytest.mark.parametrize(
     "body",
     [
@@ -213,29 +204,6 @@ def test_only_a_401_can_reject_the_bearer() -> None:
     )
     assert bearers == [401]
     assert sessions == list(range(400, 500))
-
-
-@pytest.mark.once
-@given(
-    st.integers(100, 599),
-    st.dictionaries(st.sampled_from(["www-authenticate", "content-type"]), st.text()),
-    st.one_of(
-        st.binary(),
-        st.recursive(
-            st.none() | st.booleans() | st.floats() | st.text(),
-            lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner),
-        ).map(lambda value: json.dumps(value).encode()),
-        st.dictionaries(
-            st.sampled_from(["errorCode", "errorMessage", "error", "cause", "fault"]),
-            st.none() | st.text() | st.lists(st.text()) | st.dictionaries(st.text(), st.text()),
-        ).map(lambda value: json.dumps(value).encode()),
-    ),
-)
-def test_no_answer_is_too_odd(status: int, headers: dict[str, str], body: bytes) -> None:
-    rejection = classify(status, headers, body)
-    assert rejection != SESSION
-    assert rejection.credential is not Credential.BEARER or status == 401
-    assert rejection.credential is None or 400 <= status < 500
 
 
 @pytest.mark.parametrize(

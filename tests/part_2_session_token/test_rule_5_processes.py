@@ -302,14 +302,6 @@ def test_processes_with_a_store(
     assert_sent(simulator, at_most)
 
 
-def test_supervisor_that_starts_a_process_again_and_again(
-    simulator: ThingspaceSimulator, fleet: Fleet, store: StoreKind
-) -> None:
-    for _ in range(6):
-        assert results(crowd_of(fleet, 1, store.code)) == {"M2mLoginError"}
-    assert_sent(simulator, 1)
-
-
 # A store that can be read and not be written: nobody logs in.
 
 

@@ -59,12 +59,6 @@ def failing_in_its_own_words(kind: Kind, request: Any) -> Generator[None, Any, A
     raise ConnectionResetError(errno.ECONNRESET, "the line went dead")
 
 
-def out_of_reach_after_sending(kind: Kind, request: Any) -> Generator[None, Any, Any]:
-    with suppress(Exception):
-        yield
-    raise kind.library.ConnectTimeout("the last retry could not connect")
-
-
 LOST = Answer(failure="protocol")
 
 
@@ -89,19 +83,6 @@ def test_login_is_sent_twice_at_most_whatever_is_beneath(
         fails(kind, auth, platform)
     blocked(kind, auth, platform)
     assert 1 <= len(platform.login_calls) <= 2
-
-
-@pytest.mark.usefixtures("clock")
-def test_failed_connect_after_the_body_was_sent_is_not_believed(
-    httpx_kind: Kind, platform: Platform
-) -> None:
-    """An adapter of requests' that says so is believed: it does not let one see."""
-    options = through(httpx_kind, out_of_reach_after_sending, platform)
-    auth = httpx_kind.auth(m2m=credentials(), **options)
-    for _ in range(4):
-        fails(httpx_kind, auth, platform)
-    blocked(httpx_kind, auth, platform)
-    assert len(platform.login_calls) == 2
 
 
 @pytest.mark.usefixtures("clock")
@@ -294,12 +275,10 @@ def tenacity_in_the_transport(httpx: Any) -> dict[str, Any]:
     return transport_around(httpx, lambda inner, request: retry(inner.handle_request, request))
 
 
-def cache(requests: Any, *methods: str) -> dict[str, Any]:
+def session_that_caches(requests: Any) -> dict[str, Any]:
     requests_cache = pytest.importorskip("requests_cache")
-    made = requests_cache.CachedSession(
-        backend="memory", allowable_methods=("GET", "HEAD", *methods), stale_if_error=True
-    )
-    return session_with(None, made)
+    options = {"backend": "memory", "allowable_methods": ("GET", "POST"), "stale_if_error": True}
+    return session_with(None, requests_cache.CachedSession(**options))
 
 
 MAKES = [
@@ -308,6 +287,7 @@ MAKES = [
     Make("requests", adapter_that_sends_again),
     Make("requests", session_that_sends_copies_again),
     Make("requests", session_that_raises_for_status, passes_on=True),
+    Make("requests", session_that_caches, passes_on=True),
     Make("httpx", transport_that_sends_again),
     Make("httpx", transport_that_sends_what_it_read, passes_on=True),
     Make("httpx", httpx_retries),
@@ -352,26 +332,6 @@ def requests_kind() -> Kind:
 
 
 @pytest.mark.usefixtures("short_pauses")
-@pytest.mark.parametrize("methods", [(), ("POST",)], ids=["get", "post"])
-def test_session_that_caches_keeps_no_login(
-    requests_kind: Kind, simulator: ThingspaceSimulator, methods: tuple[str, ...]
-) -> None:
-    with cache(requests_kind.library, *methods)["session"] as session:
-        auth = auth_at(simulator, requests_kind, session=session)
-        assert requests_kind.get(auth, simulator.url + PATH).status == 200
-        assert len(simulator.login_requests) == 1
-    simulator.clear()
-    with cache(requests_kind.library, *methods)["session"] as session:
-        auth = auth_at(simulator, requests_kind, session=session)
-        simulator.fail("login", "drop", times=None)
-        for _ in range(5):
-            with pytest.raises(requests_kind.request_error) as caught:
-                requests_kind.get(auth, simulator.url + PATH)
-    assert isinstance(caught.value, M2mLoginError)
-    assert len(simulator.login_requests) == 2
-
-
-@pytest.mark.usefixtures("short_pauses")
 def test_retry_that_finds_no_connection_does_not_hide_what_was_sent(requests_kind: Kind) -> None:
     with ThingspaceSimulator() as found:
         port = int(found.url.rpartition(":")[2])
@@ -380,10 +340,11 @@ def test_retry_that_finds_no_connection_does_not_hide_what_was_sent(requests_kin
     options = usual_adapter(requests_kind.library)
     auth = auth_at(simulator, requests_kind, **options)
     auth.oauth_token = auth.fetch_token()
-    for _ in range(3):
+    for _ in range(4):
         outcome = get_while_it_goes_away(requests_kind, auth, simulator)
         assert isinstance(outcome, requests_kind.request_error)
-    assert len(simulator.login_requests) == 2
+    # The server may also have gone before it noted what it got.
+    assert 1 <= len(simulator.login_requests) <= 2
     assert isinstance(outcome, M2mLoginError)
 
 

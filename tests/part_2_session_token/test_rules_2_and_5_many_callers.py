@@ -12,7 +12,7 @@ import pytest
 from thingspace_auth_adapters import M2mLoginError, ReentrantRequestError, VzM2mCredentials
 from thingspace_auth_adapters.simulator import ThingspaceSimulator
 
-from ..support.crowds import CROWD, PATH, crowd
+from ..support.crowds import PATH
 from ..support.kinds import ASYNC_KINDS, LOOP_KINDS, Kind
 from ..support.logins import auth_at
 from ..support.optional import anyio
@@ -96,7 +96,7 @@ def test_crowd_renews_each_token_once(
     simulator.clear()
     happens(simulator)
     simulator.latency = {"token": 0.05, "login": 0.05}
-    assert crowd(kind, auth, simulator.url + PATH) == [200] * CROWD
+    assert at_once(kind, [auth] * FEW, simulator.url + PATH) == [200] * FEW
     assert (len(simulator.token_requests), len(simulator.login_requests)) == calls
 
 
@@ -145,17 +145,17 @@ def test_password_that_becomes_wrong_while_running_is_one_refusal(
 ) -> None:
     auth = auth_at(simulator, kind)
     url = simulator.url + PATH
-    assert crowd(kind, auth, url, FEW) == [200] * FEW
+    assert at_once(kind, [auth] * FEW, url) == [200] * FEW
     simulator.clear()
     simulator.latency["login"] = 0.05
     changed = threading.Thread(target=change_password, args=(simulator,))
     changed.start()
-    outcomes = [outcome for _ in range(3) for outcome in crowd(kind, auth, url)]
+    outcomes = [outcome for _ in range(3) for outcome in at_once(kind, [auth] * FEW, url)]
     changed.join()
-    outcomes += crowd(kind, auth, url)
+    outcomes += at_once(kind, [auth] * FEW, url)
     # Whoever has the platform's refusal in hand gets that, whoever comes later the error.
     assert {outcome for outcome in outcomes if isinstance(outcome, int)} <= {200, 400}
-    assert all(isinstance(outcome, M2mLoginError) for outcome in crowd(kind, auth, url, FEW))
+    assert all(isinstance(outcome, M2mLoginError) for outcome in at_once(kind, [auth] * FEW, url))
     assert (simulator.failed_logins, len(simulator.login_requests)) == (1, 1)
 
 
@@ -167,58 +167,20 @@ def change_password(simulator: ThingspaceSimulator) -> None:
 
 @pytest.mark.parametrize("failure", ["refused", "hang"])
 def test_logins_by_hand_count_like_those_of_requests(
-    sync_kind: Kind, simulator: ThingspaceSimulator, failure: str
+    kind: Kind, simulator: ThingspaceSimulator, failure: str
 ) -> None:
-    options: dict[str, Any] = {**token_of(sync_kind, simulator), "timeout": SHORT}
+    options: dict[str, Any] = {**token_of(kind, simulator), "timeout": SHORT}
     if failure == "hang":
         simulator.fail("login", "hang", times=None)
-    auth = auth_at(
-        simulator, sync_kind, **options, **({} if failure == "hang" else wrong(simulator))
-    )
+    auth = auth_at(simulator, kind, **options, **({} if failure == "hang" else wrong(simulator)))
     threads = Threads()
     for _ in range(FEW):
-        threads.start(auth.fetch_vz_m2m_token)
-        threads.start(lambda: sync_kind.get(auth, simulator.url + PATH).status)
+        threads.start(kind.fetch_session, auth)
+        threads.start(lambda: kind.get(auth, simulator.url + PATH).status)
     outcomes = threads.join()
     assert len({id(outcome) for outcome in outcomes}) == 2 * FEW
-    assert all(isinstance(outcome, sync_kind.request_error) for outcome in outcomes)
+    assert all(isinstance(outcome, kind.request_error) for outcome in outcomes)
     assert len(simulator.login_requests) == (2 if failure == "hang" else 1)
-
-
-@pytest.mark.parametrize("kind", LOOP_KINDS, ids=lambda kind: kind.name)
-def test_logins_by_hand_of_many_tasks_are_two_unknowns(
-    kind: Kind, simulator: ThingspaceSimulator
-) -> None:
-    simulator.fail("login", "hang", times=None)
-    auth = auth_at(simulator, kind, **token_of(kind, simulator), timeout=SHORT)
-    errors: list[Exception] = []
-
-    async def login() -> None:
-        try:
-            await auth.afetch_vz_m2m_token()
-        except kind.request_error as error:
-            errors.append(error)
-
-    async def logins() -> None:
-        async with anyio.create_task_group() as group:
-            for _ in range(FEW):
-                group.start_soon(login)
-
-    kind.run(logins)
-    assert len(errors) == FEW
-    assert len(simulator.login_requests) == 2
-
-
-def test_event_loops_and_threads_share_one_login(
-    async_kind: Kind, simulator: ThingspaceSimulator
-) -> None:
-    auth = auth_at(simulator, async_kind)
-    simulator.latency["login"] = 0.1
-    threads = Threads()
-    for _ in range(4):
-        threads.start(crowd, async_kind, auth, simulator.url + PATH, FEW)
-    assert threads.join() == [[200] * FEW] * 4
-    assert len(simulator.login_requests) == 1
 
 
 def test_object_of_the_same_account_waits_for_a_login_that_may_yet_succeed(
@@ -289,7 +251,7 @@ def test_update_callback_of_the_bearer_may_need_both(
         seen.append(sync_kind.get(auth, simulator.url + PATH).status)
 
     auth = auth_at(simulator, sync_kind, oauth_on_token_update=tell)
-    assert crowd(sync_kind, auth, simulator.url + PATH) == [200] * CROWD
+    assert at_once(sync_kind, [auth] * FEW, simulator.url + PATH) == [200] * FEW
     assert seen == [200]
     assert (len(simulator.token_requests), len(simulator.login_requests)) == (1, 1)
 
