@@ -19,6 +19,7 @@ from thingspace_auth_adapters import (
     ThingspaceOauthCredentials,
 )
 
+from ..support.frames import frames_of_ours
 from ..support.kinds import IDENTITY, PASSWORD, Kind
 from ..support.logins import credentials, file_store
 from ..support.loopback import Loopback, alarm_main_thread, alarm_raises, nobody_listening
@@ -26,6 +27,7 @@ from ..support.optional import anyio
 from ..support.virtual import (
     API,
     BASE,
+    GATEWAY_REFUSAL,
     LOGIN_PATH,
     LOGOUT_PATH,
     TOKEN_PATH,
@@ -196,6 +198,17 @@ def test_no_frame_of_a_cancelled_call_shows_a_secret(async_kind: Kind, name: str
     (error,) = ended
     assert not isinstance(error, Exception)
     assert leaks(error) == []
+
+
+def test_no_frame_of_a_failed_recovery_shows_what_was_sent(kind: Kind, platform: Platform) -> None:
+    def tell(token: Any) -> None:
+        raise LookupError("disk full")
+
+    auth = kind.auth(platform, **IN_USE, oauth_on_token_update=kind.callback(tell))
+    with pytest.raises(LookupError) as caught:
+        kind.recover(auth, kind.headers(auth, API), 401, GATEWAY_REFUSAL)
+    # What runs the event loop holds the arguments: those frames are the user's.
+    assert BEARER not in frames_of_ours(caught.value)
 
 
 # Whatever an endpoint answers, quoted or not.

@@ -176,6 +176,20 @@ def test_refused_password_stays_refused_when_another_succeeds(
     blocked(kind, auth, platform)
 
 
+def test_success_ends_the_row_for_all_of_the_process(
+    kind: Kind, platform: Platform, clock: VirtualClock
+) -> None:
+    lonely = kind.auth(platform, m2m=credentials())
+    platform.logins = [Answer(404)]
+    fails(kind, lonely, platform)
+    logs_in(kind, kind.auth(platform, m2m=credentials(), store=memory_store()), platform)
+    platform.calls.clear()
+    platform.logins = [Answer(404)] * 9
+    for _ in range(3):
+        fails(kind, lonely, platform)
+    assert len(platform.login_calls) == 2
+
+
 # The way out.
 
 
