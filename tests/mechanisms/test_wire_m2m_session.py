@@ -37,6 +37,8 @@ def failed(status: int, body: Any = b"", headers: Any = None) -> LoginFailed:
         (403, b"<html><am:fault></html>", UNKNOWN, False, False),
         (403, b"  <am:fault xmlns:am='x'/>", UNKNOWN, False, False),
         (408, b"", UNKNOWN, True, False),
+        (408, {"errorCode": "X"}, REFUSED, False, False),
+        (500, {"sessionToken": "x"}, UNKNOWN, True, False),
         (500, {"errorCode": "X"}, UNKNOWN, True, False),
         (503, {"fault": {"code": "900910"}}, UNKNOWN, True, False),
         (200, {"sessionToken": ["x"]}, UNKNOWN, False, False),
@@ -57,6 +59,13 @@ def test_answers_to_a_login(
     assert (read.error.status_code, read.retry_after) == (status, 7.0)
     assert read.error.refused_at == (NOW if outcome is REFUSED else None)
     assert read.blames_bearer is blames_bearer
+
+
+@pytest.mark.parametrize("scheme", ["Bearer", "OAuth2"])
+def test_challenge_blames_the_bearer_unless_the_login_was_refused(scheme: str) -> None:
+    challenge = {"www-authenticate": f'{scheme} error="invalid_token"'}
+    assert failed(401, b"", challenge).blames_bearer
+    assert not failed(401, LOGIN_REFUSED, challenge).blames_bearer
 
 
 def test_session_token_is_read() -> None:
