@@ -1,7 +1,7 @@
 """Makes ``what-an-answer-means.md``: ``python docs/answers_table.py``.
 
 The table is written by hand, from the contract and from what is known of the platform, and not
-from the code: ``test_answers.py`` takes a real auth object through each of its rows.
+from the code: ``test_rule_07_answers.py`` takes a real auth object through each of its rows.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""The official SDK's own objects are accepted as they are. Runs where the SDK is installed."""
+"""Parts 1 and 2: the official SDK's own objects are accepted, where the SDK is installed."""
 
 from __future__ import annotations
 
@@ -12,6 +12,8 @@ from ..support.virtual import API, Platform, VirtualClock, session_refusal
 
 SDK: Any = pytest.importorskip("verizon.http.auth.thingspace_oauth")
 MODELS: Any = importlib.import_module("verizon.models.oauth_token")
+
+pytestmark = pytest.mark.usefixtures("clock")
 
 
 def test_credentials_work_unchanged(kind: Kind, platform: Platform, clock: VirtualClock) -> None:
@@ -27,7 +29,7 @@ def test_credentials_work_unchanged(kind: Kind, platform: Platform, clock: Virtu
 
 
 def test_token_model_without_its_optional_attributes_is_a_token(
-    kind: Kind, platform: Platform, clock: VirtualClock
+    kind: Kind, platform: Platform
 ) -> None:
     token = MODELS.OauthToken(access_token="sdk-token", token_type="Bearer")
     assert not hasattr(token, "expiry")
@@ -56,7 +58,7 @@ def test_provider_may_return_the_sdks_token(
     assert told == ["provided"]
 
 
-def test_scopes_of_the_older_sdk(kind: Kind, platform: Platform, clock: VirtualClock) -> None:
+def test_scopes_of_the_older_sdk(kind: Kind, platform: Platform) -> None:
     path = "verizon.models.oauth_scope_thingspace_oauth_enum"
     if importlib.util.find_spec(path) is None:
         pytest.skip("2.0.0 has no scopes")
@@ -69,9 +71,7 @@ def test_scopes_of_the_older_sdk(kind: Kind, platform: Platform, clock: VirtualC
     assert platform.token_calls[0].form["scope"] == "discovery:read serviceprofile:read"
 
 
-def test_session_token_credentials_work_unchanged(
-    kind: Kind, platform: Platform, clock: VirtualClock
-) -> None:
+def test_session_token_credentials_work_unchanged(kind: Kind, platform: Platform) -> None:
     sdk: Any = importlib.import_module("verizon.http.auth.vz_m2m_token")
     auth = kind.auth(platform, m2m=sdk.VZM2mTokenCredentials("sdk-session"))
     platform.api = [session_refusal()]

@@ -1,86 +1,125 @@
-"""The contract, Part 2: VzM2mCredentials."""
+"""Part 2: what may stand for ``m2m``. (Mistakes are in Part 1, test_bad_input.)"""
 
 from __future__ import annotations
 
 import copy
 import pickle
-from typing import Any
+from typing import Any, Callable
 
 import pytest
 
-from thingspace_auth_adapters import VzM2mCredentials
+from thingspace_auth_adapters import M2mLoginError, VzM2mCredentials
 
-from ..support.kinds import PASSWORD
+from ..support.kinds import PASSWORD, Kind
+from ..support.virtual import API, Answer, Platform, VirtualClock, refusal, session_refusal
 
 VARIABLES = ("VZ_M2M_USERNAME", "VZ_M2M_PASSWORD", "VZ_M2M_TOKEN_VZ_M2M_TOKEN")
 
 
-def test_fields_are_getters() -> None:
-    given = VzM2mCredentials("user", PASSWORD, vz_m2m_token="token", idle_timeout=60)
-    assert (given.username, given.password, given.vz_m2m_token) == ("user", PASSWORD, "token")
-    assert given.idle_timeout == 60
+# A session token alone.
 
 
-def test_defaults() -> None:
-    given = VzM2mCredentials(username="user", password=PASSWORD)
-    assert given.vz_m2m_token is None
-    assert given.idle_timeout == 1200
+class OfTheSdk:
+    """As the official SDK's VZM2mTokenCredentials."""
+
+    vz_m2m_token = "fixed"
 
 
-def test_token_may_be_all_there_is() -> None:
-    given = VzM2mCredentials(None, None, vz_m2m_token="token")
-    assert (given.username, given.password, given.vz_m2m_token) == (None, None, "token")
+class OfTheNextSdk:
+    """As SessionTokenCredentials of its next generation."""
+
+    session_token = "fixed"
 
 
-def test_password_and_token_are_not_shown_and_travel_with_pickles_and_copies() -> None:
-    given = VzM2mCredentials("user", PASSWORD, vz_m2m_token="the-token")
-    assert repr(given) == "VzM2mCredentials(username='user', password=<hidden>)"
-    for twin in (pickle.loads(pickle.dumps(given)), copy.deepcopy(given)):
-        assert (twin.username, twin.password, twin.vz_m2m_token) == ("user", PASSWORD, "the-token")
+FIXED: dict[str, Callable[[], Any]] = {
+    "text": lambda: "fixed",
+    "sdk": OfTheSdk,
+    "next sdk": OfTheNextSdk,
+    "credentials": lambda: VzM2mCredentials(None, None, vz_m2m_token="fixed"),
+}
+
+
+@pytest.mark.parametrize("name", FIXED)
+@pytest.mark.parametrize(
+    "answer",
+    [session_refusal(), refusal({"errorCode": "INVALID_ACCOUNT"})],
+    ids=["blamed", "suspected"],
+)
+def test_session_token_alone_is_sent_and_never_renewed(
+    kind: Kind, platform: Platform, clock: VirtualClock, name: str, answer: Answer
+) -> None:
+    auth = kind.auth(platform, m2m=FIXED[name]())
+    for _ in range(3):
+        platform.api = [answer]
+        assert kind.get(auth, API, platform).status == answer.status
+        clock.advance(1201)
+    assert platform.sessions == ["fixed"] * 3
+    assert platform.login_calls == []
+    with pytest.raises(M2mLoginError, match="username and password"):
+        kind.fetch_session(auth)
+
+
+def test_ended_token_alone_leaves_none(kind: Kind, platform: Platform) -> None:
+    auth = kind.auth(platform, m2m="fixed")
+    kind.end_session(auth)
+    with pytest.raises(M2mLoginError, match="assign"):
+        kind.get(auth, API, platform)
+    auth.m2m = "another"
+    kind.get(auth, API, platform)
+    assert platform.sessions == ["another"]
+
+
+def test_assigning_none_ends_the_second_header(kind: Kind, platform: Platform, auth: Any) -> None:
+    kind.get(auth, API, platform)
+    auth.m2m = None
+    kind.get(auth, API, platform)
+    assert platform.sessions == ["session-1", None]
+
+
+# The account's own class.
 
 
 @pytest.mark.parametrize(
-    ("fields", "error", "name"),
+    ("given", "fields"),
     [
-        ({"username": None, "password": None}, TypeError, "username"),
-        ({"username": None, "vz_m2m_token": "token"}, TypeError, "username"),
-        ({"password": None, "vz_m2m_token": "token"}, TypeError, "password"),
-        ({"password": " "}, ValueError, "password"),
-        ({"password": "line\nbreak"}, ValueError, "password"),
-        ({"vz_m2m_token": ""}, ValueError, "vz_m2m_token"),
-        ({"vz_m2m_token": "a b"}, ValueError, "vz_m2m_token"),
-        ({"idle_timeout": float("nan")}, ValueError, "idle_timeout"),
+        (
+            VzM2mCredentials("user", PASSWORD, vz_m2m_token="token", idle_timeout=60),
+            ("user", PASSWORD, "token", 60),
+        ),
+        (VzM2mCredentials(username="user", password=PASSWORD), ("user", PASSWORD, None, 1200)),
+        (VzM2mCredentials(None, None, vz_m2m_token="token"), (None, None, "token", 1200)),
     ],
+    ids=["all", "account", "token"],
 )
-def test_bad_fields_are_named(fields: Any, error: type[Exception], name: str) -> None:
-    with pytest.raises(error, match=name) as caught:
-        VzM2mCredentials(**{"username": "user", "password": PASSWORD, **fields})
-    assert PASSWORD not in str(caught.value)
+def test_fields_are_getters_and_travel_and_are_not_shown(
+    given: VzM2mCredentials, fields: tuple[Any, ...]
+) -> None:
+    for one in (given, pickle.loads(pickle.dumps(given)), copy.deepcopy(given)):
+        assert (one.username, one.password, one.vz_m2m_token, one.idle_timeout) == fields
+    shown = f"username={fields[0]!r}, password=<hidden>"
+    assert repr(given) == f"VzM2mCredentials({shown})"
 
 
 @pytest.fixture
-def environment(monkeypatch: pytest.MonkeyPatch) -> pytest.MonkeyPatch:
-    for name in VARIABLES:
-        monkeypatch.delenv(name, raising=False)
-    return monkeypatch
-
-
-@pytest.mark.parametrize(
-    ("values", "fields"),
-    [
-        (("user", PASSWORD, None), ("user", PASSWORD, None)),
-        ((None, None, "token"), (None, None, "token")),
-        ((" user\n", PASSWORD, " token "), ("user", PASSWORD, "token")),
-    ],
-)
-def test_from_environment(environment: pytest.MonkeyPatch, values: Any, fields: Any) -> None:
+def environment(monkeypatch: pytest.MonkeyPatch, values: tuple[str | None, ...]) -> None:
     for name, value in zip(VARIABLES, values):
+        monkeypatch.delenv(name, raising=False)
         if value is not None:
-            environment.setenv(name, value)
+            monkeypatch.setenv(name, value)
+
+
+@pytest.mark.usefixtures("environment")
+@pytest.mark.parametrize(
+    "values",
+    [("user", PASSWORD, None), (None, None, "token"), (" user\n", PASSWORD, " token ")],
+)
+def test_from_environment(values: tuple[str | None, ...]) -> None:
     given = VzM2mCredentials.from_environment()
-    assert (given.username, given.password, given.vz_m2m_token) == fields
+    found = (given.username, given.password, given.vz_m2m_token)
+    assert found == tuple(value and value.strip() for value in values)
 
 
+@pytest.mark.usefixtures("environment")
 @pytest.mark.parametrize(
     ("values", "missing"),
     [
@@ -90,11 +129,6 @@ def test_from_environment(environment: pytest.MonkeyPatch, values: Any, fields: 
         ((None, PASSWORD, "token"), VARIABLES[0]),
     ],
 )
-def test_missing_variable_is_named(
-    environment: pytest.MonkeyPatch, values: Any, missing: str
-) -> None:
-    for name, value in zip(VARIABLES, values):
-        if value is not None:
-            environment.setenv(name, value)
+def test_missing_variable_is_named(values: object, missing: str) -> None:
     with pytest.raises(ValueError, match=missing):
         VzM2mCredentials.from_environment()

@@ -5,14 +5,14 @@ from __future__ import annotations
 import importlib
 import importlib.util
 import io
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from typing import Any, Callable, NamedTuple, cast
 
 import pytest
 
 from .optional import anyio
-from .virtual import Answer, Call, Platform
+from .virtual import API, Answer, Call, Platform
 
 TWIN = pytest.mark.twin
 PASSWORD = "p4ssw0rd&more"
@@ -203,6 +203,30 @@ class Kind:
             self.run(auth.aend_m2m_session)
         else:
             auth.end_m2m_session()
+
+    def allow_login(self, auth: Any) -> None:
+        if self.is_async:
+            self.run(auth.aallow_login)
+        else:
+            auth.allow_login()
+
+    def headers(self, auth: Any, url: str) -> Any:
+        return self.run(auth.aheaders, url) if self.is_async else auth.headers(url)
+
+    def recover(
+        self,
+        auth: Any,
+        sent: Mapping[str, str],
+        status: int,
+        body: object,
+        *,
+        url: str = API,
+        method: str = "GET",
+        headers: Mapping[str, str] | None = None,
+    ) -> Any:
+        """What ``recover`` returns for an answer whose body is sent as JSON, if it is no bytes."""
+        args = (url, sent, method, status, headers or {}, Answer(status, body).body)
+        return self.run(auth.arecover, *args) if self.is_async else auth.recover(*args)
 
     def callback(self, function: Callable[..., Any]) -> Callable[..., Any]:
         """The callback in the form that suits the kind: ``async def`` under async clients."""

@@ -11,6 +11,9 @@ from thingspace_auth_adapters._core.clock import Clock
 
 BASE = "https://thingspace.verizon.com"
 API = BASE + "/api/m2m/v1/devices"
+EDGE = "https://5gedge.verizon.com/api/mec/eds"
+VEHICLE = "https://imp.thingspace.verizon.com/api/vehicle/v1"
+ELSEWHERE = "https://evil.example/api"
 TOKEN_PATH = "/api/ts/v1/oauth2/token"
 REVOKE_PATH = "/api/ts/v1/oauth2/revoke"
 LOGIN_PATH = "/api/m2m/v1/session/login"
@@ -101,7 +104,7 @@ class Answer:
 class Platform:
     """Answers token, login and API requests from queues; by default with something new, and 200.
 
-    ``on_token`` is called in the middle of each token request.
+    ``on_token``, ``on_login`` and ``on_api`` are called in the middle of each such request.
     """
 
     def __init__(self) -> None:
@@ -112,6 +115,8 @@ class Platform:
         self.api: list[Answer] = []
         self.opened = 0
         self.on_token: Callable[[], object] = lambda: None
+        self.on_login: Callable[[], object] = lambda: None
+        self.on_api: Callable[[], object] = lambda: None
         self.issued = 0
 
     def handle(self, call: Call) -> Answer:
@@ -122,9 +127,11 @@ class Platform:
         if call.path.endswith(REVOKE_PATH):
             return self.tokens.pop(0) if self.tokens else Answer()
         if call.path.endswith(LOGIN_PATH):
+            self.on_login()
             return self.logins.pop(0) if self.logins else self.new_session()
         if call.path.endswith(LOGOUT_PATH):
             return self.logouts.pop(0) if self.logouts else Answer(200, {"sessionToken": "gone"})
+        self.on_api()
         return self.api.pop(0) if self.api else Answer(200, {"ok": True})
 
     def is_unreachable(self, path: str) -> bool:
@@ -166,6 +173,15 @@ class Platform:
     def sessions(self) -> list[str | None]:
         """What the API requests carried as ``VZ-M2M-Token``."""
         return [call.session for call in self.api_calls]
+
+    @property
+    def tokens_sent(self) -> list[dict[str, str]]:
+        """What the API requests carried of tokens, by the name of the header."""
+        names = ("authorization", "vz-m2m-token", "sessiontoken")
+        return [
+            {name: call.headers[name] for name in names if name in call.headers}
+            for call in self.api_calls
+        ]
 
     @property
     def trail(self) -> list[str]:

@@ -1,4 +1,4 @@
-"""Other projects' test doubles can read a login's body, as often as they like, and answer it."""
+"""Part 2, rule 5: test doubles and recorders may look at a login's body, as often as they like."""
 
 from __future__ import annotations
 
@@ -17,10 +17,13 @@ from thingspace_auth_adapters import VzM2mCredentials
 from thingspace_auth_adapters.requests import ThingspaceAuth
 from thingspace_auth_adapters.simulator import ThingspaceSimulator
 
-BASE = "https://thingspace.verizon.com"
-TOKEN = f"{BASE}/api/ts/v1/oauth2/token"
-LOGIN = f"{BASE}/api/m2m/v1/session/login"
-DEVICES = f"{BASE}/api/m2m/v1/devices"
+from ..support.kinds import Kind
+from ..support.logins import credentials
+from ..support.virtual import API as DEVICES
+from ..support.virtual import BASE, LOGIN_PATH, TOKEN_PATH, Call, Platform
+
+TOKEN = BASE + TOKEN_PATH
+LOGIN = BASE + LOGIN_PATH
 GRANTED = {"access_token": "granted", "token_type": "Bearer", "expires_in": 3600}
 OPENED = {"sessionToken": "opened"}
 BOTH = {"Authorization": "Bearer granted", "VZ-M2M-Token": "opened"}
@@ -104,3 +107,18 @@ def test_betamax_records_a_login_and_replays_it(session: Any, tmp_path: Path) ->
     recorded = json.loads((tmp_path / "devices.json").read_text(encoding="utf-8"))
     bodies = [one["request"]["body"]["string"] for one in recorded["http_interactions"]]
     assert json.loads(bodies[1]) == ACCOUNT
+
+
+def test_mock_transport_of_httpx_reads_a_login(httpx_kind: Kind, platform: Platform) -> None:
+    library = httpx_kind.library
+
+    def answer(request: Any) -> Any:
+        assert request.read() == request.content
+        headers = dict(request.headers)
+        found = platform.handle(Call(request.method, str(request.url), headers, request.content))
+        return library.Response(found.status, content=found.body)
+
+    mock = library.MockTransport(answer)
+    auth = httpx_kind.auth(m2m=credentials(), client_options={"transport": mock})
+    assert httpx_kind.fetch_session(auth) == "session-1"
+    assert json.loads(platform.login_calls[0].body)["username"] == "the-user"

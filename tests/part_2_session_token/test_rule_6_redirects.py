@@ -1,4 +1,4 @@
-"""The contract, Part 2, rule 6: where redirects take the session header."""
+"""Part 2, rule 6: where redirects take the session header."""
 
 from __future__ import annotations
 
@@ -10,30 +10,26 @@ from urllib.parse import urlsplit
 
 import pytest
 
-from ..support.kinds import HTTPX_KINDS, INSTALLED, Kind
+from ..support.clients import send_by_hand
+from ..support.kinds import INSTALLED, Kind
+from ..support.logins import credentials
 from ..support.virtual import (
     API,
     BASE,
+    EDGE,
+    ELSEWHERE,
     LOGIN_PATH,
     TOKEN_PATH,
+    VEHICLE,
     Answer,
-    Call,
     Platform,
-    VirtualClock,
     redirect,
     refusal,
     session_refusal,
 )
-from .test_contract_sessions import (
-    EDGE,
-    ELSEWHERE,
-    VEHICLE,
-    credentials,
-    headers_sent,
-    sender,
-)
 
-REQUESTS_KINDS = [kind for kind in INSTALLED if kind.is_requests]
+pytestmark = pytest.mark.usefixtures("clock")
+
 STAGING = "https://staging.thingspace.verizon.com/api"
 BEARER = {"authorization": "Bearer token-1"}
 SESSION = {"vz-m2m-token": "session-1"}
@@ -41,19 +37,15 @@ BOTH = {**BEARER, **SESSION}
 WARNING = "a redirect took the session token to evil.example"
 
 
-@pytest.fixture(autouse=True)
-def _virtual_time(clock: VirtualClock) -> None:
-    pass
+@pytest.fixture
+def requests_kind() -> Kind:
+    pytest.importorskip("requests")
+    return next(kind for kind in INSTALLED if kind.is_requests)
 
 
-@pytest.fixture(params=REQUESTS_KINDS, ids=lambda kind: kind.name)
-def requests_kind(request: pytest.FixtureRequest) -> Kind:
-    return request.param  # type: ignore[no-any-return]
-
-
-@pytest.fixture(params=HTTPX_KINDS, ids=lambda kind: kind.name)
-def httpx_kind(request: pytest.FixtureRequest) -> Kind:
-    return request.param  # type: ignore[no-any-return]
+@pytest.fixture
+def httpx_auth(httpx_kind: Kind, platform: Platform) -> Any:
+    return httpx_kind.auth(platform, m2m=credentials())
 
 
 def guarded(kind: Kind, auth: Any) -> dict[str, Any]:
@@ -104,9 +96,8 @@ ONWARD: dict[str, dict[str, str]] = {
 
 @pytest.mark.parametrize("target", list(ONWARD))
 def test_session_goes_along_where_it_would_be_sent_under_that_name(
-    kind: Kind, platform: Platform, target: str, caplog: pytest.LogCaptureFixture
+    kind: Kind, platform: Platform, auth: Any, target: str, caplog: pytest.LogCaptureFixture
 ) -> None:
-    auth = kind.auth(platform, m2m=credentials())
     for status in (301, 302, 303, 307, 308):
         platform.calls.clear()
         assert followed(kind, platform, auth, [target], status, **guarded(kind, auth)).status == 200
@@ -115,14 +106,13 @@ def test_session_goes_along_where_it_would_be_sent_under_that_name(
 
 
 def test_url_that_can_be_read_in_two_ways_is_judged_by_where_it_leads(
-    kind: Kind, platform: Platform
+    kind: Kind, platform: Platform, auth: Any
 ) -> None:
-    auth = kind.auth(platform, m2m=credentials())
     target = "https://evil.example\\@thingspace.verizon.com/"
     followed(kind, platform, auth, [target], 302, **guarded(kind, auth))
-    for call in platform.api_calls:
-        if urlsplit(call.url).hostname != "thingspace.verizon.com":
-            assert (call.authorization, call.session) == (None, None)
+    home = "thingspace.verizon.com"
+    away = [call for call in platform.api_calls if urlsplit(call.url).hostname != home]
+    assert [call.url for call in away if call.authorization or call.session] == []
 
 
 @pytest.mark.parametrize(
@@ -137,54 +127,48 @@ def test_url_that_can_be_read_in_two_ways_is_judged_by_where_it_leads(
     ids=["away and back", "other name and back", "stays", "stays and away", "later"],
 )
 def test_so_it_is_at_every_redirect(
-    kind: Kind, platform: Platform, targets: list[str], sent: list[dict[str, str]]
+    kind: Kind, platform: Platform, auth: Any, targets: list[str], sent: list[dict[str, str]]
 ) -> None:
-    auth = kind.auth(platform, m2m=credentials())
     seen = followed(kind, platform, auth, targets, 302, **guarded(kind, auth))
     assert (seen.status, seen.history) == (200, [302] * len(targets))
-    assert headers_sent(platform) == sent
+    assert platform.tokens_sent == sent
     assert len(platform.login_calls) == 1
 
 
-def test_redirect_after_a_repeat_is_no_different(kind: Kind, platform: Platform) -> None:
-    auth = kind.auth(platform, m2m=credentials())
+def test_redirect_after_a_repeat_is_no_different(kind: Kind, platform: Platform, auth: Any) -> None:
     platform.api = [session_refusal(), redirect(ELSEWHERE)]
     assert kind.get(auth, API, platform, **guarded(kind, auth)).status == 200
     renewed = {**BEARER, "vz-m2m-token": "session-2"}
-    assert headers_sent(platform) == [BOTH, renewed, {}]
+    assert platform.tokens_sent == [BOTH, renewed, {}]
 
 
 def test_session_that_was_blamed_after_a_redirect_is_renewed(
-    kind: Kind, platform: Platform
+    kind: Kind, platform: Platform, auth: Any
 ) -> None:
-    auth = kind.auth(platform, m2m=credentials())
     platform.api = [redirect("/api/m2m/v1/x"), session_refusal()]
     seen = kind.get(auth, API, platform)
     assert (seen.status, platform.sessions) == (200, ["session-1", "session-1", "session-2"])
 
 
 def test_session_that_is_renewed_after_a_redirect_puts_no_bearer_back(
-    kind: Kind, platform: Platform
+    kind: Kind, platform: Platform, auth: Any
 ) -> None:
-    auth = kind.auth(platform, m2m=credentials())
     platform.api = [redirect(STAGING), session_refusal()]
     assert kind.get(auth, API, platform).status == 200
-    assert headers_sent(platform)[1:] == [SESSION, {"vz-m2m-token": "session-2"}]
+    assert platform.tokens_sent[1:] == [SESSION, {"vz-m2m-token": "session-2"}]
 
 
 def test_blame_by_a_host_that_was_not_sent_the_session_renews_nothing(
-    kind: Kind, platform: Platform
+    kind: Kind, platform: Platform, auth: Any
 ) -> None:
-    auth = kind.auth(platform, m2m=credentials())
     platform.api = [redirect(ELSEWHERE), session_refusal()]
     assert kind.get(auth, API, platform, **guarded(kind, auth)).status == 400
     assert len(platform.login_calls) == 1
 
 
 def test_session_is_renewed_once_for_a_request_and_in_requests_each_hop_is_one(
-    kind: Kind, platform: Platform
+    kind: Kind, platform: Platform, auth: Any
 ) -> None:
-    auth = kind.auth(platform, m2m=credentials())
     platform.api = [session_refusal(), redirect("/api/m2m/v1/2"), *[session_refusal()] * 2]
     assert kind.get(auth, API, platform).status == 400
     hop = ["session-2", "session-3"] if kind.is_requests else ["session-2"]
@@ -199,55 +183,56 @@ def test_session_header_of_the_requests_own_goes_where_the_library_takes_it(
     platform.api = [redirect(ELSEWHERE)]
     theirs = {"headers": {"VZ-M2M-Token": "their-own"}}
     kind.get(auth, API, platform, **theirs, **guarded(kind, auth))
-    assert headers_sent(platform) == [
+    assert platform.tokens_sent == [
         {**BEARER, "vz-m2m-token": "their-own"},
         {"vz-m2m-token": "their-own"},
     ]
 
 
-def test_users_own_header_for_the_new_host_is_left_alone(kind: Kind, platform: Platform) -> None:
-    auth = kind.auth(platform, m2m=credentials())
+def test_users_own_header_for_the_new_host_is_left_alone(
+    kind: Kind, platform: Platform, auth: Any
+) -> None:
     platform.api = [redirect(VEHICLE)]
     theirs = {"headers": {"SessionToken": "their-own"}}
     kind.get(auth, API, platform, **theirs, **guarded(kind, auth))
-    assert headers_sent(platform)[1] == {"sessiontoken": "their-own"}
-
-
-def taking_away(platform: Platform, auth: Any) -> None:
-    """Have ``m2m`` taken away while the platform answers the first request."""
-
-    def handle(call: Call, answer: Any = platform.handle) -> Answer:
-        if call.url == API:
-            auth.m2m = None
-        return answer(call)  # type: ignore[no-any-return]
-
-    platform.handle = handle  # type: ignore[method-assign]
+    assert platform.tokens_sent[1] == {"sessiontoken": "their-own"}
 
 
 def test_session_of_an_account_that_was_taken_away_meanwhile_is_still_ours(
-    kind: Kind, platform: Platform
+    kind: Kind, platform: Platform, auth: Any
 ) -> None:
-    auth = kind.auth(platform, m2m=credentials())
-    taking_away(platform, auth)
+    platform.on_api = lambda: setattr(auth, "m2m", None)
     platform.api = [redirect(ELSEWHERE)]
     assert kind.get(auth, API, platform, **guarded(kind, auth)).status == 200
-    assert headers_sent(platform) == [BOTH, {}]
+    assert platform.tokens_sent == [BOTH, {}]
 
 
+@pytest.mark.parametrize("is_guarded", [False, True], ids=["without the guard", "guarded"])
 @pytest.mark.parametrize(
     ("target", "sent"),
-    [(ELSEWHERE, {}), (EDGE, BEARER), (BASE + LOGIN_PATH, BEARER), (API + "/y", BOTH)],
+    [
+        (ELSEWHERE, {}),
+        (EDGE, BEARER),
+        (BASE + LOGIN_PATH, BEARER),
+        (API + "/y", BOTH),
+        ("/api/m2m/v1/x", BOTH),
+    ],
 )
 def test_redirect_that_is_followed_by_hand_takes_nothing_where_it_must_not_go(
-    httpx_kind: Kind, platform: Platform, target: str, sent: dict[str, str]
+    httpx_kind: Kind,
+    platform: Platform,
+    httpx_auth: Any,
+    target: str,
+    sent: dict[str, str],
+    is_guarded: bool,
 ) -> None:
-    """Without the guard: the client copied our headers to ``next_request``."""
-    auth = httpx_kind.auth(platform, m2m=credentials())
-    send = sender(httpx_kind, auth, platform)
+    """Also without the guard: the client copied our headers to ``next_request``."""
+    options = guarded(httpx_kind, httpx_auth) if is_guarded else {}
     for _ in range(2):
         platform.api = [redirect(target, 307)]
-        response = send(httpx_kind.library.Request("GET", API, extensions={"timeout": {}}))
-        send(response.next_request)
+        request = httpx_kind.library.Request("GET", API, extensions={"timeout": {}})
+        response = send_by_hand(httpx_kind, httpx_auth, platform, request, **options)
+        send_by_hand(httpx_kind, httpx_auth, platform, response.next_request, **options)
     assert sent_to_the_end(platform) == [BOTH, sent] * 2
 
 
@@ -306,113 +291,98 @@ def test_prepared_request_that_was_turned_elsewhere_by_hand_is_not_repeated(
 
 
 def test_session_that_leaked_is_warned_of(
-    httpx_kind: Kind, platform: Platform, caplog: pytest.LogCaptureFixture
+    httpx_kind: Kind, platform: Platform, httpx_auth: Any, caplog: pytest.LogCaptureFixture
 ) -> None:
-    auth = httpx_kind.auth(platform, m2m=credentials())
     platform.api = [redirect(ELSEWHERE)]
-    assert httpx_kind.get(auth, API, platform).status == 200
-    assert headers_sent(platform) == [BOTH, SESSION]
+    assert httpx_kind.get(httpx_auth, API, platform).status == 200
+    assert platform.tokens_sent == [BOTH, SESSION]
     (warning,) = [record for record in caplog.records if WARNING in record.getMessage()]
     assert (warning.name, warning.levelno) == ("thingspace_auth_adapters", logging.WARNING)
     assert "auth.guard" in caplog.text
     assert "session-1" not in caplog.text
-    httpx_kind.get(auth, API, platform)
+    httpx_kind.get(httpx_auth, API, platform)
     assert platform.trail == ["token", "login", "api", "api", "api"]
 
 
 @pytest.mark.parametrize(
-    "targets",
+    ("answers", "leaks"),
     [
-        [ELSEWHERE, API],
-        ["http://thingspace.verizon.com/api/x"],
-        ["/api/m2m/v1/x", ELSEWHERE],
-        ["https://thingspace.verizon.com:8443/x"],
+        ([redirect(ELSEWHERE), redirect(API)], 1),
+        ([redirect("http://thingspace.verizon.com/api/x")], 1),
+        ([redirect("/api/m2m/v1/x"), redirect(ELSEWHERE)], 1),
+        ([redirect("https://thingspace.verizon.com:8443/x")], 1),
+        ([refusal(), redirect(ELSEWHERE)], 1),
+        ([session_refusal(), redirect(ELSEWHERE)], 1),
+        ([redirect("/x"), redirect(VEHICLE), redirect(EDGE)], 0),
     ],
-    ids=["and back", "http", "later", "port"],
+    ids=["and back", "http", "later", "port", "bearer renewed", "session renewed", "none"],
 )
 @pytest.mark.parametrize("is_warm", [False, True], ids=["cold", "warm"])
 def test_leak_is_noticed_wherever_it_was(
     httpx_kind: Kind,
     platform: Platform,
-    targets: list[str],
+    httpx_auth: Any,
+    answers: list[Answer],
+    leaks: int,
     is_warm: bool,
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    auth = httpx_kind.auth(platform, m2m=credentials())
     if is_warm:
-        httpx_kind.get(auth, API, platform)
-    seen = followed(httpx_kind, platform, auth, targets, 302)
-    assert (seen.status, seen.history) == (200, [302] * len(targets))
-    assert caplog.text.count("which is not allowed") == 1
-    assert len(platform.login_calls) == 1
+        httpx_kind.get(httpx_auth, API, platform)
+    platform.api = list(answers)
+    seen = httpx_kind.get(httpx_auth, API, platform)
+    assert (seen.status, seen.history) == (200, [answer.status for answer in answers])
+    assert caplog.text.count("which is not allowed") == leaks
 
 
-@pytest.mark.parametrize("refused", [refusal(), session_refusal()], ids=["bearer", "session"])
-def test_leak_after_a_repeat_is_noticed(
-    httpx_kind: Kind, platform: Platform, refused: Answer, caplog: pytest.LogCaptureFixture
+@pytest.mark.parametrize("becomes", ["fixed", None], ids=["cannot be renewed", "taken away"])
+def test_leak_of_a_session_without_an_account_is_warned_of(
+    httpx_kind: Kind,
+    platform: Platform,
+    httpx_auth: Any,
+    becomes: str | None,
+    caplog: pytest.LogCaptureFixture,
 ) -> None:
-    auth = httpx_kind.auth(platform, m2m=credentials())
-    platform.api = [refused, redirect(ELSEWHERE)]
-    seen = httpx_kind.get(auth, API, platform)
-    assert (seen.status, seen.history) == (200, [refused.status, 302])
-    assert caplog.text.count(WARNING) == 1
-
-
-def test_redirects_that_stay_are_no_leak(
-    httpx_kind: Kind, platform: Platform, caplog: pytest.LogCaptureFixture
-) -> None:
-    auth = httpx_kind.auth(platform, m2m=credentials())
-    assert followed(httpx_kind, platform, auth, ["/x", VEHICLE, EDGE], 302).status == 200
-    assert "redirect took" not in caplog.text
-
-
-def test_session_that_cannot_be_renewed_is_warned_of_too(
-    httpx_kind: Kind, platform: Platform, caplog: pytest.LogCaptureFixture
-) -> None:
-    auth = httpx_kind.auth(platform, m2m="fixed")
-    assert followed(httpx_kind, platform, auth, [ELSEWHERE], 302).status == 200
-    assert WARNING in caplog.text
-    assert "fixed" not in caplog.text
-
-
-def test_leak_of_a_session_whose_account_was_taken_away_meanwhile_is_warned_of(
-    httpx_kind: Kind, platform: Platform, caplog: pytest.LogCaptureFixture
-) -> None:
-    auth = httpx_kind.auth(platform, m2m=credentials())
-    taking_away(platform, auth)
+    if becomes is None:
+        platform.on_api = lambda: setattr(httpx_auth, "m2m", None)
+    else:
+        httpx_auth.m2m = becomes
     platform.api = [redirect(ELSEWHERE)]
-    assert httpx_kind.get(auth, API, platform).status == 200
+    assert httpx_kind.get(httpx_auth, API, platform).status == 200
     assert caplog.text.count(WARNING) == 1
+    assert "fixed" not in caplog.text
 
 
 # httpx: the guard by itself.
 
 
 @pytest.mark.parametrize("url", [ELSEWHERE, EDGE, VEHICLE, API])
-def test_guard_takes_off_ours_alone(httpx_kind: Kind, platform: Platform, url: str) -> None:
-    auth = httpx_kind.auth(platform, m2m=credentials())
-    httpx_kind.get(auth, API, platform)
+def test_guard_takes_off_ours_alone(
+    httpx_kind: Kind, platform: Platform, httpx_auth: Any, url: str
+) -> None:
+    httpx_kind.get(httpx_auth, API, platform)
     theirs = {"Authorization": "Basic theirs", "VZ-M2M-Token": "their-own", "SessionToken": "x"}
     request = httpx_kind.library.Request("GET", url, headers={**theirs, "X-Trace": "7"})
     before = dict(request.headers)
-    guard(httpx_kind, auth, request)
+    guard(httpx_kind, httpx_auth, request)
     assert dict(request.headers) == before
     ours = {"Authorization": "Bearer token-1", "VZ-M2M-Token": "session-1"}
     request = httpx_kind.library.Request("GET", url, headers={**ours, "X-Trace": "7"})
-    guard(httpx_kind, auth, request)
+    guard(httpx_kind, httpx_auth, request)
     left = {API: BOTH, VEHICLE: BEARER, EDGE: BEARER, ELSEWHERE: {}}[url]
     names = ("authorization", "vz-m2m-token")
     assert {name: request.headers[name] for name in names if name in request.headers} == left
     assert request.headers["x-trace"] == "7"
 
 
-def test_guard_takes_off_older_tokens_too(httpx_kind: Kind, platform: Platform) -> None:
-    auth = httpx_kind.auth(platform, m2m=credentials())
+def test_guard_takes_off_older_tokens_too(
+    httpx_kind: Kind, platform: Platform, httpx_auth: Any
+) -> None:
     platform.api = [refusal(), session_refusal()]
-    httpx_kind.get(auth, API, platform)
+    httpx_kind.get(httpx_auth, API, platform)
     older = {"Authorization": "Bearer token-1", "VZ-M2M-Token": "session-1"}
     request = httpx_kind.library.Request("GET", ELSEWHERE, headers=older)
-    guard(httpx_kind, auth, request)
+    guard(httpx_kind, httpx_auth, request)
     assert not {"authorization", "vz-m2m-token"} & set(request.headers)
 
 
@@ -421,18 +391,3 @@ def guard(kind: Kind, auth: Any, request: Any) -> None:
         kind.run(auth.aguard, request)
     else:
         auth.guard(request)
-
-
-@pytest.mark.parametrize(
-    ("target", "sent"),
-    [(ELSEWHERE, {}), (EDGE, BEARER), (BASE + LOGIN_PATH, BEARER), ("/api/m2m/v1/x", BOTH)],
-)
-def test_guard_holds_for_redirects_that_are_followed_by_hand(
-    httpx_kind: Kind, platform: Platform, target: str, sent: dict[str, str]
-) -> None:
-    auth = httpx_kind.auth(platform, m2m=credentials())
-    send = sender(httpx_kind, auth, platform, **guarded(httpx_kind, auth))
-    platform.api = [redirect(target, 307)]
-    response = send(httpx_kind.library.Request("GET", API, extensions={"timeout": {}}))
-    send(response.next_request)
-    assert sent_to_the_end(platform) == [BOTH, sent]

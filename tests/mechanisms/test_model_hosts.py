@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import pytest
 
 from thingspace_auth_adapters import InsecureTransportError
@@ -59,6 +57,7 @@ def test_allowed(entry: str, url: str) -> None:
         ("a.example", "https://a.example.evil.example/"),
         ("a.example", "https://xa.example/"),
         ("a.example", "http://a.example/"),
+        ("bücher.example", "https://bucher.example/"),
         ("a.example", "ftp://a.example/"),
         ("a.example:8443", "https://a.example/"),
         ("*.a.example", "https://a.example/"),
@@ -105,12 +104,16 @@ def test_refused(entry: str, url: str) -> None:
         "a.example:x",
         "*.127.0.0.1",
         "*.0.0.1",
+        "*.0.1",
         "*.1",
         "*.0x7f",
         "*.example.0x7f",
         "*.::1",
         "*.[::1]",
         "*.a.example:8443",
+        "*a.example",
+        "//a.example",
+        "http://127.0.0.1:8000",
         "a.*.example",
         "**.example",
         "[::1",
@@ -128,17 +131,6 @@ def test_refused(entry: str, url: str) -> None:
 def test_bad_entries_are_named(entry: str) -> None:
     with pytest.raises(ValueError, match="allowed_hosts"):
         AllowedHosts([entry])
-
-
-@pytest.mark.parametrize("entries", ["a.example", b"a.example", [7], [None]])
-def test_entries_of_the_wrong_type(entries: Any) -> None:
-    with pytest.raises(TypeError, match="allowed_hosts"):
-        AllowedHosts(entries)
-
-
-def test_no_entries_at_all_is_a_mistake() -> None:
-    with pytest.raises(ValueError, match="allowed_hosts is empty"):
-        AllowedHosts([])
 
 
 def test_plain_http_to_an_allowed_host_raises() -> None:
@@ -222,11 +214,24 @@ def test_default_hosts_go_with_the_base_url(base_url: str, entries: tuple[str, .
     assert AllowedHosts(entries).allow(base)
 
 
+# Loopback is known by its literal name.
+NOT_LOOPBACK = [
+    *("localhost.", "127.0.0.1.", "127.1", "127.0.1", "2130706433", "0x7f.0.0.1", "0177.0.0.1"),
+    *("127.0.0.256", "128.0.0.1", "0.0.0.0", "[::]", "[::2]", "[::ffff:127.0.0.1]"),
+    *("localhost.localdomain", "sub.localhost", "localhost.evil.example"),
+    "127.0.0.1.evil.example",
+]
+
+
 @pytest.mark.parametrize(
     "base_url",
     [
         "thingspace.verizon.com",
         "",
+        "https://",
+        "https:///api",
+        "https://" + "ü" * 80 + ".example",
+        *(f"http://{host}:8000" for host in NOT_LOOPBACK),
         "ftp://thingspace.verizon.com",
         "wss://thingspace.verizon.com",
         "http://thingspace.verizon.com",
@@ -246,8 +251,3 @@ def test_default_hosts_go_with_the_base_url(base_url: str, entries: tuple[str, .
 def test_bad_base_url_is_named(base_url: str) -> None:
     with pytest.raises(ValueError, match="base_url"):
         checked_base_url(base_url)
-
-
-def test_base_url_of_the_wrong_type() -> None:
-    with pytest.raises(TypeError, match="base_url"):
-        checked_base_url(b"https://thingspace.verizon.com")

@@ -1,4 +1,7 @@
-"""Which credential an answer rejects: the table of ThingSpace's answers, and near misses."""
+"""Which credential an answer rejects: near misses, and how a body is read.
+
+The answers themselves are in a table: Part 1, test_rule_07_answers.
+"""
 
 from __future__ import annotations
 
@@ -8,8 +11,6 @@ import zlib
 from typing import Any
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from thingspace_auth_adapters._wire.rejection import (
     BODY_LIMIT,
@@ -43,58 +44,6 @@ CLOUD = {
     "error_description": "Failure response received for UWS V1 REST accounts: [400]",
     "cause": "Requested service is unauthorized for given token",
 }
-FORBIDDEN_XML = b"<am:fault xmlns:am='x'><am:code>900908</am:code></am:fault>"
-
-UWS_REFUSAL = {
-    "responseCode": "INVALID_ACCESS",
-    "message": "UWS verification failure (Common exception)",
-}
-
-# In the order of the platform's table.
-TABLE: list[tuple[int, Any, Rejection]] = [
-    (401, fault("900901"), BEARER),
-    (401, fault("900902"), BEARER),
-    (401, fault("900903"), BEARER),
-    (401, fault("900904"), BEARER),
-    (400, fault("900906"), NEITHER),
-    (403, FORBIDDEN_XML, NEITHER),
-    (429, fault("900800"), NEITHER),
-    (503, fault("900800"), NEITHER),
-    (400, error(EXPIRED), SESSION),
-    (400, error("UnifiedWebService.INPUT_INVALID.SessionToken.Invalid"), SESSION),
-    (400, error("UnifiedWebService.REQUEST_FAILED.SessionToken.Format"), SESSION),
-    (400, error("INVALID_PARAMETER", LOCATION_EXPIRED), SESSION),
-    (
-        400,
-        error("INVALID_PARAMETER", "UWS verification failure (Could not find account 1)"),
-        NEITHER,
-    ),
-    *((status, CLOUD, SESSION) for status in (400, 401, 403, 404, 422, 499)),
-    (401, b"<ams:fault xmlns:ams='x'><ams:code>900901</ams:code></ams:fault>", BEARER),
-    (403, b"<ams:fault xmlns:ams='x'><ams:code>900908</ams:code></ams:fault>", NEITHER),
-    (429, b"<amt:fault xmlns:amt='x'><amt:code>900800</amt:code></amt:fault>", NEITHER),
-    (401, {"code": "900901", "message": "…", "description": "…"}, BEARER),
-    (401, {"code": 900904, "message": "…", "description": "…"}, BEARER),
-    (403, {"code": "900908", "message": "…", "description": "…"}, NEITHER),
-    (401, error("INVALID_ACCOUNT"), SUSPECT),
-    *((status, {"error": "x", "description": "y"}, SUSPECT) for status in (401, 403)),
-    (400, {"error": "x", "description": "session expired"}, SUSPECT),
-    *((status, UWS_REFUSAL, SUSPECT) for status in (400, 401, 403, 404)),
-    (403, {"message": "device is not yours"}, SUSPECT),
-    (403, b"<html>Forbidden</html>", NEITHER),
-    (403, b"", NEITHER),
-    (404, {"message": "no active data session"}, NEITHER),
-    (400, {"message": "the imei is invalid"}, NEITHER),
-    (401, b"", SUSPECTED),
-    (401, b"<html>Unauthorized</html>", SUSPECTED),
-    (401, {"message": "no"}, SUSPECTED),
-]
-
-
-@pytest.mark.parametrize(("status", "body", "rejection"), TABLE)
-def test_platforms_table(status: int, body: Any, rejection: Rejection) -> None:
-    content = body if isinstance(body, bytes) else json.dumps(body).encode()
-    assert classify(status, {}, content) == rejection
 
 
 @pytest.mark.parametrize(
@@ -107,6 +56,8 @@ def test_platforms_table(status: int, body: Any, rejection: Rejection) -> None:
         (401, {}, b'{"fault": {"description": "900901"}}', SUSPECTED),
         (401, {}, b'{"fault": {"code": "900906"}}', NEITHER),
         (401, {}, b'{"fault": {"code": "900910"}}', NEITHER),
+        (401, {}, b'{"fault": {"code": "900905"}}', SUSPECTED),
+        (403, {}, b'{"fault": {"code": "900905"}}', NEITHER),
         (401, {}, b'{"errorCode": "INVALID_ACCOUNT"}', SUSPECT),
         (401, {}, b'{"error": "invalid_token"}', SUSPECTED),
         (401, {}, '{"fault": {"code": "900901"}}'.encode("utf-16"), BEARER),
@@ -145,7 +96,7 @@ def test_near_misses_of_a_rejected_bearer(
     ],
 )
 def test_other_forms_of_a_rejected_session(fields: Any) -> None:
-    for status in (400, 401):
+    for status in (400, 401, 403, 404, 422, 499):
         assert classify(status, {}, json.dumps(fields).encode()) == SESSION
 
 
@@ -212,13 +163,6 @@ def test_texts_that_speak_of_a_session_make_it_suspect(
     assert found == (SUSPECT if is_suspect else NEITHER)
 
 
-@pytest.mark.parametrize("status", [400, 401, 403, 404])
-@pytest.mark.parametrize("code", ["INVALID_PARAMETER", "OTHER"])
-def test_account_that_cannot_be_found_is_no_tokens_fault(status: int, code: str) -> None:
-    words = "UWS verification failure (Could not find account 1)"
-    assert classify(status, {}, json.dumps(error(code, words)).encode()) == NEITHER
-
-
 @pytest.mark.parametrize(
     "body",
     [
@@ -262,36 +206,13 @@ def test_only_a_401_can_reject_the_bearer() -> None:
     assert sessions == list(range(400, 500))
 
 
-@pytest.mark.once
-@given(
-    st.integers(100, 599),
-    st.dictionaries(st.sampled_from(["www-authenticate", "content-type"]), st.text()),
-    st.one_of(
-        st.binary(),
-        st.recursive(
-            st.none() | st.booleans() | st.floats() | st.text(),
-            lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner),
-        ).map(lambda value: json.dumps(value).encode()),
-        st.dictionaries(
-            st.sampled_from(["errorCode", "errorMessage", "error", "cause", "fault"]),
-            st.none() | st.text() | st.lists(st.text()) | st.dictionaries(st.text(), st.text()),
-        ).map(lambda value: json.dumps(value).encode()),
-    ),
-)
-def test_no_answer_is_too_odd(status: int, headers: dict[str, str], body: bytes) -> None:
-    rejection = classify(status, headers, body)
-    assert rejection != SESSION
-    assert rejection.credential is not Credential.BEARER or status == 401
-    assert rejection.credential is None or 400 <= status < 500
-
-
 @pytest.mark.parametrize(
     ("headers", "readable"),
     [
         ({}, True),
         ({"content-length": str(BODY_LIMIT)}, True),
         ({"content-length": str(BODY_LIMIT + 1)}, False),
-        ({"content-length": "9" * 99}, False),
+        ({"content-length": "9" * 5000}, False),
         ({"content-length": "-1"}, False),
         ({"content-length": "many"}, False),
         ({"content-encoding": "identity"}, True),
@@ -304,11 +225,6 @@ def test_no_answer_is_too_odd(status: int, headers: dict[str, str], body: bytes)
 )
 def test_body_that_is_long_or_may_grow_is_not_read(headers: dict[str, str], readable: bool) -> None:
     assert is_readable(headers) is readable
-
-
-def test_length_that_is_no_length_is_not_read() -> None:
-    assert not is_readable({"content-length": "9" * 5000})
-    assert not is_readable({"content-length": "-1"})
 
 
 # Encoded bodies.
@@ -339,10 +255,3 @@ def test_body_is_decoded_and_never_grows_beyond_the_limit(encoding: str, encode:
 
 def test_body_that_cannot_be_decoded_counts_as_empty() -> None:
     assert decoded(b"no such thing", {"content-encoding": "deflate"}) == b""
-
-
-def test_fault_with_a_code_that_no_table_has_is_a_suspicion() -> None:
-    """900905: nobody knows whether another access token helps."""
-    body = json.dumps(fault("900905")).encode()
-    assert classify(401, {}, body) == SUSPECTED
-    assert classify(403, {}, body) == NEITHER

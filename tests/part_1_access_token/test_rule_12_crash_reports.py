@@ -1,19 +1,21 @@
-"""The contract, Part 1, rule 12: what Sentry's SDK shows of our frames, for errors and warnings."""
+"""Part 1, rule 12: what Sentry's SDK shows of our frames, for errors and for warnings."""
 
 from __future__ import annotations
 
 import json
 import logging
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any, Callable
 
 import pytest
 
 import thingspace_auth_adapters
-from thingspace_auth_adapters import ThingspaceOauthCredentials, VzM2mCredentials
+from thingspace_auth_adapters import ThingspaceOauthCredentials
 
 from ..support.kinds import IDENTITY, PASSWORD, Kind
+from ..support.logins import credentials
 from ..support.memory_store import memory_store
 from ..support.virtual import (
     API,
@@ -22,6 +24,7 @@ from ..support.virtual import (
     Platform,
     VirtualClock,
     login_refusal,
+    redirect,
     refusal,
     session_refusal,
     token_answer,
@@ -39,9 +42,7 @@ SECRETS = (IDENTITY["oauth_client_secret"], PASSWORD, BEARER, SESSION, BAD, "ses
 Events = list[dict[str, Any]]
 
 
-@pytest.fixture(autouse=True)
-def _virtual_time(clock: VirtualClock) -> None:
-    pass
+pytestmark = pytest.mark.usefixtures("clock")
 
 
 @pytest.fixture
@@ -62,10 +63,6 @@ def events() -> Iterator[Events]:
     yield found
     # Its default integrations would add headers to the requests of all tests that follow.
     sentry_sdk.init(default_integrations=False)
-
-
-def account(**options: Any) -> VzM2mCredentials:
-    return VzM2mCredentials("user", PASSWORD, **options)
 
 
 def frames_of(event: dict[str, Any]) -> Iterator[dict[str, Any]]:
@@ -98,20 +95,28 @@ def captured(function: Callable[..., object], *args: Any) -> None:
 # Errors.
 
 
-@pytest.mark.parametrize(
-    "location", ["https://[::1/x", "https://a.example:port/", "//[", "http://"]
-)
-def test_redirect_with_a_malformed_location(
-    kind: Kind, platform: Platform, events: Events, location: str
-) -> None:
-    session = account(vz_m2m_token=SESSION)
+def test_redirect_with_a_malformed_location(kind: Kind, platform: Platform, events: Events) -> None:
+    session = credentials(vz_m2m_token=SESSION)
     auth = kind.auth(platform, m2m=session, oauth_token={"access_token": BEARER})
-    platform.api = [Answer(302, b"", {"Location": location})]
-    try:
-        kind.get(auth, API, platform)
-    except Exception as error:
-        sentry_sdk.capture_exception(error)
-        assert_nothing_leaks(events)
+    platform.api = [redirect("https://[::1/x")]
+    captured(kind.get, auth, API, platform)
+    assert_nothing_leaks(events)
+
+
+@pytest.mark.parametrize("failure", ["read timeout", "connect"])
+@pytest.mark.parametrize("place", ["tokens", "logins", "revoked", "logouts"])
+def test_endpoint_that_does_not_answer(
+    kind: Kind, platform: Platform, events: Events, place: str, failure: str
+) -> None:
+    auth = kind.auth(platform, m2m=credentials())
+    call: Any = partial(kind.get, auth, API, platform)
+    if place in ("revoked", "logouts"):
+        call()
+        call = partial(kind.revoke_token if place == "revoked" else kind.end_session, auth)
+    queue = {"revoked": "tokens"}.get(place, place)
+    setattr(platform, queue, [Answer(failure=failure)] * 9)
+    captured(call)
+    assert_nothing_leaks(events)
 
 
 @pytest.mark.parametrize("bad", [{"access_token": BAD + "\n"}, {"token": BAD}, BAD, 7])
@@ -127,10 +132,10 @@ def test_provider_that_returns_no_token(
 def test_bad_token_that_credentials_get_later(
     kind: Kind, platform: Platform, events: Events, bad: Any
 ) -> None:
-    credentials: Any = ThingspaceOauthCredentials(**IDENTITY)
-    auth = kind.auth(platform, thingspace_oauth_credentials=credentials)
+    given: Any = ThingspaceOauthCredentials(**IDENTITY)
+    auth = kind.auth(platform, thingspace_oauth_credentials=given)
     kind.get(auth, API, platform)
-    credentials.oauth_token = bad
+    given.oauth_token = bad
     captured(kind.get, auth, API, platform)
     captured(lambda: auth.oauth_token)
     captured(auth.is_token_expired)
@@ -142,7 +147,7 @@ def test_store_that_holds_what_is_no_token(kind: Kind, platform: Platform, event
         def read(self, name: str) -> bytes | None:
             return json.dumps({"fields": {"token": BAD}, "seal": "x"}).encode()
 
-    auth = kind.auth(platform, m2m=account(), store=Broken())
+    auth = kind.auth(platform, m2m=credentials(), store=Broken())
     platform.logins = [login_refusal()]
     captured(kind.get, auth, API, platform)
     assert_nothing_leaks(events)
@@ -153,12 +158,14 @@ def test_store_that_holds_what_is_no_token(kind: Kind, platform: Platform, event
 
 def replaced(kind: Kind, platform: Platform, clock: VirtualClock) -> None:
     """A session header of the request's own."""
-    kind.get(kind.auth(platform, m2m=account()), API, platform, headers={"VZ-M2M-Token": SESSION})
+    kind.get(
+        kind.auth(platform, m2m=credentials()), API, platform, headers={"VZ-M2M-Token": SESSION}
+    )
 
 
 def taken_off(kind: Kind, platform: Platform, clock: VirtualClock) -> None:
     """Our headers on a request to another host."""
-    auth = kind.auth(platform, m2m=account(), oauth_token={"access_token": BEARER})
+    auth = kind.auth(platform, m2m=credentials(), oauth_token={"access_token": BEARER})
     kind.get(auth, API, platform)
     headers = {"Authorization": f"Bearer {BEARER}", "VZ-M2M-Token": "session-1"}
     kind.get(auth, "https://elsewhere.example/", platform, headers=headers)
@@ -173,7 +180,7 @@ def refreshed_in_vain(kind: Kind, platform: Platform, clock: VirtualClock) -> No
 
 
 def rejected_in_vain(kind: Kind, platform: Platform, clock: VirtualClock) -> None:
-    auth = kind.auth(platform, m2m=account(), oauth_token={"access_token": BEARER})
+    auth = kind.auth(platform, m2m=credentials(), oauth_token={"access_token": BEARER})
     kind.get(auth, API, platform)
     platform.api, platform.tokens = [refusal()], [Answer(400, {"error": "invalid_client"})]
     kind.get(auth, API, platform)
@@ -184,14 +191,14 @@ def rejected_in_vain(kind: Kind, platform: Platform, clock: VirtualClock) -> Non
 
 
 def suspected_in_vain(kind: Kind, platform: Platform, clock: VirtualClock) -> None:
-    auth = kind.auth(platform, m2m=account(vz_m2m_token=SESSION))
+    auth = kind.auth(platform, m2m=credentials(vz_m2m_token=SESSION))
     platform.api = [Answer(401, {"errorCode": "INVALID_ACCOUNT"})]
     platform.logins = [Answer(404)]
     kind.get(auth, API, platform)
 
 
 def rejected_again_and_again(kind: Kind, platform: Platform, clock: VirtualClock) -> None:
-    auth = kind.auth(platform, m2m=account())
+    auth = kind.auth(platform, m2m=credentials())
     for _ in range(5):
         platform.api = [session_refusal()] * 2
         kind.get(auth, API, platform)
@@ -205,7 +212,7 @@ def wanted_by_the_platform(kind: Kind, platform: Platform, clock: VirtualClock) 
 def out_of_reach(kind: Kind, platform: Platform, clock: VirtualClock) -> None:
     store = memory_store()
     store.is_down = True
-    kind.get(kind.auth(platform, m2m=account(), store=store), API, platform)
+    kind.get(kind.auth(platform, m2m=credentials(), store=store), API, platform)
 
 
 def unwritable(kind: Kind, platform: Platform, clock: VirtualClock) -> None:
@@ -220,10 +227,10 @@ def unwritable(kind: Kind, platform: Platform, clock: VirtualClock) -> None:
 
 def corrupt(kind: Kind, platform: Platform, clock: VirtualClock) -> None:
     store = memory_store()
-    auth = kind.auth(platform, m2m=account(), store=store)
+    auth = kind.auth(platform, m2m=credentials(), store=store)
     kind.get(auth, API, platform)
     store.entries = {name: content + b"x" for name, content in store.entries.items()}
-    kind.get(kind.auth(platform, m2m=account(), store=store), API, platform)
+    kind.get(kind.auth(platform, m2m=credentials(), store=store), API, platform)
 
 
 WARNED = [
@@ -253,7 +260,7 @@ def test_live_stack_of_a_warning_shows_no_token(
 def test_redirect_that_took_the_session_elsewhere(
     httpx_kind: Kind, platform: Platform, events: Events
 ) -> None:
-    auth = httpx_kind.auth(platform, m2m=account(vz_m2m_token=SESSION))
-    platform.api = [Answer(302, b"", {"Location": "https://elsewhere.example/"})]
+    auth = httpx_kind.auth(platform, m2m=credentials(vz_m2m_token=SESSION))
+    platform.api = [redirect("https://elsewhere.example/")]
     httpx_kind.get(auth, f"{BASE}/api/x", platform)
     assert_nothing_leaks(events)

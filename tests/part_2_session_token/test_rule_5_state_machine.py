@@ -1,4 +1,4 @@
-"""Both tokens as a state machine: no order of events costs a login too many, or a stale header.
+"""Part 2, rule 5, as a state machine: no order of events costs a login too many, or a stale header.
 
 Driven through what every adapter drives: a request's life, from its tokens to its repeats, and
 logins by hand.

@@ -1,8 +1,8 @@
-"""What each answer of the platform means, at an API and at the login: row by row of the table.
+"""Part 1, rule 7, and Part 2, rules 4 and 5: what each answer of the platform means, row by row.
 
-The table is ``docs/answers_table.py``'s, which was written by hand from the contract (Part 1, rule
-7, and Part 2, rules 4 and 5) and from what is known of the platform. Each row is seen here from
-outside: by what a real auth object sends.
+The table is ``docs/answers_table.py``'s, which was written by hand from the contract and from what
+is known of the platform. Each row is seen here from outside: by what a real auth object sends, at
+an API and at the login.
 """
 
 from __future__ import annotations
@@ -17,15 +17,18 @@ import pytest
 from thingspace_auth_adapters import M2mLoginError, VzM2mCredentials
 
 from ..support import kinds
-from ..support.kinds import ASYNC_KINDS, PASSWORD, SYNC_KINDS, Kind
+from ..support.kinds import ASYNC_KINDS, SYNC_KINDS, Kind
+from ..support.logins import MINUTE, credentials
 from ..support.snippets import ROOT
 from ..support.virtual import API, Answer, Platform, VirtualClock, token_answer
 
-# Which credential an answer blames depends neither on the interpreter nor on the library, and how
-# each library's responses are read is tested elsewhere.
-pytestmark = pytest.mark.once
+pytestmark = [
+    # Which credential an answer blames depends neither on the interpreter nor on the library, and
+    # how each library's responses are read is tested elsewhere.
+    pytest.mark.once,
+    pytest.mark.usefixtures("clock"),
+]
 
-MINUTE = 60
 OFTEN = 99
 
 Trail = list[str]
@@ -53,16 +56,12 @@ ROWS = [
     for number, form in enumerate(family.forms, 1)
 ]
 
-FAMILIES = [pytest.param(family, id=named(family)) for family in TABLE.FAMILIES]
 RENEWING = [
-    pytest.param(family, id=named(family))
-    for family in TABLE.FAMILIES
-    if 401 in family.meanings and family.meanings[401][1].renews
+    family for family in TABLE.FAMILIES if 401 in family.meanings and family.meanings[401][1].renews
 ]
 
 each_row = pytest.mark.parametrize(("family", "form"), ROWS)
-each_family = pytest.mark.parametrize("family", FAMILIES)
-renewing_families = pytest.mark.parametrize("family", RENEWING)
+each_family = pytest.mark.parametrize("family", TABLE.FAMILIES, ids=named)
 each_method = pytest.mark.parametrize("method", ["GET", "POST"])
 
 
@@ -74,14 +73,9 @@ def kind(request: pytest.FixtureRequest) -> Kind:
     return request.param  # type: ignore[no-any-return]
 
 
-@pytest.fixture(autouse=True)
-def _virtual_time(clock: VirtualClock) -> None:
-    pass
-
-
 def account() -> VzM2mCredentials:
     """An account that nobody has logged in to: failed logins are counted by user name."""
-    return VzM2mCredentials(f"user-{next(_accounts)}", PASSWORD)
+    return credentials(f"user-{next(_accounts)}")
 
 
 def meanings(family: Any) -> dict[int, Any]:
@@ -257,7 +251,7 @@ def test_answer_of_the_login_counts_and_renews_as_the_table_says(
     } == {status: tuple(login) for status, (_, login) in meanings(family).items()}
 
 
-@renewing_families
+@pytest.mark.parametrize("family", RENEWING, ids=named)
 def test_login_is_sent_once_more_with_another_token_and_only_with_another(family: Any) -> None:
     form, kind = family.forms[0], SYNC_KINDS[0]
     answer = Answer(401, form.content, form.headers)
@@ -267,20 +261,6 @@ def test_login_is_sent_once_more_with_another_token_and_only_with_another(family
     platform = failing(answer, token_answer("the-same"))
     fails(kind, kind.auth(platform, m2m=account()), platform)
     assert platform.trail == ["token", "login", "token"]
-
-
-@renewing_families
-def test_login_is_not_sent_again_with_a_token_that_it_refused_just_now(
-    clock: VirtualClock, family: Any
-) -> None:
-    form, kind = family.forms[0], SYNC_KINDS[0]
-    platform = failing(Answer(401, form.content, form.headers))
-    auth = kind.auth(platform, m2m=account())
-    for _ in range(3):
-        fails(kind, auth, platform)
-        clock.advance(5)
-    sent = [call.authorization for call in platform.login_calls]
-    assert len({*sent}) == len(sent)
 
 
 # The table.
