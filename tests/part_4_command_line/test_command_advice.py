@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-for library in ("click", "rich"):
-    pytest.importorskip(library)
+pytest.importorskip("click")
+pytest.importorskip("rich")
 
 from thingspace_auth_adapters import (
     InsecureStoreError,

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-import json
 import socket
 import sys
 import time
@@ -13,8 +12,10 @@ from typing import Any, Union
 
 import pytest
 
-for library in ("click", "rich", "filelock", "platformdirs"):
-    pytest.importorskip(library)
+pytest.importorskip("click")
+pytest.importorskip("rich")
+pytest.importorskip("filelock")
+pytest.importorskip("platformdirs")
 
 from thingspace_auth_adapters import VzM2mCredentials
 from thingspace_auth_adapters._adapters.obstacle import Obstacle

@@ -12,8 +12,10 @@ from typing import Any
 
 import pytest
 
-for library in ("click", "rich", "filelock", "platformdirs"):
-    pytest.importorskip(library)
+pytest.importorskip("click")
+pytest.importorskip("rich")
+pytest.importorskip("filelock")
+pytest.importorskip("platformdirs")
 
 from thingspace_auth_adapters.cli import check as check_module
 from thingspace_auth_adapters.cli import clients

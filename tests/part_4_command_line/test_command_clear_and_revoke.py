@@ -7,8 +7,10 @@ from pathlib import Path
 
 import pytest
 
-for library in ("click", "rich", "filelock", "platformdirs"):
-    pytest.importorskip(library)
+pytest.importorskip("click")
+pytest.importorskip("rich")
+pytest.importorskip("filelock")
+pytest.importorskip("platformdirs")
 
 from thingspace_auth_adapters._core import login_guard
 from thingspace_auth_adapters.simulator import ThingspaceSimulator

@@ -1,4 +1,4 @@
-"""Part 4: ``thingspace-auth demo`` does the main job on real sockets, beside a hand-written script."""
+"""Part 4: ``thingspace-auth demo`` does the main job, beside a hand-written script."""
 
 from __future__ import annotations
 
@@ -11,8 +11,9 @@ from typing import Any, NamedTuple
 
 import pytest
 
-for library in ("click", "rich", "filelock"):
-    pytest.importorskip(library)
+pytest.importorskip("click")
+pytest.importorskip("rich")
+pytest.importorskip("filelock")
 
 from thingspace_auth_adapters.__main__ import main
 from thingspace_auth_adapters.cli import clients, demo, story

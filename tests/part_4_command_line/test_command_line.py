@@ -12,8 +12,9 @@ from typing import Any
 
 import pytest
 
-for library in ("click", "rich", "dotenv"):
-    pytest.importorskip(library)
+pytest.importorskip("click")
+pytest.importorskip("rich")
+pytest.importorskip("dotenv")
 
 from thingspace_auth_adapters import __version__, cli
 from thingspace_auth_adapters.__main__ import main

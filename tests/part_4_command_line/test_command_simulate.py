@@ -16,8 +16,9 @@ from typing import Any
 
 import pytest
 
-for library in ("click", "rich", "dotenv"):
-    pytest.importorskip(library)
+pytest.importorskip("click")
+pytest.importorskip("rich")
+pytest.importorskip("dotenv")
 
 from thingspace_auth_adapters import VzM2mCredentials
 from thingspace_auth_adapters.cli import simulate

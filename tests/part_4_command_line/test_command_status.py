@@ -13,8 +13,10 @@ from typing import Any
 
 import pytest
 
-for library in ("click", "rich", "filelock", "platformdirs"):
-    pytest.importorskip(library)
+pytest.importorskip("click")
+pytest.importorskip("rich")
+pytest.importorskip("filelock")
+pytest.importorskip("platformdirs")
 
 from thingspace_auth_adapters._core.login_count import LoginCount
 from thingspace_auth_adapters.cli import moments, status

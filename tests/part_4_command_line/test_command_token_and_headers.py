@@ -1,4 +1,4 @@
-"""Part 4: ``thingspace-auth token`` and ``headers``, and where every command has credentials from."""
+"""Part 4: ``thingspace-auth token`` and ``headers``, and where credentials come from."""
 
 from __future__ import annotations
 
@@ -11,8 +11,10 @@ from typing import Any
 
 import pytest
 
-for library in ("click", "rich", "filelock", "platformdirs"):
-    pytest.importorskip(library)
+pytest.importorskip("click")
+pytest.importorskip("rich")
+pytest.importorskip("filelock")
+pytest.importorskip("platformdirs")
 
 from thingspace_auth_adapters._core import login_guard
 from thingspace_auth_adapters.cli import clients

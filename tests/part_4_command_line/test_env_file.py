@@ -1,4 +1,4 @@
-"""Part 4: ``--env-file`` is read as shells and python-dotenv read it; what is doubtful is refused."""
+"""Part 4: ``--env-file`` is read as shells and python-dotenv read it, or refused."""
 
 from __future__ import annotations
 
@@ -10,8 +10,9 @@ from pathlib import Path
 
 import pytest
 
-for library in ("click", "rich", "dotenv"):
-    pytest.importorskip(library)
+pytest.importorskip("click")
+pytest.importorskip("rich")
+pytest.importorskip("dotenv")
 
 from dotenv import dotenv_values
 
