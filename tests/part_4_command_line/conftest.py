@@ -19,6 +19,7 @@ from ..support.command_line import (
     point_to,
     set_up,
 )
+from ..support.simulator_client import Client, Clock, client_of
 
 
 @pytest.fixture
@@ -60,3 +61,18 @@ def check(shell: Shell, simulator: ThingspaceSimulator) -> Check:
 def closed_port() -> int:
     with socket.create_server(("127.0.0.1", 0)) as listener:
         return int(listener.getsockname()[1])
+
+
+# What tests of the simulator share.
+
+
+@pytest.fixture
+def clock() -> Clock:
+    return Clock()
+
+
+@pytest.fixture
+def client(clock: Clock) -> Iterator[Client]:
+    """A client of a simulator on that clock."""
+    with ThingspaceSimulator(clock=clock) as running, client_of(running) as connected:
+        yield connected

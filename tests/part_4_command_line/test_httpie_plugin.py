@@ -51,6 +51,7 @@ def _quiet(shell: Shell, tmp_path: Path) -> None:
 @pytest.fixture
 def http(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> Http:
     """Calls HTTPie; no secret is in what it shows."""
+
     def call(*arguments: str) -> Shown:
         # What is remembered is in the store, as if each call were a process of its own.
         login_guard.forget_all()
