@@ -1,0 +1,126 @@
+"""Part 3, rules 4 and 6: a session's idle time is that of its latest use by any process."""
+
+from __future__ import annotations
+
+from typing import Callable
+
+import pytest
+
+from ..support.virtual import Platform, VirtualClock, session_refusal
+from .conftest import Disk, Processes, account, names_of
+
+MINUTE = 60
+
+
+def test_session_that_another_process_uses_is_not_idle(
+    processes: Processes, platform: Platform, clock: VirtualClock
+) -> None:
+    busy, idle = processes.new(), processes.new()
+    processes.get(idle)
+    for _ in range(16):
+        processes.get(busy)
+        clock.advance(100)
+    processes.get(idle)
+    processes.get(processes.new())
+    assert len(platform.login_calls) == 1
+    clock.advance(1200)
+    processes.get(idle)
+    assert len(platform.login_calls) == 2
+
+
+@pytest.mark.parametrize("count", [1, 3])
+def test_use_is_written_at_most_once_a_minute_by_all_together(
+    on_disk: Processes, platform: Platform, disk: Disk, clock: VirtualClock, count: int
+) -> None:
+    auths = [on_disk.new() for _ in range(count)]
+    for auth in auths:
+        on_disk.get(auth)
+    disk.events.clear()
+    for _ in range(24):
+        for auth in auths:
+            on_disk.get(auth)
+        clock.advance(10)
+    assert set(disk.written()) == {names_of(auths[0])["session"]}
+    assert 3 <= len(disk.written()) <= 4
+    assert len(platform.login_calls) == 1
+
+
+def test_use_within_the_minute_after_a_write_is_use(
+    processes: Processes, platform: Platform, clock: VirtualClock
+) -> None:
+    auth = processes.new()
+    for pause in (40, 1180, 0):
+        processes.get(auth)
+        clock.advance(pause)
+    assert len(platform.login_calls) == 1
+
+
+@pytest.mark.parametrize(("idle_timeout", "pause"), [(60, 5), (90, 50), (4, 2)])
+def test_short_idle_timeout_is_looked_after_more_often(
+    on_disk: Processes, platform: Platform, clock: VirtualClock, idle_timeout: float, pause: float
+) -> None:
+    m2m = account(idle_timeout=idle_timeout)
+    busy, idle = on_disk.new(m2m=m2m), on_disk.new(m2m=m2m)
+    on_disk.get(idle)
+    for _ in range(round(2 * idle_timeout / pause) + 1):
+        on_disk.get(busy)
+        clock.advance(pause)
+    on_disk.get(idle)
+    assert len(platform.login_calls) == 1
+
+
+def test_session_in_hand_is_used_although_its_entry_is_gone_and_not_stored_again(
+    on_disk: Processes, platform: Platform, disk: Disk, clock: VirtualClock
+) -> None:
+    """Whoever cleared the store wanted that, and whoever needs a session logs in."""
+    auth = on_disk.new()
+    on_disk.get(auth)
+    disk.entries.clear()
+    for _ in range(3):
+        clock.advance(MINUTE + 1)
+        on_disk.get(auth)
+    assert disk.entries == {}
+    assert platform.sessions == ["session-1"] * 4
+
+
+def test_use_is_not_written_over_the_session_of_another_process(
+    on_disk: Processes, platform: Platform, clock: VirtualClock
+) -> None:
+    first, second = on_disk.new(), on_disk.new()
+    on_disk.get(first)
+    platform.api = [session_refusal()]
+    on_disk.get(second)
+    clock.advance(MINUTE + 1)
+    on_disk.get(first)
+    assert platform.sessions == ["session-1", "session-1", "session-2", "session-2"]
+    assert len(platform.login_calls) == 2
+
+
+def test_no_lock_is_taken_to_write_a_use(
+    on_disk: Processes, disk: Disk, clock: VirtualClock
+) -> None:
+    auth = on_disk.new()
+    on_disk.get(auth)
+    for _ in range(3):
+        clock.advance(MINUTE + 1)
+        disk.events.clear()
+        on_disk.get(auth)
+        session = names_of(auth)["session"]
+        assert disk.events == [("read", session), ("write", session)]
+
+
+def test_write_of_a_use_that_fails_is_a_warning_and_the_session_lives_on(
+    on_disk: Processes,
+    platform: Platform,
+    disk: Disk,
+    clock: VirtualClock,
+    told: Callable[[], list[str]],
+) -> None:
+    auth = on_disk.new()
+    on_disk.get(auth)
+    disk.broken = {"write"}
+    for _ in range(25):
+        clock.advance(MINUTE)
+        assert on_disk.get(auth) == 200
+    assert platform.trail.count("login") == 1
+    assert 20 <= len(told()) <= 30
