@@ -124,3 +124,21 @@ def test_write_of_a_use_that_fails_is_a_warning_and_the_session_lives_on(
         assert on_disk.get(auth) == 200
     assert platform.trail.count("login") == 1
     assert 20 <= len(told()) <= 30
+
+
+def test_session_that_was_used_while_another_waited_for_the_lock_is_taken(
+    on_disk: Processes, platform: Platform, disk: Disk, clock: VirtualClock
+) -> None:
+    """Its entry then says since when it is in use, which is longer ago than is to be written."""
+    first = on_disk.new()
+
+    def overtake(name: str) -> None:
+        disk.on_lock = bool
+        assert on_disk.get(first) == 200
+        clock.advance(MINUTE + 1)
+
+    disk.on_lock = overtake
+    assert on_disk.get(on_disk.new()) == 200
+    assert disk.on_lock is bool
+    assert platform.sessions == ["session-1"] * 2
+    assert len(platform.login_calls) == 1
