@@ -45,7 +45,7 @@ SERVED = {
     "testing_with_pytest.py",
 }
 HANDLERS = {"prometheus_handler.py", "opentelemetry_handler.py"}
-"""Tested in test_observability.py."""
+"""Tested in tests/part_5_operators/test_handlers.py."""
 
 CALL_OF_THE_WSGI_APP = """
 from gunicorn_app import app

@@ -1,4 +1,4 @@
-"""The documentation's handlers count what log records carry."""
+"""Part 5: the documentation's handlers count what log records carry."""
 
 from __future__ import annotations
 
