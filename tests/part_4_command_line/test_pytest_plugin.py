@@ -1,4 +1,4 @@
-"""The fixture that comes with the package, in pytest runs of their own."""
+"""Part 4: the fixture that comes with the package, in pytest runs of their own."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import pytest
 from thingspace_auth_adapters import pytest_plugin
 from thingspace_auth_adapters.simulator import ThingspaceSimulator
 
-from ..support.imported import LIBRARIES, modules_after
+from ..support.imported import LIBRARIES, modules_after, options_that_load_the_plugin
 
 pytest_plugins = ["pytester"]
 
@@ -21,11 +21,6 @@ thingspace_simulator = pytest_plugin.thingspace_simulator
 Run = Callable[..., pytest.RunResult]
 PLUGIN = pytest_plugin.__name__
 SIMULATOR = ThingspaceSimulator.__module__.rpartition(".")[0]
-
-
-def options_that_load_the_plugin(config: pytest.Config) -> list[str]:
-    """None where it is installed with its entry point."""
-    return [] if config.pluginmanager.is_registered(pytest_plugin) else ["-p", PLUGIN]
 
 
 @pytest.fixture

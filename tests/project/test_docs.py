@@ -23,7 +23,6 @@ from ..support.snippets import (
     at_home_in,
     executed,
     python_blocks,
-    simulated,
     skip_without_libraries_of,
 )
 
@@ -59,12 +58,6 @@ def logging_as_it_was() -> Iterator[None]:
     yield
     ours.setLevel(logging.NOTSET)
     logging.root.handlers[:] = handlers
-
-
-@pytest.fixture
-def simulator(monkeypatch: pytest.MonkeyPatch) -> Iterator[ThingspaceSimulator]:
-    with simulated(monkeypatch) as simulator:
-        yield simulator
 
 
 def text_of(page: str) -> str:

@@ -19,7 +19,7 @@ import pytest
 
 from thingspace_auth_adapters.simulator import ThingspaceSimulator
 
-from ..part_4_command_line.test_pytest_plugin import options_that_load_the_plugin
+from ..support.imported import options_that_load_the_plugin
 from ..support.redis_server import RedisServer
 from ..support.snippets import ROOT, at_home_in, environment_of, skip_without_libraries_of
 
@@ -68,12 +68,6 @@ from celery_tasks import device_status
 
 print(group(device_status.s(number) for number in range(8))().get(timeout=60))
 """
-
-
-@pytest.fixture
-def simulator() -> Iterator[ThingspaceSimulator]:
-    with ThingspaceSimulator() as running:
-        yield running
 
 
 @pytest.fixture(autouse=True)
@@ -235,33 +229,32 @@ def test_runs_by_cron_log_in_once_with_a_wrong_password(simulator: ThingspaceSim
 
 
 @pytest.fixture
-def redis_server(tmp_path: Path) -> Iterator[RedisServer]:
-    pytest.importorskip("redis")
-    server = RedisServer(tmp_path)
-    yield server
-    server.stop()
+def redis_url(redis_server: RedisServer) -> str:
+    if redis_server.is_ours:
+        # The examples have no prefix of their own.
+        redis_server.client().flushall()
+    return redis_server.url
 
 
 @pytest.mark.once
 def test_environments_of_a_lambda_share_one_token_and_one_login(
-    simulator: ThingspaceSimulator, redis_server: RedisServer
+    simulator: ThingspaceSimulator, redis_url: str
 ) -> None:
     path = example("aws_lambda.py")
     simulator.sessions_required = True
     for _ in range(2):
-        assert run(simulator, str(path), REDIS_URL=redis_server.url) == "200\n" * 3
+        assert run(simulator, str(path), REDIS_URL=redis_url) == "200\n" * 3
     assert_one_token_and_one_login(simulator)
     assert len(simulator.api_requests) == 6
 
 
 @pytest.mark.once
 def test_environments_of_a_lambda_log_in_once_with_a_wrong_password(
-    simulator: ThingspaceSimulator, redis_server: RedisServer
+    simulator: ThingspaceSimulator, redis_url: str
 ) -> None:
     path = example("aws_lambda.py")
-    url = redis_server.url
     for _ in range(3):
-        process = finished(simulator, str(path), REDIS_URL=url, VZ_M2M_PASSWORD="wrong")
+        process = finished(simulator, str(path), REDIS_URL=redis_url, VZ_M2M_PASSWORD="wrong")
         assert "M2mLoginError" in process.stderr
     assert simulator.failed_logins == len(simulator.login_requests) == 1
 

@@ -6,7 +6,6 @@ import pkgutil
 import re
 import sys
 from collections import Counter
-from collections.abc import Iterator
 from html import unescape
 from pathlib import Path
 from typing import Any
@@ -21,12 +20,6 @@ from ..support.snippets import DOCS, docs_script, skip_without_libraries_of
 pytestmark = pytest.mark.once
 
 BOTH = 2
-
-
-@pytest.fixture
-def simulator() -> Iterator[ThingspaceSimulator]:
-    with ThingspaceSimulator() as simulator:
-        yield simulator
 
 
 def text_of(name: str) -> str:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -15,7 +14,6 @@ from ..support.snippets import (
     at_home_in,
     executed,
     python_blocks,
-    simulated,
     skip_without_libraries_of,
 )
 
@@ -28,12 +26,6 @@ BEFORE_AND_AFTER = [block for block in BLOCKS if "def show_device" in block]
 @pytest.fixture(autouse=True)
 def home_of_its_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     at_home_in(tmp_path, monkeypatch)
-
-
-@pytest.fixture
-def simulator(monkeypatch: pytest.MonkeyPatch) -> Iterator[ThingspaceSimulator]:
-    with simulated(monkeypatch) as simulator:
-        yield simulator
 
 
 def test_it_is_short() -> None:
