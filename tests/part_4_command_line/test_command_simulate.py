@@ -71,7 +71,7 @@ def test_it_serves_every_kind_of_client_until_ctrl_c(monkeypatch: pytest.MonkeyP
 
 
 def assert_both_tokens_are_renewed(kind: Kind, variables: dict[str, str]) -> None:
-    options = {
+    options: dict[str, Any] = {
         "oauth_client_id": variables[PREFIX + "ID"],
         "oauth_client_secret": variables[PREFIX + "SECRET"],
         "base_url": variables["THINGSPACE_BASE_URL"],
@@ -95,9 +95,12 @@ def test_it_can_have_a_lifetime_of_tokens_and_a_port(
 ) -> None:
     made: list[ThingspaceSimulator] = []
     start = ThingspaceSimulator.start
-    monkeypatch.setattr(
-        ThingspaceSimulator, "start", lambda self: (made.append(self), start(self))[1]
-    )
+
+    def watched(self: ThingspaceSimulator) -> None:
+        made.append(self)
+        start(self)
+
+    monkeypatch.setattr(ThingspaceSimulator, "start", watched)
     sleep = raising(KeyboardInterrupt())
     monkeypatch.setattr(simulate, "time", SimpleNamespace(sleep=sleep))
     ran = shell("simulate", "--port", "0", "--token-lifetime", "2.5")

@@ -76,7 +76,8 @@ class Rig:
             ) as session:
                 return await asyncio.gather(*(one(session, *request) for request in requests))
 
-        return asyncio.run(all_of_them())  # type: ignore[no-any-return]
+        outcomes: list[tuple[int, bool, bytes]] = asyncio.run(all_of_them())
+        return outcomes
 
     async def _watched(self, req: Any, handler: Any) -> Any:
         rejected = [answer for past, answer in self.exchanges if past is req]
@@ -266,7 +267,7 @@ def test_refusal_that_is_left_unread_renews_but_is_not_repeated(
     simulator.revoke()
     simulator.fail("api", 401, headers={"Content-Encoding": encoding}, body=body)
     # What is encoded twice the caller cannot read, either.
-    options = {"auto_decompress": False} if encoding != "identity" else {}
+    options: dict[str, Any] = {"auto_decompress": False} if encoding != "identity" else {}
     assert rig.get(**options) == 401
     assert rig.counts == (1, 0, 1)
     assert rig.get() == 200
@@ -365,7 +366,10 @@ def test_what_is_repeated_is_the_request_that_was_refused(
 def test_redirect_to_a_foreign_host_carries_nothing_of_ours(
     rig: Rig, simulator: ThingspaceSimulator, foreign: ThingspaceSimulator, code: int, lost: str
 ) -> None:
-    {"nothing": bool, "token": simulator.revoke, "session": simulator.end_sessions}[lost]()
+    if lost == "token":
+        simulator.revoke()
+    elif lost == "session":
+        simulator.end_sessions()
     # A refusal there is none of our business.
     assert rig.get(f"{API}?redirect={foreign.url}{API}&code={code}") == 401
     (request,) = foreign.requests
