@@ -12,7 +12,7 @@ import pytest
 from thingspace_auth_adapters import pytest_plugin
 from thingspace_auth_adapters.simulator import ThingspaceSimulator
 
-from ..support.imported import LIBRARIES, modules_after, options_that_load_the_plugin
+from ..support.imported import LIBRARIES, modules_after
 
 pytest_plugins = ["pytester"]
 
@@ -21,6 +21,11 @@ thingspace_simulator = pytest_plugin.thingspace_simulator
 Run = Callable[..., pytest.RunResult]
 PLUGIN = pytest_plugin.__name__
 SIMULATOR = ThingspaceSimulator.__module__.rpartition(".")[0]
+
+
+def options_that_load_the_plugin(config: pytest.Config) -> list[str]:
+    """None where it is installed with its entry point."""
+    return [] if config.pluginmanager.is_registered(pytest_plugin) else ["-p", PLUGIN]
 
 
 @pytest.fixture

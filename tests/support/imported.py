@@ -7,10 +7,6 @@ import os
 import subprocess
 import sys
 
-import pytest
-
-from thingspace_auth_adapters import pytest_plugin
-
 LIBRARIES = ("requests", "httpx", "httpx2", "urllib3", "httpcore", "anyio", "trio", "werkzeug")
 
 
@@ -32,9 +28,3 @@ def python(code: str) -> str:
 def modules_after(statement: str) -> set[str]:
     code = f"import sys, json\n{statement}\nprint(json.dumps(sorted(sys.modules)))"
     return set(json.loads(python(code)))
-
-
-def options_that_load_the_plugin(config: pytest.Config) -> list[str]:
-    """For a pytest within a test; none where the plug-in is installed with its entry point."""
-    is_installed = config.pluginmanager.is_registered(pytest_plugin)
-    return [] if is_installed else ["-p", pytest_plugin.__name__]
