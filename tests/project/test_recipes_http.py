@@ -21,7 +21,6 @@ from thingspace_auth_adapters import M2mLoginError, OauthProviderError, VzM2mCre
 from thingspace_auth_adapters.simulator import ThingspaceSimulator
 
 from ..support.recipes import (
-    PAGE,
     PATH,
     assert_both_tokens_are_renewed,
     assert_both_tokens_were_renewed,
@@ -30,6 +29,8 @@ from ..support.recipes import (
     recipe,
 )
 from ..support.snippets import DOCS, ROOT
+
+PAGE = (DOCS / "recipes.md").read_text(encoding="utf-8")
 
 
 @pytest.fixture(autouse=True)

@@ -12,7 +12,6 @@ from thingspace_auth_adapters.simulator import ThingspaceSimulator
 
 from .snippets import DOCS, loaded
 
-PAGE = (DOCS / "recipes.md").read_text(encoding="utf-8")
 PATH = "/api/m2m/v1/devices"
 
 
