@@ -10,7 +10,9 @@ import pytest
 
 from thingspace_auth_adapters import AuthEvent, M2mLoginError, VzM2mCredentials
 from thingspace_auth_adapters.simulator import ThingspaceSimulator
+from thingspace_auth_adapters.stores import StoreBusy, StoreUnavailable
 
+from ..support.command_line import raising
 from ..support.kinds import IDENTITY, PASSWORD, Kind
 from ..support.memory_store import memory_store
 from ..support.real import Threads, eventually, options_for, waiters
@@ -314,13 +316,19 @@ def test_what_comes_from_the_store_is_told_as_loaded_and_a_use_of_it_not_at_all(
     assert len(seen.events) == 2
 
 
-def test_store_out_of_reach_is_a_warning(script: Script, seen: Collector) -> None:
+@pytest.mark.parametrize(
+    ("name", "error"),
+    [("store_unavailable", StoreUnavailable("gone")), ("store_busy", StoreBusy("held"))],
+)
+def test_store_out_of_reach_or_busy_is_a_warning(
+    script: Script, seen: Collector, name: str, error: Exception
+) -> None:
     store = memory_store()
-    store.is_down = True
+    store.locked = raising(error)
     assert script.send(script.auth(store=store)) == 200
-    assert seen.names == ["store_unavailable", "fetched"]
-    assert seen.events[0] == AuthEvent("store_unavailable", ACCESS, reason="StoreUnavailable")
-    assert seen.level_of("store_unavailable") == logging.WARNING
+    assert sorted(seen.names) == ["fetched", name]
+    assert seen.named(name) == [AuthEvent(name, ACCESS, reason=type(error).__name__)]
+    assert seen.level_of(name) == logging.WARNING
 
 
 # The event itself.

@@ -82,13 +82,9 @@ def public_names(kind: type) -> set[str]:
 
 @pytest.mark.parametrize("block", BLOCKS)
 def test_code_runs(simulator: ThingspaceSimulator, block: str) -> None:
+    compile(block, "docs", "exec")
     skip_without_libraries_of(block)
     executed(block)
-
-
-@pytest.mark.parametrize("block", BLOCKS)
-def test_code_is_python(block: str) -> None:
-    compile(block, "docs", "exec")
 
 
 def test_database_of_the_callbacks_is_found_by_the_second_process(
