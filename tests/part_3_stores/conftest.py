@@ -91,10 +91,12 @@ def account(username: str = "user", password: str = PASSWORD, **options: Any) ->
 class Processes:
     """Auth objects of processes that share a store, each with a store object of its own."""
 
-    def __init__(self, kind: Kind, platform: Platform, make_store: Callable[[], Any]) -> None:
+    def __init__(self, kind: Kind, platform: Platform, disk: Disk, clock: VirtualClock) -> None:
         self.kind = kind
         self.platform = platform
-        self.make_store = make_store
+        self.disk = disk
+        self.clock = clock
+        self.make_store: Callable[[], Any] = lambda: MemoryStore(disk)
 
     def new(self, **options: Any) -> Any:
         return self.kind.auth(
@@ -126,7 +128,7 @@ def disk() -> Disk:
 @pytest.fixture
 def on_disk(kind: Kind, platform: Platform, disk: Disk, clock: VirtualClock) -> Processes:
     """Processes in virtual time, whose store in memory a test can look at."""
-    return Processes(kind, platform, lambda: MemoryStore(disk))
+    return Processes(kind, platform, disk, clock)
 
 
 # What a store does is its own tests' affair: here it only is one of two.

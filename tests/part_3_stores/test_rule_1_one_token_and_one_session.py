@@ -29,18 +29,16 @@ from ..support.virtual import (
 from .conftest import Disk, Processes, account, names_of
 
 
-def test_processes_share_one_token_and_one_session(
-    processes: Processes, platform: Platform
-) -> None:
+def test_processes_share_one_token_and_one_session(processes: Processes) -> None:
     store = processes.make_store()
     # One store object may serve many auth objects.
     for options in ({}, {}, {"store": store}, {"store": store}):
         auth = processes.new(**options)
         for _ in range(2):
             assert processes.get(auth) == 200
-    assert platform.bearers == ["token-1"] * 8
-    assert platform.sessions == ["session-1"] * 8
-    assert platform.trail == ["token", "login", *["api"] * 8]
+    assert processes.platform.bearers == ["token-1"] * 8
+    assert processes.platform.sessions == ["session-1"] * 8
+    assert processes.platform.trail == ["token", "login", *["api"] * 8]
 
 
 def test_stored_token_keeps_its_times(processes: Processes, clock: VirtualClock) -> None:
@@ -67,23 +65,21 @@ def test_what_the_store_costs(on_disk: Processes, disk: Disk) -> None:
 
 
 @pytest.mark.parametrize("loss", ["expiry", "rejected token", "ended session"])
-def test_what_is_lost_is_renewed_once_for_all(
-    processes: Processes, platform: Platform, clock: VirtualClock, loss: str
-) -> None:
+def test_what_is_lost_is_renewed_once_for_all(processes: Processes, loss: str) -> None:
     m2m = account() if loss == "ended session" else None
     auths = [processes.new(m2m=m2m) for _ in range(3)]
     for auth in auths:
         processes.get(auth)
     if loss == "expiry":
-        clock.advance(3600)
+        processes.clock.advance(3600)
     for auth in auths:
-        platform.api = {
+        processes.platform.api = {
             "expiry": [],
             "rejected token": [refusal()],
             "ended session": [session_refusal()],
         }[loss]
         assert processes.get(auth) == 200
-    renewed = platform.login_calls if m2m else platform.token_calls
+    renewed = processes.platform.login_calls if m2m else processes.platform.token_calls
     assert len(renewed) == 2
 
 
@@ -101,25 +97,23 @@ def test_what_was_revoked_or_logged_out_is_not_taken_from_the_store_again(
     assert platform.sessions == ["session-1"] * 2 + ["session-2"] * 2
 
 
-def test_token_that_the_platform_repeats_is_asked_for_once_by_all(
-    processes: Processes, platform: Platform, clock: VirtualClock
-) -> None:
-    """With a skew, on a platform that repeats a token until it expires."""
-    platform.tokens = [token_answer("same", 3600), token_answer("same", 50)]
+def test_token_that_the_platform_repeats_is_asked_for_once_by_all(processes: Processes) -> None:
+    """With a skew, on a processes.platform that repeats a token until it expires."""
+    processes.platform.tokens = [token_answer("same", 3600), token_answer("same", 50)]
     auths = [processes.without_m2m(oauth_clock_skew=60) for _ in range(3)]
     for auth in auths:
         processes.get(auth)
-    clock.advance(3550)
+    processes.clock.advance(3550)
     for _ in range(3):
         for auth in auths:
             assert processes.get(auth) == 200
     newcomer = processes.without_m2m(oauth_clock_skew=60)
     processes.get(newcomer)
-    assert len(platform.token_calls) == 2
-    clock.advance(50)
+    assert len(processes.platform.token_calls) == 2
+    processes.clock.advance(50)
     for auth in [*auths, newcomer]:
         assert processes.get(auth) == 200
-    assert len(platform.token_calls) == 3
+    assert len(processes.platform.token_calls) == 3
 
 
 def test_rejected_token_that_the_platform_repeats_is_not_asked_for_by_each_request(
@@ -133,25 +127,21 @@ def test_rejected_token_that_the_platform_repeats_is_not_asked_for_by_each_reque
     assert len(platform.token_calls) == 2
 
 
-def test_token_without_an_expiry_is_shared(
-    processes: Processes, platform: Platform, clock: VirtualClock
-) -> None:
-    platform.tokens = [Answer(200, {"access_token": "eternal"})]
+def test_token_without_an_expiry_is_shared(processes: Processes) -> None:
+    processes.platform.tokens = [Answer(200, {"access_token": "eternal"})]
     for _ in range(2):
         processes.get(processes.without_m2m())
-        clock.advance(10**8)
-    assert platform.bearers == ["eternal"] * 2
+        processes.clock.advance(10**8)
+    assert processes.platform.bearers == ["eternal"] * 2
 
 
-def test_failure_of_the_endpoint_stores_nothing(
-    on_disk: Processes, platform: Platform, disk: Disk
-) -> None:
-    platform.tokens = [Answer(401, {"error": "invalid_client"})]
+def test_failure_of_the_endpoint_stores_nothing(on_disk: Processes) -> None:
+    on_disk.platform.tokens = [Answer(401, {"error": "invalid_client"})]
     auth = on_disk.without_m2m()
     with pytest.raises(on_disk.kind.request_error):
         on_disk.get(auth)
-    assert disk.entries == {}
-    assert disk.held == []
+    assert on_disk.disk.entries == {}
+    assert on_disk.disk.held == []
     assert on_disk.get(auth) == 200
 
 
@@ -176,57 +166,49 @@ def test_what_another_process_renewed_while_the_lock_was_waited_for_is_used(
         clock.advance(3600)
 
 
-def test_stale_token_of_the_store_is_used_if_it_cannot_be_renewed(
-    processes: Processes, platform: Platform, clock: VirtualClock
-) -> None:
+def test_stale_token_of_the_store_is_used_if_it_cannot_be_renewed(processes: Processes) -> None:
     processes.get(processes.without_m2m(oauth_clock_skew=60))
-    clock.advance(3550)
-    platform.tokens = [Answer(503)] * 9
+    processes.clock.advance(3550)
+    processes.platform.tokens = [Answer(503)] * 9
     assert processes.get(processes.without_m2m(oauth_clock_skew=60)) == 200
-    assert platform.bearers == ["token-1"] * 2
+    assert processes.platform.bearers == ["token-1"] * 2
 
 
 # The store wraps the endpoint or the provider; the update callback is told of both.
 
 
-def test_provider_is_asked_once_for_all(
-    processes: Processes, platform: Platform, clock: VirtualClock
-) -> None:
+def test_provider_is_asked_once_for_all(processes: Processes) -> None:
     asked: list[Any] = []
 
     def provider(last: Any, manager: Any) -> Any:
         asked.append(last and last.access_token)
-        return {"access_token": f"provided-{len(asked)}", "expiry": clock.time() + 100}
+        return {"access_token": f"provided-{len(asked)}", "expiry": processes.clock.time() + 100}
 
     options = {"oauth_token_provider": processes.kind.callback(provider)}
     auths = [processes.without_m2m(**options) for _ in range(3)]
     for _ in range(2):
         for auth in auths:
             processes.get(auth)
-        clock.advance(100)
-    assert platform.bearers == ["provided-1"] * 3 + ["provided-2"] * 3
+        processes.clock.advance(100)
+    assert processes.platform.bearers == ["provided-1"] * 3 + ["provided-2"] * 3
     assert asked == [None, "provided-1"]
-    assert platform.token_calls == []
+    assert processes.platform.token_calls == []
 
 
-def test_provided_token_that_was_rejected_is_fetched_once_for_all(
-    processes: Processes, platform: Platform
-) -> None:
+def test_provided_token_that_was_rejected_is_fetched_once_for_all(processes: Processes) -> None:
     row = {"access_token": "row"}
     options = {"oauth_token_provider": lambda last, manager: row}
     auths = [processes.without_m2m(**options) for _ in range(3)]
     for auth in auths:
         processes.get(auth)
     for auth in auths:
-        platform.api = [refusal()]
+        processes.platform.api = [refusal()]
         assert processes.get(auth) == 200
-    assert platform.bearers[-1] == "token-1"
-    assert len(platform.token_calls) == 1
+    assert processes.platform.bearers[-1] == "token-1"
+    assert len(processes.platform.token_calls) == 1
 
 
-def test_error_of_a_provider_reaches_the_caller_and_frees_the_lock(
-    on_disk: Processes, platform: Platform, disk: Disk
-) -> None:
+def test_error_of_a_provider_reaches_the_caller_and_frees_the_lock(on_disk: Processes) -> None:
     def provider(last: Any, manager: Any) -> Any:
         if len(failures) < 2:
             failures.append(LookupError("no row"))
@@ -238,37 +220,33 @@ def test_error_of_a_provider_reaches_the_caller_and_frees_the_lock(
     for _ in range(2):
         with pytest.raises(LookupError, match="no row"):
             on_disk.get(auth)
-        assert disk.held == []
+        assert on_disk.disk.held == []
     on_disk.get(auth)
-    assert platform.bearers == ["row"]
+    assert on_disk.platform.bearers == ["row"]
 
 
-def test_update_callback_is_told_of_a_token_from_the_store_and_once(
-    processes: Processes, platform: Platform, clock: VirtualClock
-) -> None:
+def test_update_callback_is_told_of_a_token_from_the_store_and_once(processes: Processes) -> None:
     told: list[str] = []
     update = processes.kind.callback(lambda token: told.append(token.access_token))
     processes.get(processes.without_m2m())
     auth = processes.new(oauth_on_token_update=update)
     for _ in range(5):
         processes.get(auth)
-        clock.advance(100)
+        processes.clock.advance(100)
     assert told == ["token-1"]
-    clock.advance(3600)
+    processes.clock.advance(3600)
     processes.get(processes.without_m2m())
     processes.get(auth)
     assert told == ["token-1", "token-2"]
-    assert len(platform.token_calls) == 2
+    assert len(processes.platform.token_calls) == 2
 
 
-def test_no_lock_is_held_while_the_update_callback_runs(
-    on_disk: Processes, platform: Platform, disk: Disk
-) -> None:
+def test_no_lock_is_held_while_the_update_callback_runs(on_disk: Processes) -> None:
     held: list[list[str]] = []
-    update = on_disk.kind.callback(lambda token: held.append(list(disk.held)))
+    update = on_disk.kind.callback(lambda token: held.append(list(on_disk.disk.held)))
     auth = on_disk.new(oauth_on_token_update=update)
     on_disk.get(auth)
-    platform.api = [refusal()]
+    on_disk.platform.api = [refusal()]
     on_disk.get(auth)
     assert held == [[], []]
 
@@ -290,38 +268,34 @@ def test_assigned_token_is_not_stored_and_a_forgotten_one_is_found_again(
     assert len(platform.token_calls) == 1
 
 
-def test_token_that_is_fetched_by_hand_is_not_stored(
-    on_disk: Processes, platform: Platform, disk: Disk
-) -> None:
+def test_token_that_is_fetched_by_hand_is_not_stored(on_disk: Processes) -> None:
     auth = on_disk.without_m2m()
     assert on_disk.kind.fetch_token(auth).access_token == "token-1"
-    assert disk.entries == {}
+    assert on_disk.disk.entries == {}
     on_disk.get(auth)
-    assert platform.bearers == ["token-2"]
+    assert on_disk.platform.bearers == ["token-2"]
 
 
-def test_login_by_hand_is_under_the_stores_lock_and_installs_nothing(
-    on_disk: Processes, platform: Platform, disk: Disk
-) -> None:
+def test_login_by_hand_is_under_the_stores_lock_and_installs_nothing(on_disk: Processes) -> None:
     auth = on_disk.new()
     on_disk.get(auth)
     names = names_of(auth)
-    before = disk.entries[names["session"]]
+    before = on_disk.disk.entries[names["session"]]
     held: list[list[str]] = []
 
-    def note(call: Call, answer: Any = platform.handle) -> Answer:
+    def note(call: Call, answer: Any = on_disk.platform.handle) -> Answer:
         if call.path == LOGIN_PATH:
-            held.append(list(disk.held))
+            held.append(list(on_disk.disk.held))
         return answer(call)  # type: ignore[no-any-return]
 
-    platform.handle = note  # type: ignore[method-assign]
+    on_disk.platform.handle = note  # type: ignore[method-assign]
     assert on_disk.kind.fetch_session(auth) == "session-2"
     assert held == [[names["logins"]]]
-    assert disk.held == []
-    assert disk.entries[names["session"]] == before
+    assert on_disk.disk.held == []
+    assert on_disk.disk.entries[names["session"]] == before
     for each in (auth, on_disk.new()):
         on_disk.get(each)
-    assert platform.sessions == ["session-1"] * 3
+    assert on_disk.platform.sessions == ["session-1"] * 3
 
 
 def test_session_that_lives_is_used_although_another_login_was_refused(
@@ -337,43 +311,37 @@ def test_session_that_lives_is_used_although_another_login_was_refused(
     assert platform.sessions == ["session-1"] * 2
 
 
-def test_session_without_username_and_password_is_not_stored(
-    on_disk: Processes, platform: Platform, disk: Disk, clock: VirtualClock
-) -> None:
+def test_session_without_username_and_password_is_not_stored(on_disk: Processes) -> None:
     auth = on_disk.new(m2m="fixed")
     for _ in range(3):
         on_disk.get(auth)
-        clock.advance(1000)
-    assert platform.sessions == ["fixed"] * 3
-    assert set(disk.entries) == {names_of(auth)["token"]}
+        on_disk.clock.advance(1000)
+    assert on_disk.platform.sessions == ["fixed"] * 3
+    assert set(on_disk.disk.entries) == {names_of(auth)["token"]}
 
 
-def test_given_session_is_used_and_is_not_stored(
-    processes: Processes, platform: Platform, clock: VirtualClock
-) -> None:
+def test_given_session_is_used_and_is_not_stored(processes: Processes) -> None:
     """That it was used is written only if the entry holds it."""
     auth = processes.new(m2m=account(vz_m2m_token="given"))
     processes.get(auth)
-    clock.advance(60)
+    processes.clock.advance(60)
     processes.get(auth)
     processes.get(processes.new())
-    assert platform.sessions == ["given", "given", "session-1"]
+    assert processes.platform.sessions == ["given", "given", "session-1"]
 
 
 # Copies and pickles: Part 1, rule 13.
 
 
 @pytest.mark.parametrize("copying", [copy.copy, copy.deepcopy])
-def test_copies_share_the_store(
-    on_disk: Processes, platform: Platform, copying: Callable[[Any], Any], clock: VirtualClock
-) -> None:
+def test_copies_share_the_store(on_disk: Processes, copying: Callable[[Any], Any]) -> None:
     auth = on_disk.new()
     copied = copying(auth)
     for _ in range(2):
         for each in (auth, copied):
             assert on_disk.get(each) == 200
-        clock.advance(3600)
-    assert (len(platform.token_calls), len(platform.login_calls)) == (2, 2)
+        on_disk.clock.advance(3600)
+    assert (len(on_disk.platform.token_calls), len(on_disk.platform.login_calls)) == (2, 2)
 
 
 def test_pickles_find_the_same_files(kind: Kind, platform: Platform, tmp_path: Path) -> None:

@@ -9,7 +9,7 @@ import pytest
 
 from ..support.kinds import IDENTITY, PASSWORD, Kind
 from ..support.virtual import LOGIN_PATH, START, Answer, Call, Platform, VirtualClock
-from .conftest import Disk, MemoryStore, Processes, account, names_of
+from .conftest import Disk, Processes, account, names_of
 
 Told = Callable[[], list[str]]
 
@@ -38,23 +38,19 @@ def test_tenants_and_accounts_never_get_each_others_token_or_session(
     assert platform.sessions == ["session-1", "session-2"] * 2
 
 
-def test_scopes_have_tokens_of_their_own_whatever_their_order(
-    processes: Processes, platform: Platform
-) -> None:
+def test_scopes_have_tokens_of_their_own_whatever_their_order(processes: Processes) -> None:
     for scopes in (["read", "write"], ["write", "read"], ["read"], None):
         processes.get(processes.new(oauth_scopes=scopes))
-    assert platform.bearers == ["token-1", "token-1", "token-2", "token-3"]
-    assert platform.sessions == ["session-1"] * 4
+    assert processes.platform.bearers == ["token-1", "token-1", "token-2", "token-3"]
+    assert processes.platform.sessions == ["session-1"] * 4
 
 
-def test_account_that_is_assigned_has_its_own_session_in_the_store(
-    processes: Processes, platform: Platform
-) -> None:
+def test_account_that_is_assigned_has_its_own_session_in_the_store(processes: Processes) -> None:
     auth = processes.new()
     for m2m in (account(), account("bob"), account()):
         auth.m2m = m2m
         processes.get(auth)
-    assert platform.sessions == ["session-1", "session-2", "session-1"]
+    assert processes.platform.sessions == ["session-1", "session-2", "session-1"]
 
 
 class Named(Platform):
@@ -142,14 +138,12 @@ def test_corrupt_entry_is_replaced_with_a_warning(
     assert carried[1:] == [f"{which}-2"] * 2
 
 
-def test_corrupt_count_of_logins_is_replaced_with_a_warning(
-    on_disk: Processes, disk: Disk, told: Told
-) -> None:
+def test_corrupt_count_of_logins_is_replaced_with_a_warning(on_disk: Processes, told: Told) -> None:
     auth = on_disk.new()
-    disk.entries[names_of(auth)["logins"]] = b"{"
+    on_disk.disk.entries[names_of(auth)["logins"]] = b"{"
     assert on_disk.get(auth) == 200
     assert any("corrupt" in text for text in told())
-    json.loads(disk.entries[names_of(auth)["logins"]])
+    json.loads(on_disk.disk.entries[names_of(auth)["logins"]])
 
 
 def token(**fields: Any) -> tuple[str, dict[str, Any]]:
@@ -184,7 +178,7 @@ ODD: dict[str, tuple[str, dict[str, Any]]] = {
 def test_sealed_entry_that_is_no_token_or_session_is_replaced_with_a_warning(
     sync_kind: Kind, platform: Platform, disk: Disk, clock: VirtualClock, told: Told, name: str
 ) -> None:
-    processes = Processes(sync_kind, platform, lambda: MemoryStore(disk))
+    processes = Processes(sync_kind, platform, disk, clock)
     which, fields = ODD[name]
     auth = processes.new()
     tokens = auth._tokens.bearers if which == "token" else auth._tokens.sessions

@@ -12,20 +12,18 @@ from .conftest import Disk, Processes, account, names_of
 MINUTE = 60
 
 
-def test_session_that_another_process_uses_is_not_idle(
-    processes: Processes, platform: Platform, clock: VirtualClock
-) -> None:
+def test_session_that_another_process_uses_is_not_idle(processes: Processes) -> None:
     busy, idle = processes.new(), processes.new()
     processes.get(idle)
     for _ in range(16):
         processes.get(busy)
-        clock.advance(100)
+        processes.clock.advance(100)
     processes.get(idle)
     processes.get(processes.new())
-    assert len(platform.login_calls) == 1
-    clock.advance(1200)
+    assert len(processes.platform.login_calls) == 1
+    processes.clock.advance(1200)
     processes.get(idle)
-    assert len(platform.login_calls) == 2
+    assert len(processes.platform.login_calls) == 2
 
 
 @pytest.mark.parametrize("count", [1, 3])
@@ -45,14 +43,12 @@ def test_use_is_written_at_most_once_a_minute_by_all_together(
     assert len(platform.login_calls) == 1
 
 
-def test_use_within_the_minute_after_a_write_is_use(
-    processes: Processes, platform: Platform, clock: VirtualClock
-) -> None:
+def test_use_within_the_minute_after_a_write_is_use(processes: Processes) -> None:
     auth = processes.new()
     for pause in (40, 1180, 0):
         processes.get(auth)
-        clock.advance(pause)
-    assert len(platform.login_calls) == 1
+        processes.clock.advance(pause)
+    assert len(processes.platform.login_calls) == 1
 
 
 @pytest.mark.parametrize(("idle_timeout", "pause"), [(60, 5), (90, 50), (4, 2)])
@@ -83,30 +79,26 @@ def test_session_in_hand_is_used_although_its_entry_is_gone_and_not_stored_again
     assert platform.sessions == ["session-1"] * 4
 
 
-def test_use_is_not_written_over_the_session_of_another_process(
-    on_disk: Processes, platform: Platform, clock: VirtualClock
-) -> None:
+def test_use_is_not_written_over_the_session_of_another_process(on_disk: Processes) -> None:
     first, second = on_disk.new(), on_disk.new()
     on_disk.get(first)
-    platform.api = [session_refusal()]
+    on_disk.platform.api = [session_refusal()]
     on_disk.get(second)
-    clock.advance(MINUTE + 1)
+    on_disk.clock.advance(MINUTE + 1)
     on_disk.get(first)
-    assert platform.sessions == ["session-1", "session-1", "session-2", "session-2"]
-    assert len(platform.login_calls) == 2
+    assert on_disk.platform.sessions == ["session-1", "session-1", "session-2", "session-2"]
+    assert len(on_disk.platform.login_calls) == 2
 
 
-def test_no_lock_is_taken_to_write_a_use(
-    on_disk: Processes, disk: Disk, clock: VirtualClock
-) -> None:
+def test_no_lock_is_taken_to_write_a_use(on_disk: Processes) -> None:
     auth = on_disk.new()
     on_disk.get(auth)
     for _ in range(3):
-        clock.advance(MINUTE + 1)
-        disk.events.clear()
+        on_disk.clock.advance(MINUTE + 1)
+        on_disk.disk.events.clear()
         on_disk.get(auth)
         session = names_of(auth)["session"]
-        assert disk.events == [("read", session), ("write", session)]
+        assert on_disk.disk.events == [("read", session), ("write", session)]
 
 
 def test_write_of_a_use_that_fails_is_a_warning_and_the_session_lives_on(

@@ -58,37 +58,33 @@ def test_broken_store_is_a_warning_and_no_more(
     assert (len(platform.token_calls), len(platform.login_calls)) == (3, 3)
 
 
-def test_process_that_went_on_without_the_store_comes_back_to_it(
-    on_disk: Processes, platform: Platform, disk: Disk, clock: VirtualClock
-) -> None:
-    disk.broken = set(METHODS)
+def test_process_that_went_on_without_the_store_comes_back_to_it(on_disk: Processes) -> None:
+    on_disk.disk.broken = set(METHODS)
     lonely = on_disk.new()
     on_disk.get(lonely)
-    disk.broken = set()
+    on_disk.disk.broken = set()
     on_disk.get(on_disk.new())
-    clock.advance(61)
+    on_disk.clock.advance(61)
     on_disk.get(lonely)
-    clock.advance(3600)
+    on_disk.clock.advance(3600)
     for auth in (lonely, on_disk.new()):
         on_disk.get(auth)
-    assert platform.sessions[:2] == ["session-1", "session-2"]
-    assert platform.sessions[-2:] == ["session-3"] * 2
-    assert platform.bearers[-2:] == ["token-3"] * 2
+    assert on_disk.platform.sessions[:2] == ["session-1", "session-2"]
+    assert on_disk.platform.sessions[-2:] == ["session-3"] * 2
+    assert on_disk.platform.bearers[-2:] == ["token-3"] * 2
 
 
-def test_session_in_hand_survives_a_long_outage(
-    on_disk: Processes, platform: Platform, disk: Disk, clock: VirtualClock
-) -> None:
+def test_session_in_hand_survives_a_long_outage(on_disk: Processes) -> None:
     auth = on_disk.new()
     on_disk.get(auth)
-    disk.broken = set(METHODS)
+    on_disk.disk.broken = set(METHODS)
     for _ in range(25):
-        clock.advance(60)
+        on_disk.clock.advance(60)
         assert on_disk.get(auth) == 200
-    disk.broken = set()
-    clock.advance(61)
+    on_disk.disk.broken = set()
+    on_disk.clock.advance(61)
     on_disk.get(auth)
-    assert platform.trail.count("login") == 1
+    assert on_disk.platform.trail.count("login") == 1
 
 
 @pytest.mark.parametrize("broken", ["read", "lock", "write"])
@@ -104,14 +100,12 @@ def test_token_that_is_stale_is_renewed_ahead_without_the_store(
     assert platform.bearers == ["token-1", *["token-2"] * 3]
 
 
-def test_outage_of_endpoint_and_store_is_the_endpoints_error(
-    on_disk: Processes, platform: Platform, disk: Disk
-) -> None:
-    disk.broken = set(METHODS)
-    platform.tokens = [Answer(failure="connect")] * 9
+def test_outage_of_endpoint_and_store_is_the_endpoints_error(on_disk: Processes) -> None:
+    on_disk.disk.broken = set(METHODS)
+    on_disk.platform.tokens = [Answer(failure="connect")] * 9
     with pytest.raises(on_disk.kind.connect_error, match="the token endpoint"):
         on_disk.get(on_disk.without_m2m())
-    assert len(platform.token_calls) == 4
+    assert len(on_disk.platform.token_calls) == 4
 
 
 class Turning(TokenStore):
@@ -130,9 +124,7 @@ class Turning(TokenStore):
         return contextlib.nullcontext()
 
 
-def test_insecure_store_is_an_error_and_nothing_is_fetched(
-    on_disk: Processes, platform: Platform
-) -> None:
+def test_insecure_store_is_an_error_and_nothing_is_fetched(on_disk: Processes) -> None:
     store = Turning()
     store.is_insecure = True
     auth = on_disk.new(store=store)
@@ -141,7 +133,7 @@ def test_insecure_store_is_an_error_and_nothing_is_fetched(
             on_disk.get(auth)
         assert isinstance(caught.value, on_disk.kind.request_error)
         assert str(caught.value.request.url) == API  # type: ignore[attr-defined]
-    assert platform.calls == []
+    assert on_disk.platform.calls == []
 
 
 def test_store_that_becomes_insecure_is_told_once_and_the_stale_token_goes_on(

@@ -36,6 +36,7 @@ def simulator(shell: Shell, monkeypatch: pytest.MonkeyPatch) -> Iterator[Thingsp
     """A simulated ThingSpace, and the key and the secret for it in the environment."""
     with ThingspaceSimulator(client_secret=SECRET, password=PASSWORD) as simulated:
         point_to(simulated, monkeypatch)
+        shell.simulator = simulated
         yield simulated
 
 
@@ -75,4 +76,5 @@ def clock() -> Clock:
 def client(clock: Clock) -> Iterator[Client]:
     """A client of a simulator on that clock."""
     with ThingspaceSimulator(clock=clock) as running, client_of(running) as connected:
+        connected.clock = clock
         yield connected

@@ -177,15 +177,13 @@ def test_what_came_instead_of_a_token_is_told_after_one_request(
     assert len(simulator.token_requests) == 1
 
 
-def test_scopes_that_are_refused_passed_over_or_not_told(
-    check: Check, simulator: ThingspaceSimulator
-) -> None:
+def test_scopes_that_are_refused_passed_over_or_not_told(check: Check) -> None:
     refused = check("--scope", "no-such-scope").wrong
     assert (refused.step, "--scope" in refused.remedy) == ("scope", True)
-    simulator.fail("token", 200, body={**GRANTED, "scope": " read"})
+    check.simulator.fail("token", 200, body={**GRANTED, "scope": " read"})
     wrong = check("--scope", "read", "--scope", "write").wrong
     assert (wrong.step, wrong.what) == ("scope", "granted without write")
-    simulator.fail("token", 200, body=GRANTED, times=2)
+    check.simulator.fail("token", 200, body=GRANTED, times=2)
     # Then it is the one that was asked for.
     assert check("--scope", "read").line("scope").what == "read"
     checked = check()
@@ -255,16 +253,14 @@ def findings_after(
 # The session.
 
 
-def test_without_an_account_and_with_a_session_token_alone_no_login_is_tried(
-    check: Check, shell: Shell, simulator: ThingspaceSimulator
-) -> None:
+def test_without_an_account_and_with_a_session_token_alone_no_login_is_tried(check: Check) -> None:
     checked = check("--yes")
     assert (checked.status, checked.line("session").verdict) == (0, "skipped")
     assert "VZ_M2M_USERNAME" in checked.line("session").what
-    shell.set("VZ_M2M_TOKEN_VZ_M2M_TOKEN", "given-session")
+    check.shell.set("VZ_M2M_TOKEN_VZ_M2M_TOKEN", "given-session")
     checked = check("--yes")
     assert (checked.status, checked.line("session").verdict) == (0, "skipped")
-    assert simulator.login_requests == []
+    assert check.simulator.login_requests == []
 
 
 def test_a_login_is_not_tried_where_nobody_can_be_asked(

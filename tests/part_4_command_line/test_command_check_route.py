@@ -52,10 +52,8 @@ def test_connection_refused(check: Check, shell: Shell, closed_port: int) -> Non
         (OSError(101, "Network is unreachable"), "no route"),
     ],
 )
-def test_no_route(
-    check: Check, shell: Shell, monkeypatch: pytest.MonkeyPatch, error: OSError, told: str
-) -> None:
-    shell.set("THINGSPACE_BASE_URL", EXAMPLE)
+def test_no_route(check: Check, monkeypatch: pytest.MonkeyPatch, error: OSError, told: str) -> None:
+    check.shell.set("THINGSPACE_BASE_URL", EXAMPLE)
     monkeypatch.setattr(socket, "create_connection", raising(error))
     wrong = check().wrong
     assert wrong.step == "route"
@@ -79,15 +77,13 @@ def test_tls_interception(check: Check, shell: Shell, tmp_path: Path) -> None:
     assert "REQUESTS_CA_BUNDLE" in wrong.remedy
 
 
-def test_ca_certificates_that_are_not_there(
-    check: Check, shell: Shell, client: clients.Client, simulator: ThingspaceSimulator
-) -> None:
+def test_ca_certificates_that_are_not_there(check: Check, client: clients.Client) -> None:
     for name in ("REQUESTS_CA_BUNDLE", "SSL_CERT_FILE"):
-        shell.set(name, "/no/such/file")
+        check.shell.set(name, "/no/such/file")
     with suppress(OSError):
         if client.library == "httpx" and importlib.import_module("httpx").create_ssl_context():
             pytest.skip("this httpx takes no notice of a file that is not there")
-    shell.set("THINGSPACE_BASE_URL", simulator.url.replace("http:", "https:"))
+    check.shell.set("THINGSPACE_BASE_URL", check.simulator.url.replace("http:", "https:"))
     wrong = check().wrong
     assert wrong.step == "tls"
     assert "CA certificates" in wrong.what
@@ -96,10 +92,8 @@ def test_ca_certificates_that_are_not_there(
     assert steps == [("ok", "settings"), ("ok", "route"), ("wrong", "tls")]
 
 
-def test_something_that_does_not_speak_tls(
-    check: Check, shell: Shell, simulator: ThingspaceSimulator
-) -> None:
-    shell.set("THINGSPACE_BASE_URL", simulator.url.replace("http:", "https:"))
+def test_something_that_does_not_speak_tls(check: Check) -> None:
+    check.shell.set("THINGSPACE_BASE_URL", check.simulator.url.replace("http:", "https:"))
     wrong = check().wrong
     assert (wrong.step, "does not speak TLS" in wrong.what) == ("tls", True)
 
@@ -126,11 +120,9 @@ def test_a_proxy_that_wants_to_know_who_asks(check: Check, shell: Shell) -> None
 
 
 @pytest.mark.parametrize("form", ["http://user:{0}@127.0.0.1:{1}", "user:{0}@127.0.0.1:{1}"])
-def test_a_proxy_that_cannot_be_reached(
-    check: Check, shell: Shell, closed_port: int, form: str
-) -> None:
-    shell.set("ALL_PROXY", form.format(PROXY_PASSWORD, closed_port))
-    shell.set("THINGSPACE_BASE_URL", EXAMPLE)
+def test_a_proxy_that_cannot_be_reached(check: Check, closed_port: int, form: str) -> None:
+    check.shell.set("ALL_PROXY", form.format(PROXY_PASSWORD, closed_port))
+    check.shell.set("THINGSPACE_BASE_URL", EXAMPLE)
     wrong = check().wrong
     assert wrong.step == "route"
     assert f"the proxy 127.0.0.1:{closed_port}" in wrong.what
@@ -170,12 +162,10 @@ def test_a_proxy_setting_that_the_library_cannot_use_has_the_same_remedy_in_each
     assert ran.remedy.startswith("correct it: it is like http://host:port")
 
 
-def test_a_proxy_whose_scheme_the_library_does_not_know_is_found(
-    check: Check, shell: Shell
-) -> None:
+def test_a_proxy_whose_scheme_the_library_does_not_know_is_found(check: Check) -> None:
     with listening(lambda connection: None) as port:
-        shell.set("HTTPS_PROXY", f"foo://user:{PROXY_PASSWORD}@127.0.0.1:{port}")
-        shell.set("THINGSPACE_BASE_URL", EXAMPLE)
+        check.shell.set("HTTPS_PROXY", f"foo://user:{PROXY_PASSWORD}@127.0.0.1:{port}")
+        check.shell.set("THINGSPACE_BASE_URL", EXAMPLE)
         wrong = check().wrong
     assert (wrong.step, "HTTPS_PROXY" in wrong.what) == ("proxy", True)
 

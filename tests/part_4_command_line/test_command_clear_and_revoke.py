@@ -19,6 +19,8 @@ from ..support.command_line import ACCOUNT, Shell, raising
 
 ON_HOLD = {"errorCode": "REQUEST_FAILED.Login", "errorMessage": "The account is on hold."}
 
+pytestmark = pytest.mark.usefixtures("simulator")
+
 
 def entries_of(directory: Path) -> dict[Path, bytes]:
     """What a store's files hold, its locks aside."""
@@ -66,20 +68,18 @@ def test_clear_of_a_store_that_is_empty_or_not_there(
     assert simulator.requests == []
 
 
-def test_clear_allows_another_login_after_a_refused_one(
-    shell: Shell, simulator: ThingspaceSimulator, account: None
-) -> None:
-    simulator.fail("login", 400, body=ON_HOLD)
+def test_clear_allows_another_login_after_a_refused_one(shell: Shell, account: None) -> None:
+    shell.simulator.fail("login", 400, body=ON_HOLD)
     for _ in range(3):
         # A shell starts a new process each time: only the store knows of the refusal.
         login_guard.forget_all()
         ran = shell.failure("headers")
         assert "on hold" in ran.err
         assert ran.remedy.endswith("run thingspace-auth clear")
-    assert len(simulator.login_requests) == 1
+    assert len(shell.simulator.login_requests) == 1
     shell.out("clear")
     shell.out("headers")
-    assert len(simulator.login_requests) == 2
+    assert len(shell.simulator.login_requests) == 2
 
 
 def test_clear_without_the_extra_of_the_store_names_it(

@@ -37,14 +37,12 @@ def shown(shell: Shell) -> dict[str, str]:
     return entries
 
 
-def test_nothing_stored_is_no_failure(
-    shell: Shell, simulator: ThingspaceSimulator, tmp_path: Path
-) -> None:
-    host = simulator.url.rpartition("/")[2]
+def test_nothing_stored_is_no_failure(shell: Shell, tmp_path: Path) -> None:
+    host = shell.simulator.url.rpartition("/")[2]
     assert shown(shell) == {
-        "key": f"{simulator.client_id} (from {PREFIX}ID in the environment)",
+        "key": f"{shell.simulator.client_id} (from {PREFIX}ID in the environment)",
         "secret": f"from {PREFIX}SECRET in the environment",
-        "user": f"{simulator.username} (from VZ_M2M_USERNAME in the environment)",
+        "user": f"{shell.simulator.username} (from VZ_M2M_USERNAME in the environment)",
         "password": "from VZ_M2M_PASSWORD in the environment",
         "host": f"{host} (from THINGSPACE_BASE_URL in the environment)",
         "store": f"{tmp_path / 'store'}, which does not exist yet",
@@ -53,15 +51,13 @@ def test_nothing_stored_is_no_failure(
         "logins": "none has failed",
     }
     assert shell.json("status")["store_exists"] is False
-    assert simulator.requests == []
+    assert shell.simulator.requests == []
     assert not (tmp_path / "store").exists()
 
 
-def test_what_is_stored_is_shown_without_the_tokens(
-    shell: Shell, simulator: ThingspaceSimulator, tmp_path: Path
-) -> None:
+def test_what_is_stored_is_shown_without_the_tokens(shell: Shell, tmp_path: Path) -> None:
     shell.out("headers")
-    simulator.clear()
+    shell.simulator.clear()
     found, as_json = shown(shell), shell.json("status")
     assert found["store"] == str(tmp_path / "store")
     assert found["access token"].startswith("expires 2")
@@ -70,7 +66,7 @@ def test_what_is_stored_is_shown_without_the_tokens(
     assert " ago); if it is not used, it expires 2" in found["session"]
     assert "(in 20 min)" in found["session"]
     now = time.time()
-    assert (as_json["store"], as_json["base_url"]) == (str(tmp_path / "store"), simulator.url)
+    assert (as_json["store"], as_json["base_url"]) == (str(tmp_path / "store"), shell.simulator.url)
     assert as_json["store_exists"] is True
     assert as_json["access_token"]["expires_at"] == pytest.approx(now + 3600, abs=60)
     assert as_json["session"]["used_at"] == pytest.approx(now, abs=60)
@@ -84,14 +80,14 @@ def test_what_is_stored_is_shown_without_the_tokens(
         "advice": None,
     }
     assert as_json["settings"]["user"] == {
-        "value": simulator.username,
+        "value": shell.simulator.username,
         "variable": "VZ_M2M_USERNAME",
         "from": "environment",
     }
     assert as_json["settings"]["password"]["value"] is None
-    for token in (*simulator.issued_tokens, *simulator.issued_sessions):
+    for token in (*shell.simulator.issued_tokens, *shell.simulator.issued_sessions):
         assert token not in f"{found}{as_json}"
-    assert simulator.requests == []
+    assert shell.simulator.requests == []
 
 
 def test_without_an_account_it_says_so(shell: Shell) -> None:
@@ -154,9 +150,7 @@ IN_A_ROW = r"\d logins in a row failed, .*; no further login is tried now"
         (4, IN_A_ROW),
     ],
 )
-def test_failed_logins_are_shown(
-    shell: Shell, simulator: ThingspaceSimulator, times: int, told: str
-) -> None:
+def test_failed_logins_are_shown(shell: Shell, times: int, told: str) -> None:
     count_entry().write(LoginCount(times, time.time()).to_fields())
     is_blocked = times > 1
     first, *remedy = shown(shell)["logins"].splitlines()
@@ -180,20 +174,16 @@ def count_entry() -> Any:
     return auth._tokens.session_source.lock
 
 
-def test_an_access_token_that_does_not_say_when_it_expires(
-    shell: Shell, simulator: ThingspaceSimulator
-) -> None:
-    simulator.fail("token", 200, body={"access_token": "t", "token_type": "Bearer"})
+def test_an_access_token_that_does_not_say_when_it_expires(shell: Shell) -> None:
+    shell.simulator.fail("token", 200, body={"access_token": "t", "token_type": "Bearer"})
     shell.out("token")
     assert shown(shell)["access token"] == "does not say when it expires"
     assert shell.json("status")["access_token"] == {"expires_at": None, "scope": None}
 
 
 @pytest.mark.parametrize("lifetime", [10**10, 2147483647])
-def test_a_token_of_ages_to_come_is_said_not_to_expire(
-    shell: Shell, simulator: ThingspaceSimulator, lifetime: int
-) -> None:
-    simulator.token_lifetime = lifetime
+def test_a_token_of_ages_to_come_is_said_not_to_expire(shell: Shell, lifetime: int) -> None:
+    shell.simulator.token_lifetime = lifetime
     shell.out("token")
     assert shown(shell)["access token"].startswith("does not expire; scope: ")
 

@@ -27,16 +27,16 @@ LIBRARIES = {client.library: client for client in CLIENTS}.values()
 SKEW = "THINGSPACE_OAUTH_OAUTH_CLOCK_SKEW"
 NO_EXTRA = ImportError("FileTokenStore needs filelock: pip install '…[files]'")
 
+pytestmark = pytest.mark.usefixtures("simulator")
+
 
 # What is printed, and what it costs.
 
 
-def test_token_prints_the_token_alone_and_costs_one_request_for_all_calls(
-    shell: Shell, simulator: ThingspaceSimulator
-) -> None:
+def test_token_prints_the_token_alone_and_costs_one_request_for_all_calls(shell: Shell) -> None:
     for _ in range(3):
-        assert shell.out("token") == simulator.issued_tokens[0] + "\n"
-    assert len(simulator.requests) == len(simulator.token_requests) == 1
+        assert shell.out("token") == shell.simulator.issued_tokens[0] + "\n"
+    assert len(shell.simulator.requests) == len(shell.simulator.token_requests) == 1
 
 
 def test_token_without_the_store_asks_each_time_and_leaves_nothing_behind(
@@ -62,13 +62,11 @@ def test_headers_are_those_that_a_request_needs(
     assert out == f"Authorization: Bearer {token}\nVZ-M2M-Token: {session}\n"
 
 
-def test_headers_cost_one_login_for_all_calls(
-    shell: Shell, simulator: ThingspaceSimulator, account: None
-) -> None:
+def test_headers_cost_one_login_for_all_calls(shell: Shell, account: None) -> None:
     first, second, as_json = shell.out("headers"), shell.out("headers"), shell.json("headers")
     assert first == second == "".join(f"{name}: {value}\n" for name, value in as_json.items())
     assert len(as_json) == 2
-    assert len(simulator.token_requests) == len(simulator.login_requests) == 1
+    assert len(shell.simulator.token_requests) == len(shell.simulator.login_requests) == 1
 
 
 def test_headers_without_an_account_are_the_bearer_and_a_session_token_that_is_given(
@@ -84,28 +82,24 @@ def test_headers_without_an_account_are_the_bearer_and_a_session_token_that_is_g
     assert simulator.login_requests == []
 
 
-def test_token_as_json_has_what_a_program_needs(
-    shell: Shell, simulator: ThingspaceSimulator
-) -> None:
+def test_token_as_json_has_what_a_program_needs(shell: Shell) -> None:
     token = shell.json("token", "--no-store")
-    assert token["access_token"] == simulator.issued_tokens[0]
+    assert token["access_token"] == shell.simulator.issued_tokens[0]
     assert token["token_type"] == "Bearer"
-    assert token["expires_at"] == pytest.approx(simulator.token_requests[0].at + 3600, abs=60)
+    assert token["expires_at"] == pytest.approx(shell.simulator.token_requests[0].at + 3600, abs=60)
     assert "ts.mec.fullaccess" in token["scope"]
-    simulator.fail("token", 200, body={"access_token": "t", "token_type": "Bearer"})
+    shell.simulator.fail("token", 200, body={"access_token": "t", "token_type": "Bearer"})
     assert shell.json("token", "--no-store")["expires_at"] is None
 
 
-def test_scopes_are_asked_for_and_an_empty_one_is_not_taken_for_all(
-    shell: Shell, simulator: ThingspaceSimulator
-) -> None:
+def test_scopes_are_asked_for_and_an_empty_one_is_not_taken_for_all(shell: Shell) -> None:
     for scope in ("", " "):
         ran = shell.failure("token", "--no-store", "--scope", scope, status=2)
         assert "--scope must be a scope" in ran.complaint
-    assert simulator.requests == []
+    assert shell.simulator.requests == []
     shell.set(SKEW, 30)
     shell.out("token", "--no-store", "--scope", "read", "--scope", "write")
-    assert b"scope=read+write" in simulator.token_requests[0].body
+    assert b"scope=read+write" in shell.simulator.token_requests[0].body
 
 
 # --fresh
@@ -226,29 +220,25 @@ def test_what_cannot_be_sent_is_named_by_its_variable_and_not_shown(
     assert ran.remedy.startswith("correct the variable")
 
 
-def test_half_an_account_is_an_error_that_names_the_other_half(
-    shell: Shell, simulator: ThingspaceSimulator
-) -> None:
-    shell.set("VZ_M2M_USERNAME", simulator.username)
+def test_half_an_account_is_an_error_that_names_the_other_half(shell: Shell) -> None:
+    shell.set("VZ_M2M_USERNAME", shell.simulator.username)
     assert "VZ_M2M_PASSWORD" in shell.failure("headers", "--no-store").complaint
 
 
-def test_at_a_terminal_what_is_missing_is_asked_for(
-    shell: Shell, simulator: ThingspaceSimulator, account: None
-) -> None:
+def test_at_a_terminal_what_is_missing_is_asked_for(shell: Shell, account: None) -> None:
     shell.unset(PREFIX + "ID", PREFIX + "SECRET", *ACCOUNT[:2])
     shell.set("VZ_M2M_PASSWORD", PASSWORD)
     answers = {"Secret": SECRET, "Password": PASSWORD}
-    typed = (f" {simulator.client_id} ", simulator.username)
+    typed = (f" {shell.simulator.client_id} ", shell.simulator.username)
     shell.type(*typed, secret=lambda prompt: answers[prompt.split()[0]] + " ")
     ran = shell("headers", "--no-store")
-    assert simulator.issued_sessions[0] in ran.out
+    assert shell.simulator.issued_sessions[0] in ran.out
     assert ran.err == "Key of the ThingSpace application: M2M (UWS) user name: "
-    shell.set("VZ_M2M_USERNAME", simulator.username)
+    shell.set("VZ_M2M_USERNAME", shell.simulator.username)
     shell.unset("VZ_M2M_PASSWORD")
     shell.type(typed[0], secret=lambda prompt: answers[prompt.split()[0]] + " ")
     ran = shell("headers", "--no-store")
-    assert simulator.issued_sessions[1] in ran.out
+    assert shell.simulator.issued_sessions[1] in ran.out
 
 
 @pytest.mark.parametrize("answer", [lambda prompt: "", raising(EOFError())], ids=["empty", "end"])
@@ -260,9 +250,7 @@ def test_no_answer_to_the_question_for_the_secret_is_an_error_in_one_line(
     assert PREFIX + "SECRET" in shell.failure("token", "--no-store").complaint
 
 
-def test_no_answer_to_the_question_for_the_key_is_an_error_in_one_line(
-    shell: Shell, simulator: ThingspaceSimulator
-) -> None:
+def test_no_answer_to_the_question_for_the_key_is_an_error_in_one_line(shell: Shell) -> None:
     shell.unset(PREFIX + "ID")
     shell.type()
     ran = shell("token", "--no-store")
@@ -297,9 +285,11 @@ def test_nobody_is_asked_where_there_is_no_terminal(
 def test_a_base_url_that_is_not_thingspaces_is_told_by_its_host(
     shell: Shell, base_url: str | None, host: str | None
 ) -> None:
+    shell.unset("THINGSPACE_BASE_URL")
     if base_url is not None:
         shell.set("THINGSPACE_BASE_URL", base_url)
-    # It fails for want of a key before anything is sent.
+    # So that it fails before anything is sent.
+    shell.unset(PREFIX + "ID")
     told = f"thingspace-auth: note: THINGSPACE_BASE_URL leads to {host}, not to ThingSpace\n"
     assert shell("token").note == ("" if host is None else told)
 

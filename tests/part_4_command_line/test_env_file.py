@@ -25,6 +25,8 @@ from ..support.snippets import DOCS
 
 PAGE = DOCS / "command-line.md"
 
+pytestmark = pytest.mark.usefixtures("simulator")
+
 
 @pytest.fixture
 def file(tmp_path: Path) -> Path:
@@ -190,17 +192,15 @@ def test_a_variable_that_is_empty_in_the_file_is_missing(
     assert out == f"Authorization: Bearer {simulator.issued_tokens[0]}\n"
 
 
-def test_an_env_file_comes_before_the_environment(
-    shell: Shell, simulator: ThingspaceSimulator, file: Path
-) -> None:
+def test_an_env_file_comes_before_the_environment(shell: Shell, file: Path) -> None:
     shell.set(PREFIX + "SECRET", "of-another-key")
     file.write_text(
-        f"\ufeff# the key of the fleet\n\n export {PREFIX}ID = {simulator.client_id}\r\n"
+        f"\ufeff# the key of the fleet\n\n export {PREFIX}ID = {shell.simulator.client_id}\r\n"
         f"{PREFIX}SECRET='{SECRET}'\n",
         encoding="utf-8",
     )
     out = shell.out("token", "--no-store", "--env-file", str(file))
-    assert out == simulator.issued_tokens[0] + "\n"
+    assert out == shell.simulator.issued_tokens[0] + "\n"
 
 
 @pytest.mark.skipif(os.name != "posix", reason="others are kept out in another way there")
@@ -226,9 +226,7 @@ def test_an_env_file_that_others_can_read_or_change_is_warned_of(
 
 
 @pytest.mark.parametrize("name", ["", "/no/such/file"])
-def test_an_env_file_that_is_not_there_is_an_error_in_one_line(
-    shell: Shell, simulator: ThingspaceSimulator, name: str
-) -> None:
+def test_an_env_file_that_is_not_there_is_an_error_in_one_line(shell: Shell, name: str) -> None:
     ran = shell.failure("token", "--no-store", "--env-file", name)
     assert f"{name!r} cannot be read" in ran.complaint
-    assert simulator.requests == []
+    assert shell.simulator.requests == []

@@ -58,18 +58,14 @@ def test_expires_in_is_what_remains_rounded_down_to_0(client: Client, clock: Clo
     assert seen == [3600, 3599, 3599, 1, 0]
 
 
-def test_a_fresh_token_has_its_whole_lifetime_whatever_the_clock_says(
-    client: Client, clock: Clock
-) -> None:
+def test_a_fresh_token_has_its_whole_lifetime_whatever_the_clock_says(client: Client) -> None:
     for now in (0.1, 1e9 / 3, 1_699_999_999.999_999_7):
         client.simulator.revoke()
-        clock.now = now
+        client.clock.now = now
         assert client.token()["expires_in"] == 3600
 
 
-def test_a_changed_lifetime_holds_for_tokens_issued_from_then_on(
-    client: Client, clock: Clock
-) -> None:
+def test_a_changed_lifetime_holds_for_tokens_issued_from_then_on(client: Client) -> None:
     client.token()
     client.simulator.token_lifetime = 2.5
     assert client.simulator.token_lifetime == 2.5
@@ -77,7 +73,7 @@ def test_a_changed_lifetime_holds_for_tokens_issued_from_then_on(
     client.simulator.revoke()
     assert client.token()["expires_in"] == 2
     client.simulator.token_lifetime = 0
-    clock.now += 3
+    client.clock.now += 3
     assert client.token()["expires_in"] == 0
     assert client.bearer == client.simulator.issued_tokens[3]
 

@@ -22,7 +22,7 @@ from thingspace_auth_adapters.simulator import SimulatedRequest, ThingspaceSimul
 from thingspace_auth_adapters.simulator.http_server import LoopbackServer
 
 from ..support.real import eventually
-from ..support.simulator_client import API_PATH, FORM, GRANT, SOON, Client, Clock, client_of
+from ..support.simulator_client import API_PATH, FORM, GRANT, SOON, Client, client_of
 from ..support.virtual import REVOKE_PATH, TOKEN_PATH
 
 ENDPOINTS = ("token", "revoke", "login", "logout", "api")
@@ -179,11 +179,9 @@ def test_wrong_arguments_are_value_errors_that_name_the_argument(
 # The log.
 
 
-def test_requests_are_logged_in_order_with_all_they_consist_of(
-    client: Client, clock: Clock
-) -> None:
+def test_requests_are_logged_in_order_with_all_they_consist_of(client: Client) -> None:
     client.form(TOKEN_PATH, GRANT)
-    clock.now += 5
+    client.clock.now += 5
     client("DELETE", f"{API_PATH}?a=%20b", b"body", {"X-Mixed-Case": "Value"})
     client.form(REVOKE_PATH, {"token": "t"})
     simulator = client.simulator

@@ -157,9 +157,7 @@ def test_username_and_password_can_be_chosen_and_changed_while_it_runs() -> None
 # The lock.
 
 
-def test_the_fifth_failed_login_in_a_row_locks_even_the_right_password_out(
-    client: Client, clock: Clock
-) -> None:
+def test_the_fifth_failed_login_in_a_row_locks_even_the_right_password_out(client: Client) -> None:
     session, locked = client.session(), []
     for _ in range(5):
         fail_logins(client, 1)
@@ -167,7 +165,7 @@ def test_the_fifth_failed_login_in_a_row_locks_even_the_right_password_out(
     assert locked == [False, False, False, False, True]
     # An open session is left alone.
     assert client.api(session=session).status == 200
-    clock.now += 100_000
+    client.clock.now += 100_000
     answer = client.attempt()
     assert answer.refusal == LOCKED
     assert "simulated" not in answer.body.decode()
@@ -213,20 +211,18 @@ def test_a_use_keeps_its_own_session_alive_and_one_that_the_gateway_refused_keep
     assert client.api(session=refused).refusal == M2M_EXPIRED
 
 
-def test_another_idle_timeout_holds_at_once_and_brings_no_session_back(
-    client: Client, clock: Clock
-) -> None:
+def test_another_idle_timeout_holds_at_once_and_brings_no_session_back(client: Client) -> None:
     session = client.session()
-    clock.now += 30
+    client.clock.now += 30
     client.simulator.idle_timeout = 60
     assert client.simulator.idle_timeout == 60
-    clock.now += 29.5
+    client.clock.now += 29.5
     assert client.api(session=session).status == 200
-    clock.now += 60
+    client.clock.now += 60
     live = client.session()
     client.simulator.idle_timeout = 10_000
     assert client.api(session=session).refusal == M2M_EXPIRED
-    clock.now += 9_999.5
+    client.clock.now += 9_999.5
     assert client.api(session=live).status == 200
 
 
@@ -259,12 +255,10 @@ def test_logout_ends_its_session_and_names_it(client: Client) -> None:
     assert client.api(session=other).status == 200
 
 
-def test_logout_refuses_a_dead_or_missing_session_as_m2m_connectivity_does(
-    client: Client, clock: Clock
-) -> None:
+def test_logout_refuses_a_dead_or_missing_session_as_m2m_connectivity_does(client: Client) -> None:
     logged_out, idle = client.session(), client.session()
     client.logout(logged_out)
-    clock.now += 1200
+    client.clock.now += 1200
     assert client.logout(logged_out).refusal == M2M_EXPIRED
     assert client.logout(idle).refusal == M2M_EXPIRED
     assert client.logout("never-issued").refusal == M2M_UNKNOWN

@@ -37,6 +37,7 @@ class Rig:
     """The example's middleware, for one simulator.
 
     Attributes:
+        simulator: the platform.
         auth: the object that the middleware asks for headers.
         exchanges: the requests that the middleware sent, each with its response, in order.
     """
@@ -44,7 +45,7 @@ class Rig:
     def __init__(self, simulator: ThingspaceSimulator, **options: Any) -> None:
         from thingspace_auth_adapters.httpx import ThingspaceAuth
 
-        self._simulator = simulator
+        self.simulator = simulator
         # Loading CA certificates is most of what a client for one plain http call costs.
         options.setdefault("client_options", {"verify": False})
         self.auth = ThingspaceAuth(**options_for(simulator), **options)
@@ -72,7 +73,7 @@ class Rig:
             middlewares = [self._middleware, self._watched]
             connector = aiohttp.TCPConnector(limit=limit)
             async with aiohttp.ClientSession(
-                self._simulator.url, middlewares=middlewares, connector=connector
+                self.simulator.url, middlewares=middlewares, connector=connector
             ) as session:
                 return await asyncio.gather(*(one(session, *request) for request in requests))
 
@@ -93,7 +94,7 @@ class Rig:
     @property
     def counts(self) -> tuple[int, int, int]:
         """How many token, login and other requests the platform has seen."""
-        seen = self._simulator
+        seen = self.simulator
         return len(seen.token_requests), len(seen.login_requests), len(seen.api_requests)
 
 
@@ -144,13 +145,11 @@ def test_without_m2m_only_the_bearer_is_sent(simulator: ThingspaceSimulator) -> 
     assert list(sent(simulator.api_requests[0])) == ["authorization"]
 
 
-def test_token_that_is_known_to_be_expired_is_renewed_before_the_request(
-    rig: Rig, simulator: ThingspaceSimulator
-) -> None:
+def test_token_that_is_known_to_be_expired_is_renewed_before_the_request(rig: Rig) -> None:
     token = rig.auth.oauth_token
     assert token is not None
     rig.auth.oauth_token = {**token.to_dict(), "expiry": time.time() - 1}
-    simulator.revoke()
+    rig.simulator.revoke()
     assert rig.get() == 200
     assert rig.counts == (1, 0, 1)
 
@@ -186,26 +185,22 @@ def test_each_loss_leads_to_one_renewal_and_one_repeat_with_the_same_body(
     assert others == [first] * len(others)
 
 
-def test_each_is_renewed_only_once_for_one_request(
-    rig: Rig, simulator: ThingspaceSimulator
-) -> None:
-    simulator.revoke()
-    simulator.fail("api", 401, body=GATEWAY_REFUSAL)
-    simulator.fail("api", 400, body=SESSION_EXPIRED)
-    simulator.fail("api", 401, times=None, body=GATEWAY_REFUSAL)
+def test_each_is_renewed_only_once_for_one_request(rig: Rig) -> None:
+    rig.simulator.revoke()
+    rig.simulator.fail("api", 401, body=GATEWAY_REFUSAL)
+    rig.simulator.fail("api", 400, body=SESSION_EXPIRED)
+    rig.simulator.fail("api", 401, times=None, body=GATEWAY_REFUSAL)
     status, body = rig.send("GET")
     assert (status, json.loads(body)) == (401, GATEWAY_REFUSAL)
     assert (rig.statuses, rig.counts) == ([401, 400, 401], (1, 1, 3))
 
 
-def test_twenty_tasks_share_one_token_request_and_one_login(
-    cold: Rig, simulator: ThingspaceSimulator
-) -> None:
-    simulator.latency["token"] = simulator.latency["login"] = 0.1
+def test_twenty_tasks_share_one_token_request_and_one_login(cold: Rig) -> None:
+    cold.simulator.latency["token"] = cold.simulator.latency["login"] = 0.1
     for lose, made in (
         (bool, (1, 1)),
-        (simulator.revoke, (2, 1)),
-        (simulator.end_sessions, (2, 2)),
+        (cold.simulator.revoke, (2, 1)),
+        (cold.simulator.end_sessions, (2, 2)),
     ):
         lose()
         outcomes = cold.send_all([("GET", API, {})] * TASKS)
@@ -287,11 +282,9 @@ def test_error_that_blames_no_credential_reaches_the_caller_whole(rig: Rig) -> N
     assert rig.counts == (0, 0, 1)
 
 
-def test_rejected_answer_gives_its_connection_back(
-    rig: Rig, simulator: ThingspaceSimulator
-) -> None:
-    simulator.revoke()
-    simulator.end_sessions()
+def test_rejected_answer_gives_its_connection_back(rig: Rig) -> None:
+    rig.simulator.revoke()
+    rig.simulator.end_sessions()
     ((status, *_),) = rig.send_all([("GET", API, {})], limit=1)
     assert status == 200
 
@@ -314,11 +307,9 @@ def test_failure_to_get_a_token_is_an_error_of_aiohttp_to_the_caller(
     assert cold.get() == 200
 
 
-def test_failure_to_renew_leaves_the_answer_as_it_came(
-    rig: Rig, simulator: ThingspaceSimulator
-) -> None:
-    simulator.revoke()
-    simulator.fail("token", 401, body={"error": "invalid_client"})
+def test_failure_to_renew_leaves_the_answer_as_it_came(rig: Rig) -> None:
+    rig.simulator.revoke()
+    rig.simulator.fail("token", 401, body={"error": "invalid_client"})
     assert rig.get() == 401
 
 
@@ -342,22 +333,18 @@ def test_answer_is_closed_when_renewing_raises(simulator: ThingspaceSimulator) -
 # Redirects.
 
 
-def test_redirect_within_the_platform_goes_on_with_our_headers(
-    rig: Rig, simulator: ThingspaceSimulator
-) -> None:
+def test_redirect_within_the_platform_goes_on_with_our_headers(rig: Rig) -> None:
     assert rig.get(f"{API}?redirect={API}/2") == 200
-    first, second = simulator.api_requests
+    first, second = rig.simulator.api_requests
     assert sent(first) == sent(second)
     assert set(sent(first)) == {"authorization", "vz-m2m-token"}
 
 
-def test_what_is_repeated_is_the_request_that_was_refused(
-    rig: Rig, simulator: ThingspaceSimulator
-) -> None:
-    simulator.revoke()
-    simulator.fail("api", 302, headers={"Location": f"{API}/2"})
+def test_what_is_repeated_is_the_request_that_was_refused(rig: Rig) -> None:
+    rig.simulator.revoke()
+    rig.simulator.fail("api", 302, headers={"Location": f"{API}/2"})
     assert rig.get(f"{API}/1") == 200
-    paths = [request.path for request in simulator.api_requests]
+    paths = [request.path for request in rig.simulator.api_requests]
     assert paths == [f"{API}/1", f"{API}/2", f"{API}/2"]
 
 

@@ -118,6 +118,9 @@ def run(capsys: pytest.CaptureFixture[str], *arguments: str) -> Ran:
 class Shell:
     """Runs commands in an environment that a test makes; no secret is in what they say."""
 
+    simulator: ThingspaceSimulator
+    """To which the environment leads, where there is one."""
+
     def __init__(self, capture: pytest.CaptureFixture[str], patch: pytest.MonkeyPatch) -> None:
         self._capture = capture
         self._patch = patch
@@ -191,17 +194,17 @@ class Check:
     """Runs ``check``, whose output has no secret in it, and no token."""
 
     def __init__(self, shell: Shell, simulator: ThingspaceSimulator) -> None:
-        self._shell = shell
-        self._simulator = simulator
+        self.shell = shell
+        self.simulator = simulator
 
     def __call__(self, *arguments: str) -> Checked:
-        ran = self._shell("check", *arguments)
-        tokens = self._simulator.issued_tokens + self._simulator.issued_sessions
+        ran = self.shell("check", *arguments)
+        tokens = self.simulator.issued_tokens + self.simulator.issued_sessions
         assert not any(token in ran.out + ran.err for token in tokens)
         return Checked(ran.status, list(self._lines(ran.out)), ran.err)
 
     def json(self, *arguments: str) -> list[dict[str, Any]]:
-        found: list[dict[str, Any]] = json.loads(self._shell("check", "--json", *arguments).out)
+        found: list[dict[str, Any]] = json.loads(self.shell("check", "--json", *arguments).out)
         return found
 
     def _lines(self, out: str) -> Iterator[Line]:

@@ -62,6 +62,8 @@ class Answer:
 class Client:
     """One persistent connection to a simulator."""
 
+    clock: Clock
+
     def __init__(self, simulator: ThingspaceSimulator) -> None:
         self.simulator = simulator
         host = simulator.url.rpartition("/")[2]
