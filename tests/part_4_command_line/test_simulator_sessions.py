@@ -6,6 +6,7 @@ import json
 import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from typing import Any
 from uuid import UUID
 
 import pytest
@@ -226,14 +227,6 @@ def test_another_idle_timeout_holds_at_once_and_brings_no_session_back(client: C
     assert client.api(session=live).status == 200
 
 
-def test_an_idle_timeout_can_be_given_at_the_start(clock: Clock) -> None:
-    with ThingspaceSimulator(clock=clock, idle_timeout=0.5) as simulator:
-        with client_of(simulator) as client:
-            session = client.session()
-            clock.now += 0.5
-            assert client.api(session=session).refusal == M2M_EXPIRED
-
-
 @pytest.mark.parametrize("seconds", [0, -1, float("inf"), float("nan")])
 def test_an_idle_timeout_that_makes_no_sense_is_a_value_error(seconds: float) -> None:
     with pytest.raises(ValueError, match="idle_timeout"):
@@ -247,22 +240,19 @@ def test_an_idle_timeout_that_makes_no_sense_is_a_value_error(seconds: float) ->
 # Logout, and other ends.
 
 
-def test_logout_ends_its_session_and_names_it(client: Client) -> None:
+def test_logout_ends_its_session_and_refuses_a_dead_one_as_m2m_connectivity_does(
+    client: Client,
+) -> None:
     ended, other = client.session(), client.session()
     answer = client.logout(ended)
     assert (answer.status, answer.json) == (200, {"sessionToken": ended})
     assert client.api(session=ended).refusal == M2M_EXPIRED
     assert client.api(session=other).status == 200
-
-
-def test_logout_refuses_a_dead_or_missing_session_as_m2m_connectivity_does(client: Client) -> None:
-    logged_out, idle = client.session(), client.session()
-    client.logout(logged_out)
     client.clock.now += 1200
-    assert client.logout(logged_out).refusal == M2M_EXPIRED
-    assert client.logout(idle).refusal == M2M_EXPIRED
-    assert client.logout("never-issued").refusal == M2M_UNKNOWN
-    assert client.logout(None).refusal == M2M_UNKNOWN
+    for idle in (ended, other):
+        assert client.logout(idle).refusal == M2M_EXPIRED
+    for unknown in ("never-issued", None):
+        assert client.logout(unknown).refusal == M2M_UNKNOWN
 
 
 def test_end_sessions_ends_all_and_lets_new_ones_open(client: Client) -> None:
@@ -304,10 +294,14 @@ def test_every_api_takes_a_bearer_alone_unless_sessions_are_required(
     assert client.api(path, session=session, header=header).json["session_number"] == 1
 
 
-def test_sessions_can_be_required_from_the_start() -> None:
-    with ThingspaceSimulator(sessions_required=True) as simulator, client_of(simulator) as client:
+def test_sessions_can_be_required_and_short_from_the_start(clock: Clock) -> None:
+    options: dict[str, Any] = {"sessions_required": True, "idle_timeout": 0.5, "clock": clock}
+    with ThingspaceSimulator(**options) as simulator, client_of(simulator) as client:
         assert client.api().refusal == M2M_UNKNOWN
-        assert client.api(session=client.session()).status == 200
+        session = client.session()
+        assert client.api(session=session).status == 200
+        clock.now += 0.5
+        assert client.api(session=session).refusal == M2M_EXPIRED
 
 
 @pytest.mark.parametrize("path", [M2M_PATH, OTHER_PATH, EDGE_PATH, "/api/locality", "/api/m2m"])
@@ -361,18 +355,15 @@ def test_the_vehicle_apis_look_only_at_a_header_of_their_own(
     session = client.session()
     for ignored in ("never-issued", session):
         assert answer(ignored, "VZ-M2M-Token").json["session_number"] is None
+        # Nor do the others look at this one.
+        other = client.api(M2M_PATH, session=ignored, header="SessionToken")
+        assert (other.status, other.json["session_number"]) == (200, None)
     assert (answer(session).status, answer(session).json["session_number"]) == (200, 1)
     client.simulator.sessions_required = True
     assert answer(session, "VZ-M2M-Token").refusal == VEHICLE_FORMAT
     client.simulator.end_sessions()
     for dead in (session, "never-issued"):
         assert answer(dead).refusal == VEHICLE_FORMAT
-
-
-def test_other_apis_ignore_the_vehicle_apis_header(client: Client) -> None:
-    for session in (client.session(), "never-issued"):
-        answer = client.api(M2M_PATH, session=session, header="SessionToken")
-        assert (answer.status, answer.json["session_number"]) == (200, None)
 
 
 @pytest.mark.parametrize("path", [M2M_PATH, CLOUD_PATH, VEHICLE_PATH])
