@@ -39,12 +39,6 @@ def test_it_opens_with_the_two_commands_and_ci_runs_the_second() -> None:
     assert commands[1] in (ROOT / ".ci" / "run").read_text(encoding="utf-8").splitlines()
 
 
-@pytest.mark.parametrize("number", range(len(BLOCKS)))
-def test_code_runs(simulator: ThingspaceSimulator, number: int) -> None:
-    skip_without_libraries_of(BLOCKS[number])
-    executed(BLOCKS[number])
-
-
 @pytest.mark.parametrize(("number", "requests"), [(0, 3), (1, 1)], ids=["before", "after"])
 def test_before_and_after_do_the_same(
     capsys: pytest.CaptureFixture[str], number: int, requests: int
