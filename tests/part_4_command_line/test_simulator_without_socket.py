@@ -345,6 +345,12 @@ def test_no_socket_is_opened_and_no_start_is_needed(
     assert Client(kind, bare, has_socket=False).send().status == 401
 
 
+def test_httpx2_has_a_transport_of_its_own(bare: ThingspaceSimulator) -> None:
+    httpx2 = pytest.importorskip("httpx2")
+    with httpx2.Client(transport=bare.httpx2_transport()) as client:
+        assert client.get(BASE + PATH).status_code == 401
+
+
 @pytest.mark.once
 @pytest.mark.parametrize("library", ["requests", "httpx", "httpx2"])
 def test_only_the_library_that_is_asked_for_is_imported(library: str) -> None:
