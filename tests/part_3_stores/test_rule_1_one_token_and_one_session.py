@@ -98,7 +98,7 @@ def test_what_was_revoked_or_logged_out_is_not_taken_from_the_store_again(
 
 
 def test_token_that_the_platform_repeats_is_asked_for_once_by_all(processes: Processes) -> None:
-    """With a skew, on a processes.platform that repeats a token until it expires."""
+    """With a skew, on a platform that repeats a token until it expires."""
     processes.platform.tokens = [token_answer("same", 3600), token_answer("same", 50)]
     auths = [processes.without_m2m(oauth_clock_skew=60) for _ in range(3)]
     for auth in auths:

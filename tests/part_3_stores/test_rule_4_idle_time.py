@@ -102,19 +102,15 @@ def test_no_lock_is_taken_to_write_a_use(on_disk: Processes) -> None:
 
 
 def test_write_of_a_use_that_fails_is_a_warning_and_the_session_lives_on(
-    on_disk: Processes,
-    platform: Platform,
-    disk: Disk,
-    clock: VirtualClock,
-    told: Callable[[], list[str]],
+    on_disk: Processes, told: Callable[[], list[str]]
 ) -> None:
     auth = on_disk.new()
     on_disk.get(auth)
-    disk.broken = {"write"}
+    on_disk.disk.broken = {"write"}
     for _ in range(25):
-        clock.advance(MINUTE)
+        on_disk.clock.advance(MINUTE)
         assert on_disk.get(auth) == 200
-    assert platform.trail.count("login") == 1
+    assert on_disk.platform.trail.count("login") == 1
     assert 20 <= len(told()) <= 30
 
 

@@ -35,27 +35,22 @@ def test_login_that_cannot_be_counted_in_the_store_is_not_sent(
 
 @pytest.mark.parametrize("broken", ["read", "lock", "unlock", "read write", " ".join(METHODS)])
 def test_broken_store_is_a_warning_and_no_more(
-    on_disk: Processes,
-    platform: Platform,
-    disk: Disk,
-    broken: str,
-    clock: VirtualClock,
-    told: Callable[[], list[str]],
+    on_disk: Processes, broken: str, told: Callable[[], list[str]]
 ) -> None:
-    disk.broken = set(broken.split())
+    on_disk.disk.broken = set(broken.split())
     auth = on_disk.new()
     for _ in range(3):
         assert on_disk.get(auth) == 200
-        clock.advance(100)
-    assert platform.sessions == ["session-1"] * 3
-    assert platform.bearers == ["token-1"] * 3
-    assert platform.trail == ["token", "login", "api", "api", "api"]
+        on_disk.clock.advance(100)
+    assert on_disk.platform.sessions == ["session-1"] * 3
+    assert on_disk.platform.bearers == ["token-1"] * 3
+    assert on_disk.platform.trail == ["token", "login", "api", "api", "api"]
     assert any("the disk is gone" in text for text in told())
-    platform.api = [refusal(), session_refusal()]
+    on_disk.platform.api = [refusal(), session_refusal()]
     assert on_disk.get(auth) == 200
-    clock.advance(3600)
+    on_disk.clock.advance(3600)
     assert on_disk.get(auth) == 200
-    assert (len(platform.token_calls), len(platform.login_calls)) == (3, 3)
+    assert (len(on_disk.platform.token_calls), len(on_disk.platform.login_calls)) == (3, 3)
 
 
 def test_process_that_went_on_without_the_store_comes_back_to_it(on_disk: Processes) -> None:

@@ -161,20 +161,14 @@ NO_RESOURCE = {"fault": {"code": "900906", "message": "No matching resource"}}
     ],
 )
 def test_what_came_instead_of_a_token_is_told_after_one_request(
-    check: Check,
-    simulator: ThingspaceSimulator,
-    status: Any,
-    body: object,
-    step: str,
-    what: str,
-    remedy: str,
+    check: Check, status: Any, body: object, step: str, what: str, remedy: str
 ) -> None:
-    simulator.fail("token", status, body=body)
+    check.simulator.fail("token", status, body=body)
     wrong = check().wrong
     assert wrong.step == step
     assert what in wrong.what
     assert remedy in wrong.remedy
-    assert len(simulator.token_requests) == 1
+    assert len(check.simulator.token_requests) == 1
 
 
 def test_scopes_that_are_refused_passed_over_or_not_told(check: Check) -> None:
@@ -191,11 +185,9 @@ def test_scopes_that_are_refused_passed_over_or_not_told(check: Check) -> None:
 
 
 @pytest.mark.parametrize(("seconds", "told"), [(-3600, "behind"), (90, "ahead of")])
-def test_a_clock_that_is_far_off(
-    check: Check, monkeypatch: pytest.MonkeyPatch, seconds: float, told: str
-) -> None:
+def test_a_clock_that_is_far_off(check: Check, seconds: float, told: str) -> None:
     clock = SimpleNamespace(time=lambda: time.time() + seconds, monotonic=time.monotonic)
-    monkeypatch.setattr(check_module, "time", clock)
+    check.shell.patch.setattr(check_module, "time", clock)
     checked = check()
     assert (checked.wrong.step, told in checked.wrong.what) == ("clock", True)
     assert checked.line("token").verdict == "ok"
@@ -263,34 +255,27 @@ def test_without_an_account_and_with_a_session_token_alone_no_login_is_tried(che
     assert check.simulator.login_requests == []
 
 
-def test_a_login_is_not_tried_where_nobody_can_be_asked(
-    check: Check, simulator: ThingspaceSimulator, account: None, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(sys, "stdin", io.StringIO("yes\n"))
+def test_a_login_is_not_tried_where_nobody_can_be_asked(check: Check, account: None) -> None:
+    check.shell.patch.setattr(sys, "stdin", io.StringIO("yes\n"))
     checked = check()
     session = checked.line("session")
     assert (checked.status, session.verdict) == (0, "skipped")
     assert "--yes" in session.remedy
-    assert simulator.login_requests == []
+    assert check.simulator.login_requests == []
 
 
 @pytest.mark.parametrize(
     ("answers", "logins"), [(["y"], 1), (["YES"], 1), (["n"], 0), ([""], 0), ([], 0)]
 )
 def test_a_login_is_tried_only_after_a_plain_yes(
-    check: Check,
-    shell: Shell,
-    simulator: ThingspaceSimulator,
-    account: None,
-    answers: list[str],
-    logins: int,
+    check: Check, account: None, answers: list[str], logins: int
 ) -> None:
-    shell.type(*answers)
+    check.shell.type(*answers)
     checked = check()
     assert checked.status == 0
-    assert simulator.username in checked.err
+    assert check.simulator.username in checked.err
     assert "lock" in checked.err
-    assert len(simulator.login_requests) == logins
+    assert len(check.simulator.login_requests) == logins
 
 
 def test_it_counts_its_login_in_the_store_and_uses_no_tokens_of_it(
@@ -358,18 +343,13 @@ INVALID_BEARER = {"fault": {"code": "900901", "message": "Invalid"}}
     ],
 )
 def test_what_came_instead_of_a_session_is_told_after_one_login(
-    check: Check,
-    simulator: ThingspaceSimulator,
-    account: None,
-    status: int,
-    body: object,
-    told: list[str],
+    check: Check, account: None, status: int, body: object, told: list[str]
 ) -> None:
-    simulator.fail("login", status, body=body)
+    check.simulator.fail("login", status, body=body)
     wrong = check("--yes").wrong
     assert wrong.step == "session"
     assert [words for words in told if words not in wrong.remedy] == []
-    assert len(simulator.login_requests) == 1
+    assert len(check.simulator.login_requests) == 1
 
 
 @pytest.mark.parametrize(

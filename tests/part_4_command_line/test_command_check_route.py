@@ -130,12 +130,9 @@ def test_a_proxy_that_cannot_be_reached(check: Check, closed_port: int, form: st
 
 
 def test_a_proxy_that_cannot_be_reached_is_no_reason_to_set_one(
-    shell: Shell,
-    simulator: ThingspaceSimulator,
-    monkeypatch: pytest.MonkeyPatch,
-    closed_port: int,
+    shell: Shell, simulator: ThingspaceSimulator, closed_port: int
 ) -> None:
-    monkeypatch.setattr("thingspace_auth_adapters._core.lifecycle.MOST_ATTEMPTS", 1)
+    shell.patch.setattr("thingspace_auth_adapters._core.lifecycle.MOST_ATTEMPTS", 1)
     shell.set("HTTPS_PROXY", f"http://user:{PROXY_PASSWORD}@127.0.0.1:{closed_port}")
     shell.set("THINGSPACE_BASE_URL", EXAMPLE)
     ran = shell.failure("token", "--no-store")

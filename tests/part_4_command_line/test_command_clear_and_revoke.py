@@ -82,11 +82,9 @@ def test_clear_allows_another_login_after_a_refused_one(shell: Shell, account: N
     assert len(shell.simulator.login_requests) == 2
 
 
-def test_clear_without_the_extra_of_the_store_names_it(
-    shell: Shell, simulator: ThingspaceSimulator, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_clear_without_the_extra_of_the_store_names_it(shell: Shell) -> None:
     error = ImportError("FileTokenStore needs filelock: pip install '…[files]'")
-    monkeypatch.setattr("thingspace_auth_adapters.stores.FileTokenStore", raising(error))
+    shell.patch.setattr("thingspace_auth_adapters.stores.FileTokenStore", raising(error))
     ran = shell.failure("clear")
     assert (ran.out, "[files]" in ran.complaint) == ("", True)
 

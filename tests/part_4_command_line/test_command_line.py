@@ -139,13 +139,10 @@ def test_a_usage_error_does_not_echo_what_was_typed_and_points_to_the_help(
 
 @pytest.mark.parametrize("command", ["demo", "token"])
 def test_an_interrupted_command_or_prompt_has_status_130(
-    shell: Shell,
-    simulator: ThingspaceSimulator,
-    monkeypatch: pytest.MonkeyPatch,
-    command: str,
+    shell: Shell, simulator: ThingspaceSimulator, command: str
 ) -> None:
     shell.unset(PREFIX + "SECRET")
-    monkeypatch.setattr(RUN_DEMO, raising(KeyboardInterrupt()))
+    shell.patch.setattr(RUN_DEMO, raising(KeyboardInterrupt()))
     shell.type(secret=raising(KeyboardInterrupt()))
     ran = shell(command)
     assert (ran.status, ran.out, ran.err.strip()) == (130, "", "thingspace-auth: interrupted")
@@ -227,16 +224,14 @@ def test_another_import_that_fails_is_not_blamed_on_the_extra(
         main(["--version"])
 
 
-def test_an_interrupt_while_the_libraries_are_loaded_has_status_130(
-    shell: Shell, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_an_interrupt_while_the_libraries_are_loaded_has_status_130(shell: Shell) -> None:
     class Interrupting:
         def find_spec(self, name: str, path: object, target: object = None) -> None:
             if name == f"{cli.__name__}.runner":
                 raise KeyboardInterrupt
 
-    forget(monkeypatch, f"{cli.__name__}.runner")
-    monkeypatch.setattr(sys, "meta_path", [Interrupting(), *sys.meta_path])
+    forget(shell.patch, f"{cli.__name__}.runner")
+    shell.patch.setattr(sys, "meta_path", [Interrupting(), *sys.meta_path])
     ran = shell("--version")
     assert (ran.status, ran.out, ran.err) == (130, "", "")
 
@@ -252,11 +247,9 @@ def test_without_an_http_library_every_command_names_the_extras(
 
 
 @pytest.mark.parametrize("command", ["simulate", "demo"])
-def test_without_werkzeug_the_extra_of_the_simulator_is_named(
-    shell: Shell, monkeypatch: pytest.MonkeyPatch, command: str
-) -> None:
-    forget(monkeypatch, "werkzeug", "thingspace_auth_adapters.simulator")
-    monkeypatch.setitem(sys.modules, "werkzeug", None)
+def test_without_werkzeug_the_extra_of_the_simulator_is_named(shell: Shell, command: str) -> None:
+    forget(shell.patch, "werkzeug", "thingspace_auth_adapters.simulator")
+    shell.patch.setitem(sys.modules, "werkzeug", None)
     ran = shell.failure(command)
     assert "thingspace-auth-adapters[simulator]" in ran.err
     # Nor does it say that a simulator runs.

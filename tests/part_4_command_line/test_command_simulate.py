@@ -90,9 +90,7 @@ def assert_both_tokens_are_renewed(kind: Kind, variables: dict[str, str]) -> Non
     assert [kind.get(auth, url).history for _ in range(2)] == [[401], []]
 
 
-def test_it_can_have_a_lifetime_of_tokens_and_a_port(
-    shell: Shell, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_it_can_have_a_lifetime_of_tokens_and_a_port(shell: Shell) -> None:
     made: list[ThingspaceSimulator] = []
     start = ThingspaceSimulator.start
 
@@ -100,9 +98,9 @@ def test_it_can_have_a_lifetime_of_tokens_and_a_port(
         made.append(self)
         start(self)
 
-    monkeypatch.setattr(ThingspaceSimulator, "start", watched)
+    shell.patch.setattr(ThingspaceSimulator, "start", watched)
     sleep = raising(KeyboardInterrupt())
-    monkeypatch.setattr(simulate, "time", SimpleNamespace(sleep=sleep))
+    shell.patch.setattr(simulate, "time", SimpleNamespace(sleep=sleep))
     ran = shell("simulate", "--port", "0", "--token-lifetime", "2.5")
     assert ran.status == 0
     assert set(exported(ran.out)) == VARIABLES
@@ -117,11 +115,9 @@ def test_it_can_have_a_lifetime_of_tokens_and_a_port(
         (OSError(5, "I/O error"), "I/O error"),
     ],
 )
-def test_a_port_that_cannot_be_had(
-    shell: Shell, monkeypatch: pytest.MonkeyPatch, error: OSError | None, told: str
-) -> None:
+def test_a_port_that_cannot_be_had(shell: Shell, error: OSError | None, told: str) -> None:
     if error is not None:
-        monkeypatch.setattr(ThingspaceSimulator, "start", raising(error))
+        shell.patch.setattr(ThingspaceSimulator, "start", raising(error))
     with socket.create_server(("127.0.0.1", 0)) as listener:
         port = listener.getsockname()[1]
         ran = shell.failure("simulate", "--port", str(port))

@@ -221,11 +221,9 @@ def test_a_corrupt_entry_is_warned_of(shell: Shell, tmp_path: Path) -> None:
     assert ran.err.startswith("thingspace-auth: warning: an entry of FileTokenStore")
 
 
-def test_without_the_extra_of_the_store_it_names_it(
-    shell: Shell, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_without_the_extra_of_the_store_it_names_it(shell: Shell) -> None:
     find = importlib.util.find_spec
-    monkeypatch.setattr(
+    shell.patch.setattr(
         "importlib.util.find_spec", lambda name: None if name == "filelock" else find(name)
     )
     ran = shell.failure("status")

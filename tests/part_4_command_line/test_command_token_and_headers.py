@@ -50,15 +50,11 @@ def test_token_without_the_store_asks_each_time_and_leaves_nothing_behind(
 
 @pytest.mark.parametrize("client", CLIENTS, ids=lambda client: client.name)
 def test_headers_are_those_that_a_request_needs(
-    shell: Shell,
-    simulator: ThingspaceSimulator,
-    account: None,
-    monkeypatch: pytest.MonkeyPatch,
-    client: clients.Client,
+    shell: Shell, account: None, client: clients.Client
 ) -> None:
-    monkeypatch.setattr(clients, "CLIENTS", (client,))
+    shell.patch.setattr(clients, "CLIENTS", (client,))
     out = shell.out("headers", "--no-store")
-    (token,), (session,) = simulator.issued_tokens, simulator.issued_sessions
+    (token,), (session,) = shell.simulator.issued_tokens, shell.simulator.issued_sessions
     assert out == f"Authorization: Bearer {token}\nVZ-M2M-Token: {session}\n"
 
 
@@ -204,19 +200,14 @@ def test_headers_without_the_extra_of_the_store_log_in_only_if_asked_to(
     ],
 )
 def test_what_cannot_be_sent_is_named_by_its_variable_and_not_shown(
-    shell: Shell,
-    simulator: ThingspaceSimulator,
-    account: None,
-    monkeypatch: pytest.MonkeyPatch,
-    name: str,
-    value: str,
+    shell: Shell, account: None, name: str, value: str
 ) -> None:
-    monkeypatch.setattr(os, "environ", {**os.environ, name: value})
+    shell.patch.setattr(os, "environ", {**os.environ, name: value})
     ran = shell.failure("headers", "--no-store")
     assert ran.complaint.startswith(f"thingspace-auth: {name} ")
     told_to_python = ("strip()", "oauth_c", "base_url", "ThingspaceAuth")
     assert not any(word in ran.err for word in ("two", "UTF-8:", *told_to_python))
-    assert simulator.requests == []
+    assert shell.simulator.requests == []
     assert ran.remedy.startswith("correct the variable")
 
 
@@ -261,12 +252,10 @@ def test_no_answer_to_the_question_for_the_key_is_an_error_in_one_line(shell: Sh
     assert "--env-file" in remedy
 
 
-def test_nobody_is_asked_where_there_is_no_terminal(
-    shell: Shell, simulator: ThingspaceSimulator, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_nobody_is_asked_where_there_is_no_terminal(shell: Shell) -> None:
     shell.unset(PREFIX + "SECRET")
     for stdin in (io.StringIO(SECRET), None):
-        monkeypatch.setattr(sys, "stdin", stdin)
+        shell.patch.setattr(sys, "stdin", stdin)
         assert PREFIX + "SECRET" in shell.failure("token").complaint
 
 
@@ -314,14 +303,11 @@ def test_a_wrong_secret_is_told_in_one_line_with_the_advice_that_check_gives(
 
 @pytest.mark.parametrize("client", LIBRARIES, ids=lambda client: client.library)
 def test_a_host_that_cannot_be_reached_is_told_with_what_to_do(
-    shell: Shell,
-    simulator: ThingspaceSimulator,
-    monkeypatch: pytest.MonkeyPatch,
-    client: clients.Client,
+    shell: Shell, client: clients.Client
 ) -> None:
-    monkeypatch.setattr(clients, "CLIENTS", (client,))
-    monkeypatch.setattr("thingspace_auth_adapters._core.lifecycle.MOST_ATTEMPTS", 1)
-    simulator.close()
+    shell.patch.setattr(clients, "CLIENTS", (client,))
+    shell.patch.setattr("thingspace_auth_adapters._core.lifecycle.MOST_ATTEMPTS", 1)
+    shell.simulator.close()
     ran = shell.failure("token", "--no-store")
     assert "cannot be reached" in ran.complaint
     assert "THINGSPACE_BASE_URL" in ran.remedy

@@ -129,12 +129,7 @@ DOUBTFUL = {
     ("objection", "line"), [(why, line) for why, lines in DOUBTFUL.items() for line in lines]
 )
 def test_a_doubtful_line_is_refused_by_its_number_and_nothing_is_sent(
-    shell: Shell,
-    simulator: ThingspaceSimulator,
-    file: Path,
-    line: str,
-    objection: str,
-    newline: str,
+    shell: Shell, file: Path, line: str, objection: str, newline: str
 ) -> None:
     line = line.replace("PW", "VZ_M2M_PASSWORD")
     text = newline.join(["# comment", "", "A=b", "", line, ""])
@@ -144,7 +139,7 @@ def test_a_doubtful_line_is_refused_by_its_number_and_nothing_is_sent(
     assert f"line 5 of {file} {objection}" in ran.complaint
     assert ran.remedy == "correct the line"
     assert "hush" not in ran.err
-    assert simulator.requests == []
+    assert shell.simulator.requests == []
 
 
 @pytest.mark.parametrize(

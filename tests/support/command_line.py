@@ -123,7 +123,7 @@ class Shell:
 
     def __init__(self, capture: pytest.CaptureFixture[str], patch: pytest.MonkeyPatch) -> None:
         self._capture = capture
-        self._patch = patch
+        self.patch = patch
 
     def __call__(self, *arguments: str) -> Ran:
         return run(self._capture, *arguments)
@@ -145,18 +145,18 @@ class Shell:
         return ran
 
     def set(self, name: str, value: object) -> None:
-        self._patch.setenv(name, str(value))
+        self.patch.setenv(name, str(value))
 
     def unset(self, *names: str) -> None:
         for name in names:
-            self._patch.delenv(name, raising=False)
+            self.patch.delenv(name, raising=False)
 
     def type(self, *lines: str, secret: Any = None) -> Terminal:
         """Have somebody sit at a terminal, who answers questions like this."""
         terminal = Terminal("".join(f"{line}\n" for line in lines))
-        self._patch.setattr(sys, "stdin", terminal)
+        self.patch.setattr(sys, "stdin", terminal)
         if secret is not None:
-            self._patch.setattr("getpass.getpass", secret)
+            self.patch.setattr("getpass.getpass", secret)
         return terminal
 
 
