@@ -20,13 +20,12 @@ from ..support.virtual import (
     Answer,
     Call,
     Platform,
-    VirtualClock,
     login_refusal,
     refusal,
     session_refusal,
     token_answer,
 )
-from .conftest import Disk, Processes, account, names_of
+from .conftest import Processes, account, names_of
 
 
 def test_processes_share_one_token_and_one_session(processes: Processes) -> None:
@@ -41,27 +40,27 @@ def test_processes_share_one_token_and_one_session(processes: Processes) -> None
     assert processes.platform.trail == ["token", "login", *["api"] * 8]
 
 
-def test_stored_token_keeps_its_times(processes: Processes, clock: VirtualClock) -> None:
+def test_stored_token_keeps_its_times(processes: Processes) -> None:
     first, second = processes.without_m2m(), processes.without_m2m()
     processes.get(first)
-    clock.advance(100)
+    processes.clock.advance(100)
     processes.get(second)
     assert second.oauth_token == first.oauth_token
     assert second.oauth_token.expiry == START + 3600
     assert second.oauth_token.scope == "ts.application.ro ts.mec.fullaccess"
 
 
-def test_what_the_store_costs(on_disk: Processes, disk: Disk) -> None:
+def test_what_the_store_costs(on_disk: Processes) -> None:
     auth = on_disk.new()
     on_disk.get(auth)
-    disk.events.clear()
+    on_disk.disk.events.clear()
     for _ in range(5):
         on_disk.get(auth)
     # Nothing is read or locked while the token is fresh.
-    assert disk.events == []
+    assert on_disk.disk.events == []
     on_disk.get(on_disk.new())
     # Who finds a token takes no lock and writes nothing.
-    assert {verb for verb, _ in disk.events} == {"read"}
+    assert {verb for verb, _ in on_disk.disk.events} == {"read"}
 
 
 @pytest.mark.parametrize("loss", ["expiry", "rejected token", "ended session"])
@@ -84,7 +83,7 @@ def test_what_is_lost_is_renewed_once_for_all(processes: Processes, loss: str) -
 
 
 def test_what_was_revoked_or_logged_out_is_not_taken_from_the_store_again(
-    processes: Processes, platform: Platform
+    processes: Processes,
 ) -> None:
     auth = processes.new()
     processes.get(auth)
@@ -93,8 +92,8 @@ def test_what_was_revoked_or_logged_out_is_not_taken_from_the_store_again(
     processes.kind.end_session(auth)
     processes.get(auth)
     processes.get(processes.new())
-    assert platform.bearers == ["token-1", *["token-2"] * 3]
-    assert platform.sessions == ["session-1"] * 2 + ["session-2"] * 2
+    assert processes.platform.bearers == ["token-1", *["token-2"] * 3]
+    assert processes.platform.sessions == ["session-1"] * 2 + ["session-2"] * 2
 
 
 def test_token_that_the_platform_repeats_is_asked_for_once_by_all(processes: Processes) -> None:
@@ -117,14 +116,14 @@ def test_token_that_the_platform_repeats_is_asked_for_once_by_all(processes: Pro
 
 
 def test_rejected_token_that_the_platform_repeats_is_not_asked_for_by_each_request(
-    processes: Processes, platform: Platform
+    processes: Processes,
 ) -> None:
-    platform.tokens = [token_answer("same"), token_answer("same")]
+    processes.platform.tokens = [token_answer("same"), token_answer("same")]
     auth = processes.without_m2m()
     for _ in range(3):
-        platform.api = [refusal()]
+        processes.platform.api = [refusal()]
         assert processes.get(auth) == 401
-    assert len(platform.token_calls) == 2
+    assert len(processes.platform.token_calls) == 2
 
 
 def test_token_without_an_expiry_is_shared(processes: Processes) -> None:
@@ -147,7 +146,7 @@ def test_failure_of_the_endpoint_stores_nothing(on_disk: Processes) -> None:
 
 @pytest.mark.parametrize("m2m", [None, account()], ids=["token", "session"])
 def test_what_another_process_renewed_while_the_lock_was_waited_for_is_used(
-    on_disk: Processes, platform: Platform, disk: Disk, clock: VirtualClock, m2m: Any
+    on_disk: Processes, m2m: Any
 ) -> None:
     overtakers: list[Any] = []
 
@@ -155,15 +154,15 @@ def test_what_another_process_renewed_while_the_lock_was_waited_for_is_used(
         while overtakers:
             assert on_disk.get(overtakers.pop()) == 200
 
-    disk.on_lock = overtake
+    on_disk.disk.on_lock = overtake
     late = on_disk.new(m2m=m2m)
     for times in (1, 2):
         overtakers.append(on_disk.new(m2m=m2m))
         assert on_disk.get(late) == 200
         assert overtakers == []
-        assert len(platform.token_calls) == times
-        assert len(platform.login_calls) == (0 if m2m is None else times)
-        clock.advance(3600)
+        assert len(on_disk.platform.token_calls) == times
+        assert len(on_disk.platform.login_calls) == (0 if m2m is None else times)
+        on_disk.clock.advance(3600)
 
 
 def test_stale_token_of_the_store_is_used_if_it_cannot_be_renewed(processes: Processes) -> None:
@@ -255,7 +254,7 @@ def test_no_lock_is_held_while_the_update_callback_runs(on_disk: Processes) -> N
 
 
 def test_assigned_token_is_not_stored_and_a_forgotten_one_is_found_again(
-    processes: Processes, platform: Platform
+    processes: Processes,
 ) -> None:
     auth = processes.without_m2m()
     processes.get(auth)
@@ -264,8 +263,8 @@ def test_assigned_token_is_not_stored_and_a_forgotten_one_is_found_again(
     processes.get(processes.without_m2m())
     auth.oauth_token = None
     processes.get(auth)
-    assert platform.bearers == ["token-1", "assigned", "token-1", "token-1"]
-    assert len(platform.token_calls) == 1
+    assert processes.platform.bearers == ["token-1", "assigned", "token-1", "token-1"]
+    assert len(processes.platform.token_calls) == 1
 
 
 def test_token_that_is_fetched_by_hand_is_not_stored(on_disk: Processes) -> None:
@@ -299,16 +298,16 @@ def test_login_by_hand_is_under_the_stores_lock_and_installs_nothing(on_disk: Pr
 
 
 def test_session_that_lives_is_used_although_another_login_was_refused(
-    processes: Processes, platform: Platform, clock: VirtualClock
+    processes: Processes,
 ) -> None:
     auth = processes.new()
     processes.get(auth)
-    platform.logins = [login_refusal()]
+    processes.platform.logins = [login_refusal()]
     with pytest.raises(M2mLoginError):
         processes.kind.fetch_session(auth)
-    clock.advance(61)
+    processes.clock.advance(61)
     assert processes.get(auth) == 200
-    assert platform.sessions == ["session-1"] * 2
+    assert processes.platform.sessions == ["session-1"] * 2
 
 
 def test_session_without_username_and_password_is_not_stored(on_disk: Processes) -> None:

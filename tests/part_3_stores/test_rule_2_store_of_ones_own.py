@@ -21,8 +21,8 @@ from thingspace_auth_adapters.stores import StoreBusy, StoreUnavailable, TokenSt
 from ..support.imported import modules_after
 from ..support.real import PATIENCE, Threads
 from ..support.store_kinds import StoreKind, made, sqlite_kind
-from ..support.virtual import Platform, VirtualClock, refusal, session_refusal
-from .conftest import Disk, Processes, names_of
+from ..support.virtual import refusal, session_refusal
+from .conftest import Processes, names_of
 
 NAME = "0123456789abcdef" * 4
 OTHER = "fedcba9876543210" * 4
@@ -232,24 +232,24 @@ def test_what_happens_under_the_lock_passes_through_and_frees_it(
 
 
 def test_tokens_lock_is_taken_under_the_sessions_and_never_the_other_way_round(
-    on_disk: Processes, platform: Platform, disk: Disk, clock: VirtualClock
+    on_disk: Processes,
 ) -> None:
     auth = on_disk.new(oauth_clock_skew=60)
     names = names_of(auth)
     nested: list[list[str]] = []
-    disk.on_lock = lambda name: nested.append([*disk.held, name])
+    on_disk.disk.on_lock = lambda name: nested.append([*on_disk.disk.held, name])
     on_disk.get(auth)
     assert nested == [[names["logins"]], [names["logins"], names["token"]]]
-    platform.api = [refusal()]
+    on_disk.platform.api = [refusal()]
     on_disk.get(auth)
-    platform.api = [session_refusal(), refusal()]
+    on_disk.platform.api = [session_refusal(), refusal()]
     on_disk.get(auth)
-    clock.advance(61)
+    on_disk.clock.advance(61)
     on_disk.get(auth)
-    clock.advance(3500)
-    platform.logins = [refusal()]
+    on_disk.clock.advance(3500)
+    on_disk.platform.logins = [refusal()]
     on_disk.get(auth)
-    clock.advance(3600)
+    on_disk.clock.advance(3600)
     on_disk.get(auth, EDGE)
     on_disk.kind.fetch_session(auth)
     on_disk.kind.end_session(auth)
@@ -258,7 +258,7 @@ def test_tokens_lock_is_taken_under_the_sessions_and_never_the_other_way_round(
     allowed = [[names["logins"]], [names["token"]], [names["logins"], names["token"]]]
     assert [taken for taken in nested if taken not in allowed] == []
     assert len(nested) > 8
-    assert disk.held == []
+    assert on_disk.disk.held == []
 
 
 # The port, and the example of the documentation.

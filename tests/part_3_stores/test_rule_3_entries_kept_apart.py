@@ -27,15 +27,15 @@ TENANTS: dict[str, dict[str, Any]] = {
 
 @pytest.mark.parametrize("differs", list(TENANTS))
 def test_tenants_and_accounts_never_get_each_others_token_or_session(
-    processes: Processes, platform: Platform, differs: str
+    processes: Processes, differs: str
 ) -> None:
     for _ in range(2):
         for options in ({}, TENANTS[differs]):
             processes.get(processes.new(**options))
     # One application may have two accounts.
     second = "token-1" if "m2m" in TENANTS[differs] else "token-2"
-    assert platform.bearers == ["token-1", second] * 2
-    assert platform.sessions == ["session-1", "session-2"] * 2
+    assert processes.platform.bearers == ["token-1", second] * 2
+    assert processes.platform.sessions == ["session-1", "session-2"] * 2
 
 
 def test_scopes_have_tokens_of_their_own_whatever_their_order(processes: Processes) -> None:
@@ -69,7 +69,7 @@ class Named(Platform):
 
 @pytest.mark.parametrize("moment", ["lock", "login"])
 def test_account_that_is_assigned_while_another_logs_in_is_not_taken_for_it(
-    on_disk: Processes, disk: Disk, moment: str
+    on_disk: Processes, moment: str
 ) -> None:
     platform = on_disk.platform = Named()
     auth = on_disk.new(m2m=account("alice"))
@@ -82,7 +82,7 @@ def test_account_that_is_assigned_while_another_logs_in_is_not_taken_for_it(
             auth.m2m = account("bob")
 
     if moment == "lock":
-        disk.on_lock = lambda name: assign() if name == lock else None
+        on_disk.disk.on_lock = lambda name: assign() if name == lock else None
     else:
         platform.on_login = assign
     assert on_disk.get(auth) == 200
@@ -97,11 +97,11 @@ def test_account_that_is_assigned_while_another_logs_in_is_not_taken_for_it(
 
 
 def test_names_and_contents_tell_neither_secret_nor_password_nor_who_it_is(
-    on_disk: Processes, disk: Disk
+    on_disk: Processes,
 ) -> None:
     on_disk.get(on_disk.new(m2m=account("the-user-name")))
-    assert len(disk.entries) == 3
-    for name, content in disk.entries.items():
+    assert len(on_disk.disk.entries) == 3
+    for name, content in on_disk.disk.entries.items():
         assert len(name) == 64
         assert set(name) <= set("0123456789abcdef")
         json.loads(content)
@@ -122,19 +122,19 @@ DAMAGES: dict[str, Callable[[bytes], bytes]] = {
 @pytest.mark.parametrize("which", ["token", "session"])
 @pytest.mark.parametrize("damage", list(DAMAGES))
 def test_corrupt_entry_is_replaced_with_a_warning(
-    on_disk: Processes, platform: Platform, disk: Disk, told: Told, damage: str, which: str
+    on_disk: Processes, told: Told, damage: str, which: str
 ) -> None:
     auth = on_disk.new()
     on_disk.get(auth)
     name = names_of(auth)[which]
-    disk.entries[name] = DAMAGES[damage](disk.entries[name])
+    on_disk.disk.entries[name] = DAMAGES[damage](on_disk.disk.entries[name])
     on_disk.get(on_disk.new())
     texts = told()
     assert sum("corrupt" in text for text in texts) == 1
     assert "token-1" not in "".join(texts)
     on_disk.get(on_disk.new())
     assert told() == texts
-    carried = platform.bearers if which == "token" else platform.sessions
+    carried = on_disk.platform.bearers if which == "token" else on_disk.platform.sessions
     assert carried[1:] == [f"{which}-2"] * 2
 
 

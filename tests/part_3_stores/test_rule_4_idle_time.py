@@ -6,8 +6,8 @@ from typing import Callable
 
 import pytest
 
-from ..support.virtual import Platform, VirtualClock, session_refusal
-from .conftest import Disk, Processes, account, names_of
+from ..support.virtual import session_refusal
+from .conftest import Processes, account, names_of
 
 MINUTE = 60
 
@@ -28,19 +28,19 @@ def test_session_that_another_process_uses_is_not_idle(processes: Processes) -> 
 
 @pytest.mark.parametrize("count", [1, 3])
 def test_use_is_written_at_most_once_a_minute_by_all_together(
-    on_disk: Processes, platform: Platform, disk: Disk, clock: VirtualClock, count: int
+    on_disk: Processes, count: int
 ) -> None:
     auths = [on_disk.new() for _ in range(count)]
     for auth in auths:
         on_disk.get(auth)
-    disk.events.clear()
+    on_disk.disk.events.clear()
     for _ in range(24):
         for auth in auths:
             on_disk.get(auth)
-        clock.advance(10)
-    assert set(disk.written()) == {names_of(auths[0])["session"]}
-    assert 3 <= len(disk.written()) <= 4
-    assert len(platform.login_calls) == 1
+        on_disk.clock.advance(10)
+    assert set(on_disk.disk.written()) == {names_of(auths[0])["session"]}
+    assert 3 <= len(on_disk.disk.written()) <= 4
+    assert len(on_disk.platform.login_calls) == 1
 
 
 def test_use_within_the_minute_after_a_write_is_use(processes: Processes) -> None:
@@ -53,30 +53,30 @@ def test_use_within_the_minute_after_a_write_is_use(processes: Processes) -> Non
 
 @pytest.mark.parametrize(("idle_timeout", "pause"), [(60, 5), (90, 50), (4, 2)])
 def test_short_idle_timeout_is_looked_after_more_often(
-    on_disk: Processes, platform: Platform, clock: VirtualClock, idle_timeout: float, pause: float
+    on_disk: Processes, idle_timeout: float, pause: float
 ) -> None:
     m2m = account(idle_timeout=idle_timeout)
     busy, idle = on_disk.new(m2m=m2m), on_disk.new(m2m=m2m)
     on_disk.get(idle)
     for _ in range(round(2 * idle_timeout / pause) + 1):
         on_disk.get(busy)
-        clock.advance(pause)
+        on_disk.clock.advance(pause)
     on_disk.get(idle)
-    assert len(platform.login_calls) == 1
+    assert len(on_disk.platform.login_calls) == 1
 
 
 def test_session_in_hand_is_used_although_its_entry_is_gone_and_not_stored_again(
-    on_disk: Processes, platform: Platform, disk: Disk, clock: VirtualClock
+    on_disk: Processes,
 ) -> None:
     """Whoever cleared the store wanted that, and whoever needs a session logs in."""
     auth = on_disk.new()
     on_disk.get(auth)
-    disk.entries.clear()
+    on_disk.disk.entries.clear()
     for _ in range(3):
-        clock.advance(MINUTE + 1)
+        on_disk.clock.advance(MINUTE + 1)
         on_disk.get(auth)
-    assert disk.entries == {}
-    assert platform.sessions == ["session-1"] * 4
+    assert on_disk.disk.entries == {}
+    assert on_disk.platform.sessions == ["session-1"] * 4
 
 
 def test_use_is_not_written_over_the_session_of_another_process(on_disk: Processes) -> None:
@@ -115,7 +115,7 @@ def test_write_of_a_use_that_fails_is_a_warning_and_the_session_lives_on(
 
 
 def test_session_that_was_used_while_another_waited_for_the_lock_is_taken(
-    on_disk: Processes, platform: Platform, disk: Disk, clock: VirtualClock
+    on_disk: Processes,
 ) -> None:
     """Its entry then says since when it is in use, which is longer ago than is to be written."""
     overtakers = [on_disk.new()]
@@ -123,9 +123,9 @@ def test_session_that_was_used_while_another_waited_for_the_lock_is_taken(
     def overtake(name: str) -> None:
         while overtakers:
             assert on_disk.get(overtakers.pop()) == 200
-            clock.advance(MINUTE + 1)
+            on_disk.clock.advance(MINUTE + 1)
 
-    disk.on_lock = overtake
+    on_disk.disk.on_lock = overtake
     assert on_disk.get(on_disk.new()) == 200
-    assert platform.sessions == ["session-1"] * 2
-    assert len(platform.login_calls) == 1
+    assert on_disk.platform.sessions == ["session-1"] * 2
+    assert len(on_disk.platform.login_calls) == 1

@@ -10,26 +10,26 @@ import pytest
 from thingspace_auth_adapters import InsecureStoreError, M2mLoginError
 from thingspace_auth_adapters.stores import TokenStore
 
-from ..support.virtual import API, Answer, Platform, VirtualClock, refusal, session_refusal
-from .conftest import Disk, Processes
+from ..support.virtual import API, Answer, refusal, session_refusal
+from .conftest import Processes
 
 METHODS = ("read", "write", "lock", "unlock")
 
 
 @pytest.mark.parametrize("broken", ["write", "write lock", "write unlock"])
 def test_login_that_cannot_be_counted_in_the_store_is_not_sent(
-    on_disk: Processes, platform: Platform, disk: Disk, broken: str
+    on_disk: Processes, broken: str
 ) -> None:
     """A read-only replica, a full disk: each new process would try a wrong password again."""
-    disk.broken = set(broken.split())
+    on_disk.disk.broken = set(broken.split())
     for _ in range(6):
         with pytest.raises(M2mLoginError) as caught:
             on_disk.get(on_disk.new())
         assert caught.value.retryable
         assert "the store's count cannot be written: the disk is gone" in str(caught.value)
-    assert platform.login_calls == []
+    assert on_disk.platform.login_calls == []
     assert on_disk.get(on_disk.without_m2m()) == 200
-    disk.broken = set()
+    on_disk.disk.broken = set()
     assert on_disk.get(on_disk.new()) == 200
 
 
@@ -84,15 +84,15 @@ def test_session_in_hand_survives_a_long_outage(on_disk: Processes) -> None:
 
 @pytest.mark.parametrize("broken", ["read", "lock", "write"])
 def test_token_that_is_stale_is_renewed_ahead_without_the_store(
-    on_disk: Processes, platform: Platform, disk: Disk, broken: str, clock: VirtualClock
+    on_disk: Processes, broken: str
 ) -> None:
     auth = on_disk.without_m2m(oauth_clock_skew=60)
     on_disk.get(auth)
-    disk.broken = {broken}
-    clock.advance(3550)
+    on_disk.disk.broken = {broken}
+    on_disk.clock.advance(3550)
     for _ in range(3):
         on_disk.get(auth)
-    assert platform.bearers == ["token-1", *["token-2"] * 3]
+    assert on_disk.platform.bearers == ["token-1", *["token-2"] * 3]
 
 
 def test_outage_of_endpoint_and_store_is_the_endpoints_error(on_disk: Processes) -> None:
@@ -132,16 +132,16 @@ def test_insecure_store_is_an_error_and_nothing_is_fetched(on_disk: Processes) -
 
 
 def test_store_that_becomes_insecure_is_told_once_and_the_stale_token_goes_on(
-    on_disk: Processes, clock: VirtualClock, caplog: pytest.LogCaptureFixture
+    on_disk: Processes, caplog: pytest.LogCaptureFixture
 ) -> None:
     store = Turning()
     auth = on_disk.without_m2m(store=store, oauth_clock_skew=60)
     on_disk.get(auth)
-    clock.advance(3550)
+    on_disk.clock.advance(3550)
     store.is_insecure = True
     for _ in range(3):
         assert on_disk.get(auth) == 200
     assert caplog.text.count("others can read it") == 1
-    clock.advance(60)
+    on_disk.clock.advance(60)
     with pytest.raises(InsecureStoreError):
         on_disk.get(auth)

@@ -42,7 +42,7 @@ def client(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> c
 
 
 def test_good_credentials_are_found_good_step_by_step(
-    check: Check, client: clients.Client, simulator: ThingspaceSimulator, account: None
+    check: Check, client: clients.Client, account: None
 ) -> None:
     checked = check("--yes")
     settings = ["key", "secret", "user", "password", "host", "settings"]
@@ -50,7 +50,7 @@ def test_good_credentials_are_found_good_step_by_step(
     assert [(line.verdict, line.step) for line in checked.lines] == [("ok", step) for step in steps]
     assert (checked.status, checked.err) == (0, "")
     assert client.library in checked.line("settings").what
-    assert len(simulator.token_requests) == len(simulator.login_requests) == 1
+    assert len(check.simulator.token_requests) == len(check.simulator.login_requests) == 1
 
 
 # Settings.
@@ -58,17 +58,17 @@ def test_good_credentials_are_found_good_step_by_step(
 
 @pytest.mark.parametrize(("missing", "told"), [("ID", ["secret"]), ("SECRET", ["key"])])
 def test_a_missing_setting_is_named_beside_those_that_there_are(
-    check: Check, shell: Shell, simulator: ThingspaceSimulator, missing: str, told: list[str]
+    check: Check, missing: str, told: list[str]
 ) -> None:
-    shell.unset(PREFIX + missing)
+    check.shell.unset(PREFIX + missing)
     checked = check()
     assert [line.step for line in checked.lines] == [*told, "host", "settings"]
     assert PREFIX + missing in checked.wrong.what
-    assert simulator.requests == []
+    assert check.simulator.requests == []
 
 
-def test_a_bad_setting_is_named(check: Check, shell: Shell) -> None:
-    shell.set("THINGSPACE_BASE_URL", "http://thingspace.verizon.com")
+def test_a_bad_setting_is_named(check: Check) -> None:
+    check.shell.set("THINGSPACE_BASE_URL", "http://thingspace.verizon.com")
     wrong = check().wrong
     assert (wrong.step, "https" in wrong.what) == ("settings", True)
 
@@ -123,19 +123,19 @@ def test_it_says_which_settings_are_used_and_where_each_comes_from(
     ],
 )
 def test_of_a_base_url_the_host_is_told_and_nothing_else(
-    check: Check, shell: Shell, base_url: str, shown: str
+    check: Check, base_url: str, shown: str
 ) -> None:
-    shell.set("THINGSPACE_BASE_URL", base_url)
+    check.shell.set("THINGSPACE_BASE_URL", base_url)
     # So that no request is sent.
-    shell.unset(PREFIX + "SECRET")
+    check.shell.unset(PREFIX + "SECRET")
     assert shown in check().line("host").what
 
 
 # The token.
 
 
-def test_a_wrong_secret(check: Check, shell: Shell) -> None:
-    shell.set(PREFIX + "SECRET", "wrong")
+def test_a_wrong_secret(check: Check) -> None:
+    check.shell.set(PREFIX + "SECRET", "wrong")
     wrong = check().wrong
     assert wrong.step == "token"
     assert KEY_IS_WRONG in wrong.remedy
@@ -279,16 +279,16 @@ def test_a_login_is_tried_only_after_a_plain_yes(
 
 
 def test_it_counts_its_login_in_the_store_and_uses_no_tokens_of_it(
-    check: Check, shell: Shell, simulator: ThingspaceSimulator, account: None
+    check: Check, account: None
 ) -> None:
     assert [check("--yes").status for _ in range(2)] == [0, 0]
-    assert len(simulator.token_requests) == len(simulator.login_requests) == 2
-    shell.set("VZ_M2M_PASSWORD", "wrong")
+    assert len(check.simulator.token_requests) == len(check.simulator.login_requests) == 2
+    check.shell.set("VZ_M2M_PASSWORD", "wrong")
     for _ in range(5):
         login_guard.forget_all()
         wrong = check("--yes").wrong
         assert wrong.step == "session"
-    assert simulator.failed_logins == 1
+    assert check.simulator.failed_logins == 1
     assert "thingspace-auth clear" in wrong.remedy
 
 
@@ -310,7 +310,7 @@ def test_an_account_that_the_store_bars_is_told_without_asking_for_another_login
 
 @pytest.mark.skipif(sys.platform == "win32", reason="there are no such permissions")
 def test_a_store_in_which_no_login_can_be_counted(
-    check: Check, simulator: ThingspaceSimulator, account: None, tmp_path: Path
+    check: Check, account: None, tmp_path: Path
 ) -> None:
     (tmp_path / "store").mkdir(mode=0o755)
     wrong = check("--yes").wrong
@@ -318,7 +318,7 @@ def test_a_store_in_which_no_login_can_be_counted(
     (tmp_path / "store").rmdir()
     (tmp_path / "store").touch()
     assert check("--yes").wrong.step == "session"
-    assert simulator.login_requests == []
+    assert check.simulator.login_requests == []
 
 
 def uws(code: str, message: str = "No.") -> dict[str, str]:

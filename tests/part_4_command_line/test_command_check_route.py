@@ -36,8 +36,8 @@ def client(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> c
     return found
 
 
-def test_connection_refused(check: Check, shell: Shell, closed_port: int) -> None:
-    shell.set("THINGSPACE_BASE_URL", f"http://127.0.0.1:{closed_port}")
+def test_connection_refused(check: Check, closed_port: int) -> None:
+    check.shell.set("THINGSPACE_BASE_URL", f"http://127.0.0.1:{closed_port}")
     wrong = check().wrong
     assert wrong.step == "route"
     assert "refused" in wrong.what
@@ -52,9 +52,9 @@ def test_connection_refused(check: Check, shell: Shell, closed_port: int) -> Non
         (OSError(101, "Network is unreachable"), "no route"),
     ],
 )
-def test_no_route(check: Check, monkeypatch: pytest.MonkeyPatch, error: OSError, told: str) -> None:
+def test_no_route(check: Check, error: OSError, told: str) -> None:
     check.shell.set("THINGSPACE_BASE_URL", EXAMPLE)
-    monkeypatch.setattr(socket, "create_connection", raising(error))
+    check.shell.patch.setattr(socket, "create_connection", raising(error))
     wrong = check().wrong
     assert wrong.step == "route"
     assert told in wrong.what
@@ -64,13 +64,13 @@ def test_no_route(check: Check, monkeypatch: pytest.MonkeyPatch, error: OSError,
 # TLS.
 
 
-def test_tls_interception(check: Check, shell: Shell, tmp_path: Path) -> None:
+def test_tls_interception(check: Check, tmp_path: Path) -> None:
     pem = tmp_path / "self-signed.pem"
     pem.write_text(SELF_SIGNED)
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.load_cert_chain(pem)
     with listening(lambda plain: context.wrap_socket(plain, server_side=True).close()) as port:
-        shell.set("THINGSPACE_BASE_URL", f"https://127.0.0.1:{port}")
+        check.shell.set("THINGSPACE_BASE_URL", f"https://127.0.0.1:{port}")
         wrong = check().wrong
     assert wrong.step == "tls"
     assert "could not be verified" in wrong.what
@@ -103,14 +103,14 @@ def test_something_that_does_not_speak_tls(check: Check) -> None:
 
 # http.client leaves the socket of a refused tunnel to the garbage collector, on Python 3.9.
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
-def test_a_proxy_that_wants_to_know_who_asks(check: Check, shell: Shell) -> None:
+def test_a_proxy_that_wants_to_know_who_asks(check: Check) -> None:
     def refuse(connection: socket.socket) -> None:
         connection.recv(65536)
         connection.sendall(b"HTTP/1.1 407 Who asks?\r\nContent-Length: 0\r\n\r\n")
 
     with listening(refuse) as port:
-        shell.set("HTTPS_PROXY", f"http://user:{PROXY_PASSWORD}@127.0.0.1:{port}")
-        shell.set("THINGSPACE_BASE_URL", EXAMPLE)
+        check.shell.set("HTTPS_PROXY", f"http://user:{PROXY_PASSWORD}@127.0.0.1:{port}")
+        check.shell.set("THINGSPACE_BASE_URL", EXAMPLE)
         checked = check()
     gc.collect()
     assert checked.line("route").what == f"the proxy 127.0.0.1:{port} can be reached"
@@ -141,9 +141,9 @@ def test_a_proxy_that_cannot_be_reached_is_no_reason_to_set_one(
 
 
 @pytest.mark.parametrize("proxy", ["http://", f"http://user:{PROXY_PASSWORD}@host:port"])
-def test_a_proxy_setting_that_is_no_url(check: Check, shell: Shell, proxy: str) -> None:
-    shell.set("HTTPS_PROXY", proxy)
-    shell.set("THINGSPACE_BASE_URL", EXAMPLE)
+def test_a_proxy_setting_that_is_no_url(check: Check, proxy: str) -> None:
+    check.shell.set("HTTPS_PROXY", proxy)
+    check.shell.set("THINGSPACE_BASE_URL", EXAMPLE)
     wrong = check().wrong
     assert (wrong.step, "HTTPS_PROXY" in wrong.what) == ("proxy", True)
 

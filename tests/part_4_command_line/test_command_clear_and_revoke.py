@@ -13,7 +13,6 @@ pytest.importorskip("filelock")
 pytest.importorskip("platformdirs")
 
 from thingspace_auth_adapters._core import login_guard
-from thingspace_auth_adapters.simulator import ThingspaceSimulator
 
 from ..support.command_line import ACCOUNT, Shell, raising
 
@@ -31,25 +30,25 @@ def entries_of(directory: Path) -> dict[Path, bytes]:
 
 
 def test_clear_forgets_token_and_session_and_files_of_killed_writers(
-    shell: Shell, simulator: ThingspaceSimulator, account: None, tmp_path: Path
+    shell: Shell, account: None, tmp_path: Path
 ) -> None:
     shell.out("headers")
     left = tmp_path / "store" / f"{'0' * 32}.new"
     left.write_text("a token")
     left.chmod(0o600)
-    simulator.clear()
+    shell.simulator.clear()
     out = shell.out("clear")
     assert str(tmp_path / "store") in out
     assert "failed logins" in out
     assert entries_of(tmp_path) == {}
     assert not left.exists()
-    assert simulator.requests == []
+    assert shell.simulator.requests == []
     shell.out("headers")
-    assert len(simulator.token_requests) == len(simulator.login_requests) == 1
+    assert len(shell.simulator.token_requests) == len(shell.simulator.login_requests) == 1
 
 
 def test_clear_without_an_account_says_that_the_session_stays(
-    shell: Shell, simulator: ThingspaceSimulator, account: None, tmp_path: Path
+    shell: Shell, account: None, tmp_path: Path
 ) -> None:
     shell.out("headers")
     before = entries_of(tmp_path)
@@ -60,12 +59,12 @@ def test_clear_without_an_account_says_that_the_session_stays(
 
 @pytest.mark.parametrize("with_account", [False, True])
 def test_clear_of_a_store_that_is_empty_or_not_there(
-    shell: Shell, simulator: ThingspaceSimulator, account: None, with_account: bool
+    shell: Shell, account: None, with_account: bool
 ) -> None:
     shell.unset(*([] if with_account else ACCOUNT))
     for _ in range(2):
         shell.out("clear")
-    assert simulator.requests == []
+    assert shell.simulator.requests == []
 
 
 def test_clear_allows_another_login_after_a_refused_one(shell: Shell, account: None) -> None:
@@ -92,7 +91,7 @@ def test_clear_without_the_extra_of_the_store_names_it(shell: Shell) -> None:
 @pytest.mark.skipif(os.name != "posix", reason="a path through a file is missing elsewhere")
 @pytest.mark.parametrize("command", ["status", "clear"])
 def test_a_store_that_cannot_be_reached_is_told_with_what_to_do(
-    shell: Shell, simulator: ThingspaceSimulator, lost_store: None, command: str
+    shell: Shell, lost_store: None, command: str
 ) -> None:
     ran = shell.failure(command)
     assert ran.out == ""
@@ -104,34 +103,34 @@ def test_a_store_that_cannot_be_reached_is_told_with_what_to_do(
 
 
 def test_revoke_revokes_what_is_current_and_forgets_it_in_the_store(
-    shell: Shell, simulator: ThingspaceSimulator, account: None
+    shell: Shell, account: None
 ) -> None:
     first = shell.out("headers").splitlines()
     out = shell.out("revoke")
     assert "revoked" in out
     assert "--fresh" not in out
-    assert len(simulator.requests_to("/oauth2/revoke")) == 1
+    assert len(shell.simulator.requests_to("/oauth2/revoke")) == 1
     second = shell.out("headers").splitlines()
     assert first[0] != second[0]
     assert first[1:] == second[1:]
-    assert (len(simulator.issued_tokens), len(simulator.login_requests)) == (2, 1)
+    assert (len(shell.simulator.issued_tokens), len(shell.simulator.login_requests)) == (2, 1)
 
 
 def test_revoke_without_the_store_leaves_it_alone_and_says_how_to_get_another_token(
-    shell: Shell, simulator: ThingspaceSimulator, tmp_path: Path
+    shell: Shell, tmp_path: Path
 ) -> None:
     shell.out("token")
     kept = entries_of(tmp_path)
     assert "--fresh" in shell.out("revoke", "--no-store")
     assert kept
     assert kept == entries_of(tmp_path)
-    assert len(simulator.requests_to("/oauth2/revoke")) == 1
+    assert len(shell.simulator.requests_to("/oauth2/revoke")) == 1
 
 
-def test_revoke_that_fails_forgets_nothing(shell: Shell, simulator: ThingspaceSimulator) -> None:
+def test_revoke_that_fails_forgets_nothing(shell: Shell) -> None:
     before = shell.out("token")
-    simulator.fail("revoke", 400)
+    shell.simulator.fail("revoke", 400)
     shell.failure("revoke")
-    simulator.clear()
+    shell.simulator.clear()
     assert shell.out("token") == before
-    assert simulator.token_requests == []
+    assert shell.simulator.token_requests == []

@@ -20,7 +20,6 @@ pytest.importorskip("platformdirs")
 
 from thingspace_auth_adapters._core.login_count import LoginCount
 from thingspace_auth_adapters.cli import moments, status
-from thingspace_auth_adapters.simulator import ThingspaceSimulator
 
 from ..support.command_line import ACCOUNT, PREFIX, Shell
 
@@ -100,23 +99,23 @@ def test_without_an_account_it_says_so(shell: Shell) -> None:
 
 
 def test_without_a_key_it_still_says_where_platform_and_store_are(
-    shell: Shell, simulator: ThingspaceSimulator, tmp_path: Path
+    shell: Shell, tmp_path: Path
 ) -> None:
     shell.unset(PREFIX + "ID")
     ran = shell.failure("status")
     assert PREFIX + "ID" in ran.complaint
     lines = dict(line.split(maxsplit=1) for line in ran.out.splitlines())
-    assert lines["host"].startswith(simulator.url.rpartition("/")[2])
+    assert lines["host"].startswith(shell.simulator.url.rpartition("/")[2])
     assert lines["store"] == f"{tmp_path / 'store'}, which does not exist yet"
     assert shell("status", "--json").out == ""
 
 
 @pytest.mark.parametrize("message", ["It is on hold.", "The account is locked."])
 def test_after_a_refused_login_it_gives_the_advice_of_every_other_command(
-    shell: Shell, simulator: ThingspaceSimulator, tmp_path: Path, message: str
+    shell: Shell, tmp_path: Path, message: str
 ) -> None:
     body = {"errorCode": "REQUEST_FAILED.Login", "errorMessage": message}
-    simulator.fail("login", 400, body=body)
+    shell.simulator.fail("login", 400, body=body)
     file = tmp_path / "the fleet.env"
     file.touch(mode=0o600)
     arguments = ("--env-file", str(file))
@@ -136,7 +135,7 @@ def test_after_a_refused_login_it_gives_the_advice_of_every_other_command(
     assert logins["refusal"]["refused_at"] == pytest.approx(time.time(), abs=60)
     shell("clear")
     assert shown(shell)["logins"] == "none has failed"
-    assert len(simulator.login_requests) == 1
+    assert len(shell.simulator.login_requests) == 1
 
 
 IN_A_ROW = r"\d logins in a row failed, .*; no further login is tried now"
@@ -188,13 +187,13 @@ def test_a_token_of_ages_to_come_is_said_not_to_expire(shell: Shell, lifetime: i
     assert shown(shell)["access token"].startswith("does not expire; scope: ")
 
 
-def test_what_has_expired_is_called_so(shell: Shell, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_has_expired_is_called_so(shell: Shell) -> None:
     shell.out("headers")
     later = SimpleNamespace(
         time=lambda: time.time() + 86400.0 * 3, gmtime=time.gmtime, strftime=time.strftime
     )
     for module in (moments, status):
-        monkeypatch.setattr(module, "time", later)
+        shell.patch.setattr(module, "time", later)
     found = shown(shell)
     assert found["access token"].startswith("expired 2")
     assert "(3 d ago)" in found["access token"]

@@ -40,11 +40,11 @@ def test_token_prints_the_token_alone_and_costs_one_request_for_all_calls(shell:
 
 
 def test_token_without_the_store_asks_each_time_and_leaves_nothing_behind(
-    shell: Shell, simulator: ThingspaceSimulator, tmp_path: Path
+    shell: Shell, tmp_path: Path
 ) -> None:
     for _ in range(2):
-        assert shell.out("token", "--no-store") == simulator.issued_tokens[0] + "\n"
-    assert len(simulator.token_requests) == 2
+        assert shell.out("token", "--no-store") == shell.simulator.issued_tokens[0] + "\n"
+    assert len(shell.simulator.token_requests) == 2
     assert list(tmp_path.iterdir()) == []
 
 
@@ -66,7 +66,7 @@ def test_headers_cost_one_login_for_all_calls(shell: Shell, account: None) -> No
 
 
 def test_headers_without_an_account_are_the_bearer_and_a_session_token_that_is_given(
-    shell: Shell, simulator: ThingspaceSimulator
+    shell: Shell,
 ) -> None:
     bearer = f"Authorization: Bearer {shell.out('token', '--no-store')}"
     assert shell.out("headers", "--no-store") == bearer
@@ -75,7 +75,7 @@ def test_headers_without_an_account_are_the_bearer_and_a_session_token_that_is_g
     for options in ([], ["--fresh"]):
         out = shell.out("headers", "--no-store", *options)
         assert out == f"{bearer}VZ-M2M-Token: given-session\n"
-    assert simulator.login_requests == []
+    assert shell.simulator.login_requests == []
 
 
 def test_token_as_json_has_what_a_program_needs(shell: Shell) -> None:
@@ -103,26 +103,26 @@ def test_scopes_are_asked_for_and_an_empty_one_is_not_taken_for_all(shell: Shell
 
 @pytest.mark.parametrize("command", ["token", "headers"])
 def test_fresh_gets_another_token_than_the_rejected_one_that_is_kept(
-    shell: Shell, simulator: ThingspaceSimulator, command: str
+    shell: Shell, command: str
 ) -> None:
     first = shell.out(command)
-    simulator.revoke()
+    shell.simulator.revoke()
     assert shell.out(command) == first
     second = shell.out(command, "--fresh")
-    rejected, other = simulator.issued_tokens
+    rejected, other = shell.simulator.issued_tokens
     assert second == first.replace(rejected, other)
     assert shell.out(command) == second
 
 
 def test_fresh_opens_another_session_than_the_ended_one_that_is_kept(
-    shell: Shell, simulator: ThingspaceSimulator, account: None
+    shell: Shell, account: None
 ) -> None:
     shell.out("headers")
-    simulator.end_sessions()
+    shell.simulator.end_sessions()
     fresh = shell.out("headers", "--fresh")
-    assert fresh.splitlines()[1] == f"VZ-M2M-Token: {simulator.issued_sessions[1]}"
+    assert fresh.splitlines()[1] == f"VZ-M2M-Token: {shell.simulator.issued_sessions[1]}"
     assert shell.out("headers") == fresh
-    assert len(simulator.login_requests) == 2
+    assert len(shell.simulator.login_requests) == 2
 
 
 def test_fresh_does_not_allow_a_login_after_a_refused_one(
@@ -141,41 +141,41 @@ def test_fresh_does_not_allow_a_login_after_a_refused_one(
 @pytest.mark.parametrize("command", ["token", "token --fresh"])
 @pytest.mark.skipif(os.name != "posix", reason="a path through a file is missing elsewhere")
 def test_token_goes_on_without_a_store_that_cannot_be_reached_and_warns(
-    shell: Shell, simulator: ThingspaceSimulator, lost_store: None, command: str
+    shell: Shell, lost_store: None, command: str
 ) -> None:
     ran = shell(*command.split())
-    assert (ran.status, ran.out) == (0, simulator.issued_tokens[0] + "\n")
+    assert (ran.status, ran.out) == (0, shell.simulator.issued_tokens[0] + "\n")
     assert all(line.startswith("thingspace-auth: warning: ") for line in ran.err.splitlines())
     assert "cannot be reached" in ran.err
 
 
 def test_headers_without_a_store_that_can_be_reached_send_no_login(
-    shell: Shell, simulator: ThingspaceSimulator, account: None, lost_store: None
+    shell: Shell, account: None, lost_store: None
 ) -> None:
     ran = shell.failure("headers")
     assert ran.out == ""
     assert "cannot be reached" in ran.complaint
-    assert simulator.requests == []
+    assert shell.simulator.requests == []
 
 
 def test_token_goes_on_without_the_extra_of_the_store_and_names_it_in_one_line(
-    shell: Shell, simulator: ThingspaceSimulator, monkeypatch: pytest.MonkeyPatch
+    shell: Shell,
 ) -> None:
-    monkeypatch.setattr("thingspace_auth_adapters.stores.FileTokenStore", raising(NO_EXTRA))
+    shell.patch.setattr("thingspace_auth_adapters.stores.FileTokenStore", raising(NO_EXTRA))
     ran = shell("token")
-    assert (ran.status, ran.out) == (0, simulator.issued_tokens[0] + "\n")
+    assert (ran.status, ran.out) == (0, shell.simulator.issued_tokens[0] + "\n")
     assert "[files]" in ran.complaint
 
 
 def test_headers_without_the_extra_of_the_store_log_in_only_if_asked_to(
-    shell: Shell, simulator: ThingspaceSimulator, account: None, monkeypatch: pytest.MonkeyPatch
+    shell: Shell, account: None
 ) -> None:
-    monkeypatch.setattr("thingspace_auth_adapters.cli.commands.store_if_wanted", lambda *_: None)
+    shell.patch.setattr("thingspace_auth_adapters.cli.commands.store_if_wanted", lambda *_: None)
     ran = shell.failure("headers")
     assert ran.out == ""
     assert "each call would log in" in ran.complaint
     assert "pip install 'thingspace-auth-adapters[files]'" in ran.remedy
-    assert simulator.requests == []
+    assert shell.simulator.requests == []
     assert shell("headers", "--no-store").status == 0
 
 
@@ -234,7 +234,7 @@ def test_at_a_terminal_what_is_missing_is_asked_for(shell: Shell, account: None)
 
 @pytest.mark.parametrize("answer", [lambda prompt: "", raising(EOFError())], ids=["empty", "end"])
 def test_no_answer_to_the_question_for_the_secret_is_an_error_in_one_line(
-    shell: Shell, simulator: ThingspaceSimulator, answer: Any
+    shell: Shell, answer: Any
 ) -> None:
     shell.unset(PREFIX + "SECRET")
     shell.type(secret=answer)
@@ -288,7 +288,7 @@ def test_a_base_url_that_is_not_thingspaces_is_told_by_its_host(
 
 @pytest.mark.parametrize("command", ["token", "headers", "revoke"])
 def test_a_wrong_secret_is_told_in_one_line_with_the_advice_that_check_gives(
-    shell: Shell, simulator: ThingspaceSimulator, command: str
+    shell: Shell, command: str
 ) -> None:
     shell.set(PREFIX + "SECRET", "another")
     ran = shell.failure(command, "--no-store")
@@ -314,7 +314,7 @@ def test_a_host_that_cannot_be_reached_is_told_with_what_to_do(
 
 
 def test_a_refused_login_is_told_in_one_line_and_how_a_shell_goes_on_in_another(
-    shell: Shell, simulator: ThingspaceSimulator, account: None, tmp_path: Path
+    shell: Shell, account: None, tmp_path: Path
 ) -> None:
     file = tmp_path / "the fleet.env"
     file.write_text("VZ_M2M_PASSWORD=wrong\n", encoding="utf-8")
@@ -327,11 +327,11 @@ def test_a_refused_login_is_told_in_one_line_and_how_a_shell_goes_on_in_another(
             ran.complaint,
         )
         assert ran.remedy.endswith(f"run thingspace-auth clear --env-file '{file}'")
-    assert len(simulator.login_requests) == 1
+    assert len(shell.simulator.login_requests) == 1
 
 
 def test_a_refused_login_that_no_store_remembers_needs_no_clearing(
-    shell: Shell, simulator: ThingspaceSimulator, account: None
+    shell: Shell, account: None
 ) -> None:
     shell.set("VZ_M2M_PASSWORD", "wrong")
     ran = shell.failure("headers", "--no-store")

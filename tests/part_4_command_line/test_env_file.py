@@ -18,7 +18,6 @@ from dotenv import dotenv_values
 
 from thingspace_auth_adapters.cli.advice import Problem
 from thingspace_auth_adapters.cli.env_file import read_env_file
-from thingspace_auth_adapters.simulator import ThingspaceSimulator
 
 from ..support.command_line import PREFIX, SECRET, Shell
 from ..support.snippets import DOCS
@@ -151,7 +150,7 @@ def test_a_doubtful_line_is_refused_by_its_number_and_nothing_is_sent(
     ],
 )
 def test_a_name_like_ours_that_nothing_reads_is_warned_of_and_not_shown(
-    shell: Shell, simulator: ThingspaceSimulator, file: Path, line: str, question: str
+    shell: Shell, file: Path, line: str, question: str
 ) -> None:
     file.write_text(f"A=b\n\n{line}\n")
     ran = shell("token", "--no-store", "--env-file", str(file))
@@ -180,11 +179,11 @@ def test_the_page_on_the_command_line_shows_what_is_read_and_what_is_refused(fil
 
 
 def test_a_variable_that_is_empty_in_the_file_is_missing(
-    shell: Shell, simulator: ThingspaceSimulator, account: None, file: Path
+    shell: Shell, account: None, file: Path
 ) -> None:
     file.write_text("VZ_M2M_USERNAME=\nVZ_M2M_PASSWORD=\n")
     out = shell.out("headers", "--no-store", "--env-file", str(file))
-    assert out == f"Authorization: Bearer {simulator.issued_tokens[0]}\n"
+    assert out == f"Authorization: Bearer {shell.simulator.issued_tokens[0]}\n"
 
 
 def test_an_env_file_comes_before_the_environment(shell: Shell, file: Path) -> None:
@@ -210,7 +209,7 @@ def test_an_env_file_comes_before_the_environment(shell: Shell, file: Path) -> N
     ],
 )
 def test_an_env_file_that_others_can_read_or_change_is_warned_of(
-    shell: Shell, simulator: ThingspaceSimulator, file: Path, mode: int, verbs: str
+    shell: Shell, file: Path, mode: int, verbs: str
 ) -> None:
     file.write_text(f"{PREFIX}SECRET={SECRET}\n")
     file.chmod(mode)
