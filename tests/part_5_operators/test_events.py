@@ -314,6 +314,12 @@ def test_what_comes_from_the_store_is_told_as_loaded_and_a_use_of_it_not_at_all(
     script.clock.advance(90)
     script.send(auth)
     assert len(seen.events) == 2
+    script.clock.advance(3600)
+    script.send(script.auth(has_m2m=True, store=store))
+    seen.records.clear()
+    # What another one renewed is loaded, too.
+    script.send(auth)
+    assert seen.events == [AuthEvent("loaded", SESSION), AuthEvent("loaded", ACCESS)]
 
 
 @pytest.mark.parametrize(
