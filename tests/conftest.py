@@ -11,6 +11,7 @@ from thingspace_auth_adapters._core import endpoint, login_guard, tokens
 
 from .support import kinds, real
 from .support.kinds import Kind
+from .support.redis_server import RedisServer
 from .support.virtual import Platform, VirtualClock
 
 settings.register_profile("tests", deadline=None, derandomize=bool(os.environ.get("CI")))
@@ -81,3 +82,12 @@ def async_kind(request: pytest.FixtureRequest) -> Kind:
 @pytest.fixture(params=kinds.params(kinds.SYNC_KINDS, lambda kind: kind.is_requests))
 def sync_kind(request: pytest.FixtureRequest) -> Kind:
     return request.param  # type: ignore[no-any-return]
+
+
+@pytest.fixture(scope="session")
+def redis_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RedisServer]:
+    """The same for all tests; a prefix of their own keeps them apart."""
+    pytest.importorskip("redis")
+    server = RedisServer(tmp_path_factory.mktemp("redis"))
+    yield server
+    server.stop()

@@ -1,4 +1,4 @@
-"""The fixture that comes with the package, in pytest runs of their own."""
+"""Part 4: the fixture that comes with the package, in pytest runs of their own."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The simulator without a socket is the simulator with one: for every library and every knob."""
+"""Part 4: without a socket the simulator is what it is with one, for every library and knob."""
 
 from __future__ import annotations
 
@@ -25,14 +25,13 @@ from ..support.imported import modules_after
 from ..support.kinds import ADAPTER_KINDS, Kind
 from ..support.optional import anyio
 from ..support.real import PATIENCE, Threads, aeventually, eventually
+from ..support.recipes import assert_both_tokens_were_renewed, between_losses
+from ..support.virtual import BASE, LOGIN_PATH, TOKEN_PATH
 
-REAL = "https://thingspace.verizon.com"
 PATH = "/api/m2m/v1/devices"
-TOKEN = "/api/ts/v1/oauth2/token"
-LOGIN = "/api/m2m/v1/session/login"
 SHORT = 0.2
 # For a body that never ends: its beginning has to come in time on a busy machine, too.
-ENOUGH_FOR_A_HEAD = 1.0
+ENOUGH_FOR_A_HEAD = 0.5
 
 
 class Outcome(NamedTuple):
@@ -51,7 +50,8 @@ class Client:
 
     def __init__(self, kind: Kind, simulator: ThingspaceSimulator, *, has_socket: bool) -> None:
         self.kind = kind
-        self.base = simulator.url if has_socket else REAL
+        self.pair = (simulator.client_id, simulator.client_secret)
+        self.base = simulator.url if has_socket else BASE
         self.double = None if has_socket else double_of(kind, simulator)
 
     def send(self, method: str = "GET", target: str = PATH, **options: Any) -> Outcome:
@@ -66,6 +66,10 @@ class Client:
             return self._httpx(method, url, options)
         except self.kind.request_error as error:
             return Outcome(error=described(error))
+
+    def ask_for_token(self, **options: Any) -> Outcome:
+        data = {"grant_type": "client_credentials"}
+        return self.send("POST", TOKEN_PATH, data=data, auth=self.pair, **options)
 
     def _requests(self, method: str, url: str, options: dict[str, Any]) -> Outcome:
         if "content" in options:
@@ -210,7 +214,7 @@ SITUATIONS: dict[str, tuple[Callable[[ThingspaceSimulator], object], Sent]] = {
         nothing,
         {
             "method": "POST",
-            "target": LOGIN,
+            "target": LOGIN_PATH,
             "json": {"username": "simulated-user", "password": "wrong"},
         },
     ),
@@ -222,9 +226,7 @@ def told(kind: Kind, turn: Any, sent: Sent, *, has_socket: bool) -> tuple[Any, .
     """What comes of a request, and what the log says, for a new simulator."""
     with ThingspaceSimulator(clock=lambda: 1_700_000_000.0) as simulator:
         client = Client(kind, simulator, has_socket=has_socket)
-        pair = (simulator.client_id, simulator.client_secret)
-        granted = client.send("POST", TOKEN, data={"grant_type": "client_credentials"}, auth=pair)
-        assert granted.status == 200
+        assert client.ask_for_token().status == 200
         turn(simulator)
         bearer = {"Authorization": f"Bearer {simulator.issued_tokens[0]}"}
         outcome = client.send(**{**sent, "headers": {**bearer, **sent.get("headers", {})}})
@@ -233,7 +235,7 @@ def told(kind: Kind, turn: Any, sent: Sent, *, has_socket: bool) -> tuple[Any, .
 
 
 def logged(request: SimulatedRequest, simulator: ThingspaceSimulator) -> tuple[Any, ...]:
-    host = request.headers["host"].replace(simulator.url.partition("//")[2], REAL[8:])
+    host = request.headers["host"].replace(simulator.url.partition("//")[2], BASE[8:])
     headers = {**request.headers, "host": host}
     headers["authorization"] = headers["authorization"].partition(" ")[0]
     return request.method, request.path, request.query, headers, request.body, request.status
@@ -243,58 +245,40 @@ def logged(request: SimulatedRequest, simulator: ThingspaceSimulator) -> tuple[A
 @pytest.mark.filterwarnings("ignore:Async generator:ResourceWarning")
 @pytest.mark.parametrize("situation", list(SITUATIONS))
 def test_each_knob_shows_as_over_a_socket(kind: Kind, situation: str) -> None:
-    turn, sent = SITUATIONS[situation]
-    without = told(kind, turn, sent, has_socket=False)
-    assert without == told(kind, turn, sent, has_socket=True)
+    assert_same_over_a_socket(kind, *SITUATIONS[situation])
 
 
-def upload(name: str) -> Any:
-    bodies = {
-        "text": "text",
-        "file": io.BytesIO(b"a file"),
-        "iterator": iter([b"an ", b"iterator"]),
-        "nothing": None,
-    }
-    return bodies[name]
+def assert_same_over_a_socket(kind: Kind, turn: Any, sent: Sent) -> None:
+    # At the same time, since some wait for a timeout.
+    threads = Threads()
+    for has_socket in (False, True):
+        threads.start(lambda has_socket=has_socket: told(kind, turn, sent, has_socket=has_socket))
+    without, over = threads.join()
+    assert isinstance(without, tuple), without
+    assert without == over
 
 
-@pytest.mark.parametrize("name", ["text", "file", "iterator", "nothing"])
+UPLOADS: dict[str, Callable[[], Any]] = {
+    "text": lambda: "text",
+    "bytearray": lambda: bytearray(b"abc"),
+    "file": lambda: io.BytesIO(b"a file"),
+    "iterator": lambda: iter([b"an ", b"iterator"]),
+    "iterator of text": lambda: iter(["an ", "iterator"]),
+    "nothing": lambda: None,
+}
+
+
+@pytest.mark.parametrize("name", list(UPLOADS))
 def test_bodies_and_headers_of_requests_arrive_as_over_a_socket(name: str) -> None:
     pytest.importorskip("requests")
     (kind,) = (one for one in ADAPTER_KINDS if one.is_requests)
     headers = {b"X-Bytes": b"\xe9", "X-Text": "text"}
-    without, over = (
-        told(
-            kind,
-            nothing,
-            {"method": "POST", "target": PATH, "data": upload(name), "headers": headers},
-            has_socket=has_socket,
-        )
-        for has_socket in (False, True)
-    )
-    assert without == over
 
+    def sent() -> Sent:
+        return {"method": "POST", "target": PATH, "data": UPLOADS[name](), "headers": headers}
 
-def error_of(kind: Kind, simulator: ThingspaceSimulator, **options: Any) -> str:
-    return Client(kind, simulator, has_socket=False).send(**options).error
-
-
-def test_failures_are_the_errors_of_the_library(kind: Kind, bare: ThingspaceSimulator) -> None:
-    bare.fail("api", "drop")
-    bare.fail("api", "hang")
-    dropped, late = error_of(kind, bare), error_of(kind, bare, timeout=SHORT)
-    bare.close()
-    refused = error_of(kind, bare)
-    assert (dropped, late, refused) == (
-        (
-            "ConnectionError of ProtocolError of RemoteDisconnected",
-            "ReadTimeout of ReadTimeoutError",
-            "ConnectionError of MaxRetryError of NewConnectionError",
-        )
-        if kind.is_requests
-        else ("RemoteProtocolError", "ReadTimeout", "ConnectError")
-    )
-    assert [request.status for request in bare.requests] == [None, None]
+    without = told(kind, nothing, sent(), has_socket=False)
+    assert without == told(kind, nothing, sent(), has_socket=True)
 
 
 @pytest.mark.parametrize("timeout", [SHORT, (30, SHORT), "urllib3", "total"])
@@ -308,7 +292,7 @@ def test_timeouts_of_requests_are_understood(timeout: Any, bare: ThingspaceSimul
     hang(bare)
     with requests.Session() as session, pytest.raises(requests.ReadTimeout, match="timed out"):
         session.mount("https://", bare.requests_adapter())
-        session.get(REAL + PATH, timeout=timeouts.get(timeout, timeout))
+        session.get(BASE + PATH, timeout=timeouts.get(timeout, timeout))
 
 
 # Where it answers.
@@ -364,7 +348,7 @@ def test_no_socket_is_opened_and_no_start_is_needed(
 def test_httpx2_has_a_transport_of_its_own(bare: ThingspaceSimulator) -> None:
     httpx2 = pytest.importorskip("httpx2")
     with httpx2.Client(transport=bare.httpx2_transport()) as client:
-        assert client.get(REAL + PATH).status_code == 401
+        assert client.get(BASE + PATH).status_code == 401
 
 
 @pytest.mark.once
@@ -381,64 +365,31 @@ def test_only_the_library_that_is_asked_for_is_imported(library: str) -> None:
 # The whole: a client whose URLs are fixed, and the auth object that it has.
 
 
-def options_of(kind: Kind, double: Any) -> dict[str, Any]:
-    if not kind.is_requests:
-        return {"client_options": {"transport": double}}
-    session = kind.library.Session()
-    session.mount("https://", double)
-    return {"session": session}
-
-
-def renewed(kind: Kind, simulator: ThingspaceSimulator) -> list[int]:
-    """The statuses of three requests, while first the bearer and then the session is lost."""
-    double = double_of(kind, simulator)
-    auth = kind.adapter.ThingspaceAuth(
-        oauth_client_id=simulator.client_id,
-        oauth_client_secret=simulator.client_secret,
-        m2m=VzM2mCredentials(simulator.username, simulator.password),
-        **options_of(kind, double),
-    )
-    if kind.is_async:
-        statuses: list[int] = kind.run(asynchronous_statuses, kind, auth, double, simulator)
-        return statuses
-    with client_on(kind, double) as client:
-        client.auth = auth
-        return [
-            (client.get(REAL + PATH, timeout=PATIENCE).status_code, lose())[0]
-            for lose in losses(simulator)
-        ]
-
-
-def client_on(kind: Kind, double: Any) -> Any:
-    if not kind.is_requests:
-        return kind.library.Client(transport=double)
+def session_on(kind: Kind, double: Any) -> Any:
     session = kind.library.Session()
     session.mount("https://", double)
     return session
-
-
-async def asynchronous_statuses(
-    kind: Kind, auth: Any, double: Any, simulator: ThingspaceSimulator
-) -> list[int]:
-    async with kind.library.AsyncClient(transport=double, auth=auth) as client:
-        return [
-            ((await client.get(REAL + PATH, timeout=PATIENCE)).status_code, lose())[0]
-            for lose in losses(simulator)
-        ]
-
-
-def losses(simulator: ThingspaceSimulator) -> tuple[Callable[[], object], ...]:
-    return simulator.revoke, simulator.end_sessions, lambda: None
 
 
 def test_both_tokens_are_acquired_and_renewed_at_the_real_address(
     kind: Kind, bare: ThingspaceSimulator
 ) -> None:
     bare.sessions_required = True
-    assert renewed(kind, bare) == [200] * 3
-    assert [request.status for request in bare.api_requests] == [200, 401, 200, 400, 200]
-    assert len(bare.token_requests) == len(bare.login_requests) == 2
-    assert {request.headers["host"] for request in bare.requests} == {REAL[8:]}
+    double = double_of(kind, bare)
+    if kind.is_requests:
+        options: dict[str, Any] = {"session": session_on(kind, double)}
+    else:
+        options = {"client_options": {"transport": double}}
+    auth = kind.adapter.ThingspaceAuth(
+        oauth_client_id=bare.client_id,
+        oauth_client_secret=bare.client_secret,
+        m2m=VzM2mCredentials(bare.username, bare.password),
+        **options,
+    )
+    client = Client(kind, bare, has_socket=False)
+    assert between_losses(bare, lambda: client.send(auth=auth).status) == [200] * 3
+    assert_both_tokens_were_renewed(bare)
+    assert {request.headers["host"] for request in bare.requests} == {BASE[8:]}
 
 
 # Time.
@@ -449,13 +400,7 @@ def test_what_a_client_gave_up_on_happens_all_the_same(
 ) -> None:
     bare.fail("token", "hang")
     client = Client(kind, bare, has_socket=False)
-    late = client.send(
-        "POST",
-        TOKEN,
-        data={"grant_type": "client_credentials"},
-        auth=(bare.client_id, bare.client_secret),
-        timeout=SHORT,
-    )
+    late = client.ask_for_token(timeout=SHORT)
     assert late.error.startswith("ReadTimeout")
     assert bare.issued_tokens == []
     bare.recover()
@@ -492,26 +437,18 @@ def test_closing_ends_a_body_that_is_waited_for(kind: Kind, bare: ThingspaceSimu
 
 
 def test_body_is_read_as_it_is_asked_for(sync_kind: Kind, bare: ThingspaceSimulator) -> None:
-    bearer = bearer_of(sync_kind, bare)
-    url = f"{REAL}{PATH}?bytes={2**60}"
-    with client_on(sync_kind, double_of(sync_kind, bare)) as client:
-        if sync_kind.is_requests:
-            with client.get(url, headers=bearer, stream=True) as answer:
+    Client(sync_kind, bare, has_socket=False).ask_for_token()
+    bearer = {"Authorization": f"Bearer {bare.issued_tokens[0]}"}
+    url, double = f"{BASE}{PATH}?bytes={2**60}", double_of(sync_kind, bare)
+    if sync_kind.is_requests:
+        with session_on(sync_kind, double) as session:
+            with session.get(url, headers=bearer, stream=True) as answer:
                 part = next(answer.iter_content(1000))
-        else:
+    else:
+        with sync_kind.library.Client(transport=double) as client:
             with client.stream("GET", url, headers=bearer) as answer:
                 part = next(answer.iter_bytes(1000))
     assert (answer.status_code, part[:3], len(part)) == (200, b"\x00\x01\x02", 1000)
-
-
-def bearer_of(kind: Kind, simulator: ThingspaceSimulator) -> dict[str, str]:
-    Client(kind, simulator, has_socket=False).send(
-        "POST",
-        TOKEN,
-        data={"grant_type": "client_credentials"},
-        auth=(simulator.client_id, simulator.client_secret),
-    )
-    return {"Authorization": f"Bearer {simulator.issued_tokens[0]}"}
 
 
 def test_waiting_request_holds_up_no_other_task_and_can_be_cancelled(
@@ -523,9 +460,9 @@ def test_waiting_request_holds_up_no_other_task_and_can_be_cancelled(
         transport = double_of(async_kind, bare)
         async with async_kind.library.AsyncClient(transport=transport, timeout=None) as client:
             async with anyio.create_task_group() as tasks:
-                tasks.start_soon(client.get, REAL + PATH)
+                tasks.start_soon(client.get, BASE + PATH)
                 await aeventually(lambda: bare.requests)
-                assert (await client.get(REAL + PATH)).status_code == 401
+                assert (await client.get(BASE + PATH)).status_code == 401
                 tasks.cancel_scope.cancel()
 
     async_kind.run(main)
@@ -556,13 +493,4 @@ def test_what_requests_refuses_as_a_timeout_is_refused(
     with requests.Session() as session:
         session.mount("https://", bare.requests_adapter())
         with pytest.raises(ValueError):  # noqa: PT011 (the messages are others')
-            session.get(REAL + PATH, timeout=timeout)
-
-
-@pytest.mark.parametrize("body", [bytearray(b"abc"), iter(["a", "bc"])], ids=["bytearray", "str"])
-def test_bodies_that_requests_sends_are_taken(bare: ThingspaceSimulator, body: Any) -> None:
-    requests = pytest.importorskip("requests")
-    with requests.Session() as session:
-        session.mount("https://", bare.requests_adapter())
-        session.post(REAL + PATH, data=body, timeout=PATIENCE)
-    assert bare.requests[-1].body == b"abc"
+            session.get(BASE + PATH, timeout=timeout)

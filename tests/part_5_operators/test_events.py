@@ -1,4 +1,4 @@
-"""The contract, Part 5: what an operator can see. Every client kind, virtual time."""
+"""Part 5: which events log records carry, at which level, and that nothing secret is in them."""
 
 from __future__ import annotations
 
@@ -10,9 +10,11 @@ import pytest
 
 from thingspace_auth_adapters import AuthEvent, M2mLoginError, VzM2mCredentials
 from thingspace_auth_adapters.simulator import ThingspaceSimulator
-from thingspace_auth_adapters.stores import StoreUnavailable, TokenStore
+from thingspace_auth_adapters.stores import StoreBusy, StoreUnavailable
 
+from ..support.command_line import raising
 from ..support.kinds import IDENTITY, PASSWORD, Kind
+from ..support.memory_store import memory_store
 from ..support.real import Threads, eventually, options_for, waiters
 from ..support.virtual import (
     API,
@@ -27,6 +29,7 @@ from ..support.virtual import (
 
 LOGGER = "thingspace_auth_adapters"
 ACCESS, SESSION = "access token", "session token"
+REFUSED = Answer(400, {"error": "invalid_client"})
 
 
 class Collector(logging.Handler):
@@ -34,7 +37,7 @@ class Collector(logging.Handler):
 
     def __init__(self) -> None:
         super().__init__()
-        self.records: list[logging.LogRecord] = []
+        self.records: list[Any] = []
 
     def emit(self, record: logging.LogRecord) -> None:
         if getattr(record, "auth_event", None) is not None:
@@ -42,7 +45,7 @@ class Collector(logging.Handler):
 
     @property
     def events(self) -> list[AuthEvent]:
-        return [record.auth_event for record in self.records]  # type: ignore[attr-defined]
+        return [record.auth_event for record in self.records]
 
     @property
     def names(self) -> list[str]:
@@ -52,8 +55,8 @@ class Collector(logging.Handler):
         return [event for event in self.events if event.name == name]
 
     def level_of(self, name: str) -> int:
-        (level,) = {record.levelno for record in self.records if record.auth_event.name == name}  # type: ignore[attr-defined]
-        return level
+        (level,) = {record.levelno for record in self.records if record.auth_event.name == name}
+        return int(level)
 
 
 @pytest.fixture
@@ -65,159 +68,95 @@ def seen(caplog: pytest.LogCaptureFixture) -> Iterator[Collector]:
     logging.getLogger(LOGGER).removeHandler(collector)
 
 
-def account() -> VzM2mCredentials:
-    return VzM2mCredentials("user", PASSWORD)
+class Script:
+    """What an operator watches: clients of one kind, and the platform, in virtual time."""
+
+    def __init__(self, kind: Kind, platform: Platform, clock: VirtualClock) -> None:
+        self.kind = kind
+        self.platform = platform
+        self.clock = clock
+
+    def auth(self, has_m2m: bool = False, **options: Any) -> Any:
+        m2m = VzM2mCredentials("user", PASSWORD) if has_m2m else None
+        return self.kind.auth(self.platform, m2m=m2m, **options)
+
+    def send(self, auth: Any, method: str = "GET", url: str = API, **options: Any) -> int:
+        return self.kind.send(auth, method, url, self.platform, **options).status
 
 
-def test_fetch_is_told_with_its_attempts(
-    kind: Kind, platform: Platform, clock: VirtualClock, seen: Collector
-) -> None:
-    platform.tokens = [Answer(503), platform.new_token()]
-    platform.on_token = lambda: clock.advance(2.0)
-    kind.get(kind.auth(platform), API, platform)
+@pytest.fixture
+def script(kind: Kind, platform: Platform, clock: VirtualClock) -> Script:
+    return Script(kind, platform, clock)
+
+
+# Fetches.
+
+
+def test_fetch_is_told_with_its_attempts(script: Script, seen: Collector) -> None:
+    script.platform.tokens = [Answer(503), script.platform.new_token()]
+    script.platform.on_token = lambda: script.clock.advance(2.0)
+    script.send(script.auth())
     failed, fetched = seen.events
-    assert failed == AuthEvent(
-        "fetch_failed", ACCESS, 2.0, attempt=1, status_code=503, reason=failed.reason
+    assert failed._replace(reason=None) == AuthEvent(
+        "fetch_failed", ACCESS, 2.0, attempt=1, status_code=503
     )
     assert fetched == AuthEvent("fetched", ACCESS, 2.0, attempt=2)
     assert seen.level_of("fetched") == seen.level_of("fetch_failed") == logging.INFO
 
 
-def test_refused_fetch_is_told_with_the_platforms_code(
-    kind: Kind, platform: Platform, clock: VirtualClock, seen: Collector
+@pytest.mark.parametrize(
+    ("answer", "status", "reasons"),
+    [
+        (REFUSED, 400, ["invalid_client"]),
+        (Answer(failure="certificate"), None, ["SSLError", "ConnectError"]),
+    ],
+    ids=["refused", "no connection"],
+)
+def test_failed_fetch_is_told_by_the_platforms_code_or_by_its_type(
+    script: Script, seen: Collector, answer: Answer, status: int | None, reasons: list[str]
 ) -> None:
-    platform.tokens = [Answer(401, {"error": "invalid_client"})]
-    with pytest.raises(kind.request_error):
-        kind.get(kind.auth(platform), API, platform)
-    assert seen.events == [AuthEvent("fetch_failed", ACCESS, 0.0, 1, 401, "invalid_client")]
-
-
-def test_failure_to_connect_is_told_by_its_type(
-    kind: Kind, platform: Platform, clock: VirtualClock, seen: Collector
-) -> None:
-    platform.tokens = [Answer(failure="certificate")]
-    with pytest.raises(kind.request_error):
-        kind.get(kind.auth(platform), API, platform)
+    script.platform.tokens = [answer]
+    with pytest.raises(script.kind.request_error):
+        script.send(script.auth())
     (event,) = seen.events
-    assert (event.name, event.status_code) == ("fetch_failed", None)
-    assert event.reason in ("SSLError", "ConnectError")
+    assert event.reason in reasons
+    assert event == AuthEvent("fetch_failed", ACCESS, 0.0, 1, status, event.reason)
 
 
-def test_warm_request_makes_no_event(
-    kind: Kind, platform: Platform, clock: VirtualClock, seen: Collector
-) -> None:
-    auth = kind.auth(platform, m2m=account())
-    kind.get(auth, API, platform)
-    assert seen.named("fetched") == [
-        AuthEvent("fetched", ACCESS, 0.0, 1),
-        AuthEvent("fetched", SESSION, 0.0, 1),
-    ]
+def test_warm_request_makes_no_event(script: Script, seen: Collector) -> None:
+    auth = script.auth(has_m2m=True)
+    script.send(auth)
+    assert seen.events == [AuthEvent("fetched", kind, 0.0, 1) for kind in (ACCESS, SESSION)]
     seen.records.clear()
-    kind.get(auth, API, platform)
+    script.send(auth)
     assert seen.records == []
 
 
-def test_rejection_and_repeat_are_told(
-    kind: Kind, platform: Platform, clock: VirtualClock, seen: Collector
-) -> None:
-    platform.api = [refusal()]
-    kind.get(kind.auth(platform), API, platform)
-    assert seen.names == ["fetched", "rejected", "fetched", "repeated"]
-    assert seen.events[1] == AuthEvent("rejected", ACCESS, status_code=401, reason="certain")
-    assert seen.events[3] == AuthEvent("repeated", ACCESS, status_code=401)
-
-
-def test_rejected_session_is_told_as_one(
-    kind: Kind, platform: Platform, clock: VirtualClock, seen: Collector
-) -> None:
-    auth = kind.auth(platform, m2m=account())
-    platform.api = [session_refusal()]
-    kind.get(auth, API, platform)
-    assert seen.named("rejected") == [AuthEvent("rejected", SESSION, None, None, 400, "certain")]
-    assert seen.named("repeated") == [AuthEvent("repeated", SESSION, status_code=400)]
-
-
-@pytest.mark.parametrize(
-    ("method", "answer", "tokens", "told"),
-    [
-        ("POST", Answer(401, b"who are you?"), [], "acted upon"),
-        ("GET", refusal(), ["token-1", "token-1"], "no other token"),
-        ("GET", refusal(), ["token-1", Answer(400, {"error": "invalid_client"})], "no other token"),
-    ],
-    ids=["a suspicion", "the same again", "a refusal"],
-)
-def test_what_keeps_a_request_from_being_repeated_is_told(
-    kind: Kind,
-    platform: Platform,
-    clock: VirtualClock,
-    seen: Collector,
-    method: str,
-    answer: Answer,
-    tokens: list[Any],
-    told: str,
-) -> None:
-    platform.api = [answer]
-    platform.tokens = [token_answer(one) if isinstance(one, str) else one for one in tokens]
-    kind.send(kind.auth(platform), method, API, platform)
-    (event,) = seen.named("not_repeated")
-    assert event.status_code == 401
-    assert told in str(event.reason)
-    assert "repeated" not in seen.names
-
-
-def test_body_that_cannot_be_sent_again_is_told(
-    kind: Kind, platform: Platform, clock: VirtualClock, seen: Collector
-) -> None:
-    def parts() -> Iterator[bytes]:
-        yield b"once"
-
-    async def aparts() -> Any:
-        yield b"once"
-
-    platform.api = [refusal()]
-    body = aparts() if kind.is_async else parts()
-    kind.send(kind.auth(platform), "PUT", API, platform, content=body)
-    (event,) = seen.named("not_repeated")
-    assert event.reason == "its body cannot be sent again"
-
-
-def test_answer_that_is_too_long_to_judge_is_told(
-    httpx_kind: Kind, platform: Platform, clock: VirtualClock, seen: Collector
-) -> None:
-    platform.api = [Answer(401, b"x" * 100_000, {"Content-Length": "100000"})]
-    httpx_kind.get(httpx_kind.auth(platform), API, platform)
-    (event,) = seen.named("not_repeated")
-    assert event.reason == "its answer was too long to judge"
-
-
 def test_renewal_that_fails_behind_the_callers_back_is_a_warning(
-    kind: Kind, platform: Platform, clock: VirtualClock, seen: Collector
+    script: Script, seen: Collector
 ) -> None:
-    auth = kind.auth(platform, oauth_clock_skew=60)
-    kind.get(auth, API, platform)
-    clock.advance(3560)
-    platform.tokens = [Answer(400, {"error": "invalid_client"})]
-    assert kind.get(auth, API, platform).status == 200
+    auth = script.auth(oauth_clock_skew=60)
+    script.send(auth)
+    script.clock.advance(3560)
+    script.platform.tokens = [REFUSED]
+    assert script.send(auth) == 200
     assert seen.named("refresh_failed") == [
         AuthEvent("refresh_failed", ACCESS, status_code=400, reason="invalid_client")
     ]
     assert seen.level_of("refresh_failed") == logging.WARNING
 
 
-def test_what_a_provider_brings_is_told(
-    kind: Kind, platform: Platform, clock: VirtualClock, seen: Collector
-) -> None:
+def test_what_a_provider_brings_is_told(script: Script, seen: Collector) -> None:
     def provide(last: Any, auth_manager: Any) -> Any:
-        clock.advance(3.0)
+        script.clock.advance(3.0)
         return {"access_token": "provided", "token_type": "Bearer"}
 
-    auth = kind.auth(platform, oauth_token_provider=kind.callback(provide))
-    kind.get(auth, API, platform)
+    script.send(script.auth(oauth_token_provider=script.kind.callback(provide)))
     assert seen.events == [AuthEvent("provided", ACCESS, 3.0)]
 
 
 def test_provider_that_fails_is_told_by_the_type_of_its_error(
-    kind: Kind, platform: Platform, clock: VirtualClock, seen: Collector
+    script: Script, seen: Collector
 ) -> None:
     class DatabaseError(Exception):
         error = "a secret detail"
@@ -225,114 +164,9 @@ def test_provider_that_fails_is_told_by_the_type_of_its_error(
     def provide(last: Any, auth_manager: Any) -> Any:
         raise DatabaseError("a secret detail")
 
-    auth = kind.auth(platform, oauth_token_provider=kind.callback(provide))
     with pytest.raises(DatabaseError):
-        kind.get(auth, API, platform)
+        script.send(script.auth(oauth_token_provider=script.kind.callback(provide)))
     assert seen.events == [AuthEvent("fetch_failed", ACCESS, 0.0, reason="DatabaseError")]
-
-
-def test_refused_login_is_told_once_and_each_blocked_one(
-    kind: Kind, platform: Platform, clock: VirtualClock, seen: Collector
-) -> None:
-    auth = kind.auth(platform, m2m=account())
-    platform.logins = [login_refusal()]
-    for _ in range(3):
-        with pytest.raises(M2mLoginError):
-            kind.get(auth, API, platform)
-    code = "UnifiedWebService.REQUEST_FAILED.InvalidCredentials"
-    assert seen.named("login_refused") == [
-        AuthEvent("login_refused", SESSION, status_code=400, reason=code)
-    ]
-    assert seen.named("fetch_failed") == [AuthEvent("fetch_failed", SESSION, 0.0, 1, 400, code)]
-    assert seen.named("login_blocked") == 2 * [
-        AuthEvent("login_blocked", SESSION, status_code=400, reason=code)
-    ]
-    assert seen.level_of("login_refused") == seen.level_of("login_blocked") == logging.INFO
-
-
-def test_login_that_is_blocked_after_unknown_outcomes_has_no_status(
-    kind: Kind, platform: Platform, clock: VirtualClock, seen: Collector
-) -> None:
-    auth = kind.auth(platform, m2m=account())
-    platform.logins = [Answer(failure="read timeout") for _ in range(9)]
-    for _ in range(2):
-        with pytest.raises(kind.request_error):
-            kind.get(auth, API, platform)
-    assert seen.named("login_blocked") == [AuthEvent("login_blocked", SESSION)]
-    assert seen.named("login_refused") == []
-
-
-class SharedStore(TokenStore):
-    """A store in memory, which may be out of reach."""
-
-    def __init__(self) -> None:
-        self.entries: dict[str, bytes] = {}
-        self.is_down = False
-
-    def read(self, name: str) -> bytes | None:
-        if self.is_down:
-            raise StoreUnavailable("the disk is full")
-        return self.entries.get(name)
-
-    def write(self, name: str, content: bytes) -> None:
-        self.entries[name] = content
-
-    def delete(self, name: str) -> None:
-        self.entries.pop(name, None)
-
-    def locked(self, name: str, patience: float) -> Any:
-        if self.is_down:
-            raise StoreUnavailable("the disk is full")
-        return _NoLock()
-
-
-class _NoLock:
-    def __enter__(self) -> None:
-        pass
-
-    def __exit__(self, *args: object) -> None:
-        pass
-
-
-def test_token_from_the_store_is_told_as_loaded(
-    kind: Kind, platform: Platform, clock: VirtualClock, seen: Collector
-) -> None:
-    store = SharedStore()
-    kind.get(kind.auth(platform, store=store, m2m=account()), API, platform)
-    seen.records.clear()
-    kind.get(kind.auth(platform, store=store, m2m=account()), API, platform)
-    assert seen.events == [AuthEvent("loaded", SESSION), AuthEvent("loaded", ACCESS)]
-
-
-def test_touch_of_a_session_in_use_is_no_event(
-    kind: Kind, platform: Platform, clock: VirtualClock, seen: Collector
-) -> None:
-    auth = kind.auth(platform, store=SharedStore(), m2m=account())
-    kind.get(auth, API, platform)
-    seen.records.clear()
-    clock.advance(90)
-    kind.get(auth, API, platform)
-    assert seen.events == []
-
-
-def test_store_out_of_reach_is_a_warning(
-    kind: Kind, platform: Platform, clock: VirtualClock, seen: Collector
-) -> None:
-    store = SharedStore()
-    store.is_down = True
-    assert kind.get(kind.auth(platform, store=store), API, platform).status == 200
-    assert seen.names == ["store_unavailable", "fetched"]
-    assert seen.events[0] == AuthEvent("store_unavailable", ACCESS, reason="StoreUnavailable")
-    assert seen.level_of("store_unavailable") == logging.WARNING
-
-
-def test_host_that_is_not_allowed_is_told_once(
-    kind: Kind, platform: Platform, clock: VirtualClock, seen: Collector
-) -> None:
-    auth = kind.auth(platform)
-    for path in ("a?secret=1", "b"):
-        kind.get(auth, f"https://elsewhere.example/{path}", platform)
-    assert seen.events == [AuthEvent("no_token_for_host", ACCESS, reason="elsewhere.example")]
 
 
 def test_request_that_waits_for_anothers_refresh_tells_so(kind: Kind, seen: Collector) -> None:
@@ -352,35 +186,168 @@ def test_request_that_waits_for_anothers_refresh_tells_so(kind: Kind, seen: Coll
     assert event.seconds > 0
 
 
-def test_recover_tells_what_an_adapter_tells(
-    kind: Kind, platform: Platform, clock: VirtualClock, seen: Collector
+# Rejections.
+
+
+@pytest.mark.parametrize(
+    ("credential", "answer"), [(ACCESS, refusal()), (SESSION, session_refusal())]
+)
+def test_rejection_and_repeat_are_told(
+    script: Script, seen: Collector, credential: str, answer: Answer
 ) -> None:
-    auth = kind.auth(platform)
-    answer = refusal()
+    auth = script.auth(has_m2m=credential == SESSION)
+    script.send(auth)
+    seen.records.clear()
+    script.platform.api = [answer]
+    script.send(auth)
+    assert seen.events == [
+        AuthEvent("rejected", credential, status_code=answer.status, reason="certain"),
+        AuthEvent("fetched", credential, 0.0, 1),
+        AuthEvent("repeated", credential, status_code=answer.status),
+    ]
+
+
+def test_recover_tells_what_an_adapter_tells(script: Script, seen: Collector) -> None:
+    auth, answer = script.auth(), refusal()
 
     async def arecover() -> Any:
         sent = await auth.aheaders(API)
         return await auth.arecover(API, sent, "GET", 401, answer.headers, answer.body)
 
-    if kind.is_async:
-        assert kind.run(arecover) is not None
+    if script.kind.is_async:
+        again = script.kind.run(arecover)
     else:
         again = auth.recover(API, auth.headers(API), "GET", 401, answer.headers, answer.body)
-        assert again is not None
+    assert again is not None
     assert seen.names == ["fetched", "rejected", "fetched", "repeated"]
 
 
-def test_no_event_holds_a_secret(
-    kind: Kind, platform: Platform, clock: VirtualClock, seen: Collector
+def once(kind: Kind) -> Any:
+    """A body that can be sent only once."""
+
+    def parts() -> Iterator[bytes]:
+        yield b"once"
+
+    async def aparts() -> Any:
+        yield b"once"
+
+    return aparts() if kind.is_async else parts()
+
+
+@pytest.mark.parametrize(
+    ("method", "answer", "second", "told"),
+    [
+        ("POST", Answer(401, b"who are you?"), token_answer("token-2"), "acted upon"),
+        ("GET", refusal(), token_answer("token-1"), "no other token"),
+        ("GET", refusal(), REFUSED, "no other token"),
+        ("PUT", refusal(), token_answer("token-2"), "its body cannot be sent again"),
+    ],
+    ids=["a suspicion", "the same again", "a refusal", "a stream"],
+)
+def test_what_keeps_a_request_from_being_repeated_is_told(
+    script: Script, seen: Collector, method: str, answer: Answer, second: Answer, told: str
 ) -> None:
-    auth = kind.auth(platform, m2m=account())
+    script.platform.api = [answer]
+    script.platform.tokens = [token_answer("token-1"), second]
+    options = {"content": once(script.kind)} if method == "PUT" else {}
+    script.send(script.auth(), method, **options)
+    (event,) = seen.named("not_repeated")
+    assert event.status_code == 401
+    assert told in str(event.reason)
+    assert "repeated" not in seen.names
+
+
+def test_answer_that_is_too_long_to_judge_is_told(
+    httpx_kind: Kind, platform: Platform, clock: VirtualClock, seen: Collector
+) -> None:
+    platform.api = [Answer(401, b"x" * 100_000, {"Content-Length": "100000"})]
+    httpx_kind.get(httpx_kind.auth(platform), API, platform)
+    (event,) = seen.named("not_repeated")
+    assert event.reason == "its answer was too long to judge"
+
+
+def test_host_that_is_not_allowed_is_told_once(script: Script, seen: Collector) -> None:
+    auth = script.auth()
+    for path in ("a?secret=1", "b"):
+        script.send(auth, url=f"https://elsewhere.example/{path}")
+    assert seen.events == [AuthEvent("no_token_for_host", ACCESS, reason="elsewhere.example")]
+
+
+# Logins and stores.
+
+
+def test_refused_login_is_told_once_and_each_blocked_one(script: Script, seen: Collector) -> None:
+    auth = script.auth(has_m2m=True)
+    script.platform.logins = [login_refusal()]
+    for _ in range(3):
+        with pytest.raises(M2mLoginError):
+            script.send(auth)
+    code = "UnifiedWebService.REQUEST_FAILED.InvalidCredentials"
+    event = AuthEvent("login_refused", SESSION, status_code=400, reason=code)
+    assert seen.named("login_refused") == [event]
+    assert seen.named("fetch_failed") == [AuthEvent("fetch_failed", SESSION, 0.0, 1, 400, code)]
+    assert seen.named("login_blocked") == 2 * [event._replace(name="login_blocked")]
+    assert seen.level_of("login_refused") == seen.level_of("login_blocked") == logging.INFO
+
+
+def test_login_that_is_blocked_after_unknown_outcomes_has_no_status(
+    script: Script, seen: Collector
+) -> None:
+    auth = script.auth(has_m2m=True)
+    script.platform.logins = [Answer(failure="read timeout") for _ in range(9)]
+    for _ in range(2):
+        with pytest.raises(script.kind.request_error):
+            script.send(auth)
+    assert seen.named("login_blocked") == [AuthEvent("login_blocked", SESSION)]
+    assert seen.named("login_refused") == []
+
+
+def test_what_comes_from_the_store_is_told_as_loaded_and_a_use_of_it_not_at_all(
+    script: Script, seen: Collector
+) -> None:
+    store = memory_store()
+    script.send(script.auth(has_m2m=True, store=store))
+    seen.records.clear()
+    auth = script.auth(has_m2m=True, store=store)
+    script.send(auth)
+    assert seen.events == [AuthEvent("loaded", SESSION), AuthEvent("loaded", ACCESS)]
+    script.clock.advance(90)
+    script.send(auth)
+    assert len(seen.events) == 2
+    script.clock.advance(3600)
+    script.send(script.auth(has_m2m=True, store=store))
+    seen.records.clear()
+    # What another one renewed is loaded, too.
+    script.send(auth)
+    assert seen.events == [AuthEvent("loaded", SESSION), AuthEvent("loaded", ACCESS)]
+
+
+@pytest.mark.parametrize(
+    ("name", "error"),
+    [("store_unavailable", StoreUnavailable("gone")), ("store_busy", StoreBusy("held"))],
+)
+def test_store_out_of_reach_or_busy_is_a_warning(
+    script: Script, seen: Collector, name: str, error: Exception
+) -> None:
+    store = memory_store()
+    store.locked = raising(error)
+    assert script.send(script.auth(store=store)) == 200
+    assert sorted(seen.names) == ["fetched", name]
+    assert seen.named(name) == [AuthEvent(name, ACCESS, reason=type(error).__name__)]
+    assert seen.level_of(name) == logging.WARNING
+
+
+# The event itself.
+
+
+def test_no_event_holds_a_secret(script: Script, seen: Collector) -> None:
     secret = IDENTITY["oauth_client_secret"]
-    platform.tokens = [Answer(503, {"error": secret}), platform.new_token()]
-    platform.logins = [Answer(400, {"errorCode": PASSWORD, "errorMessage": PASSWORD})]
-    with pytest.raises(kind.request_error):
-        kind.get(auth, API, platform)
+    script.platform.tokens = [Answer(503, {"error": secret}), script.platform.new_token()]
+    script.platform.logins = [Answer(400, {"errorCode": PASSWORD, "errorMessage": PASSWORD})]
+    with pytest.raises(script.kind.request_error):
+        script.send(script.auth(has_m2m=True))
     for record in seen.records:
-        shown = f"{record.auth_event!r}{record.getMessage()}"  # type: ignore[attr-defined]
+        shown = f"{record.auth_event!r}{record.getMessage()}"
         for text in (secret, PASSWORD, "token-1", "session-1"):
             assert text not in shown
     assert len(seen.records) >= 3

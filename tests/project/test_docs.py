@@ -1,4 +1,4 @@
-"""The documentation's code runs, and what it lists is what there is."""
+"""The code of README and documentation runs, and what they list is what there is."""
 
 from __future__ import annotations
 
@@ -23,13 +23,12 @@ from ..support.snippets import (
     at_home_in,
     executed,
     python_blocks,
-    simulated,
     skip_without_libraries_of,
 )
 
 BLOCKS = [
     pytest.param(block, id=f"{page.stem}-{number}")
-    for page in sorted(DOCS.glob("*.md"))
+    for page in (ROOT / "README.md", *sorted(DOCS.glob("*.md")))
     for number, block in enumerate(python_blocks(page), 1)
 ]
 USE_OF_THE_DATABASE = """
@@ -61,12 +60,6 @@ def logging_as_it_was() -> Iterator[None]:
     logging.root.handlers[:] = handlers
 
 
-@pytest.fixture
-def simulator(monkeypatch: pytest.MonkeyPatch) -> Iterator[ThingspaceSimulator]:
-    with simulated(monkeypatch) as simulator:
-        yield simulator
-
-
 def text_of(page: str) -> str:
     return (DOCS / page).read_text(encoding="utf-8")
 
@@ -89,13 +82,9 @@ def public_names(kind: type) -> set[str]:
 
 @pytest.mark.parametrize("block", BLOCKS)
 def test_code_runs(simulator: ThingspaceSimulator, block: str) -> None:
+    compile(block, "docs", "exec")
     skip_without_libraries_of(block)
     executed(block)
-
-
-@pytest.mark.parametrize("block", BLOCKS)
-def test_code_is_python(block: str) -> None:
-    compile(block, "docs", "exec")
 
 
 def test_database_of_the_callbacks_is_found_by_the_second_process(
@@ -174,31 +163,18 @@ def test_every_public_name_is_in_the_reference() -> None:
 def test_every_member_is_in_the_reference_and_the_table(library: str) -> None:
     pytest.importorskip(library)
     module = importlib.import_module(f"thingspace_auth_adapters.{library}")
-    assert_listed(public_names(module.ThingspaceAuth))
-
-
-def assert_listed(names: set[str]) -> None:
     # How the adapters are built is no user's affair.
-    names -= {"sync_auth_flow", "async_auth_flow"}
+    names = public_names(module.ThingspaceAuth) - {"sync_auth_flow", "async_auth_flow"}
     assert names <= set(re.findall(r"\w+", text_of("reference.md")))
     assert names <= set(first_cells("options.md", "Members"))
 
 
-def test_table_of_events_has_every_name_and_field() -> None:
+def test_tables_of_options_and_events_have_every_name() -> None:
     names = re.findall(r"- ``(\w+)``:", inspect.getdoc(AuthEvent) or "")
     assert first_cells("observability.md", "Events") == [*AuthEvent._fields, *names]
-
-
-def test_table_of_credentials_has_the_seven_fields() -> None:
     assert first_cells("options.md", "Credentials") == list(FIELDS)
-
-
-def test_table_of_the_account_has_its_fields() -> None:
     fields = [*inspect.signature(VzM2mCredentials).parameters]
     assert first_cells("options.md", "The M2M account") == fields
-
-
-def test_table_of_options_has_every_option() -> None:
     parameters = {*inspect.signature(auth_module.ThingspaceAuth.__init__).parameters}
     options = parameters - {"self", "thingspace_oauth_credentials", "others", "fields"}
     assert {*first_cells("options.md", "Options")} == {*options, "session", "client_options"}

@@ -19,7 +19,6 @@ import pytest
 
 from thingspace_auth_adapters.simulator import ThingspaceSimulator
 
-from ..part_4_command_line.test_pytest_plugin import options_that_load_the_plugin
 from ..support.redis_server import RedisServer
 from ..support.snippets import ROOT, at_home_in, environment_of, skip_without_libraries_of
 
@@ -45,7 +44,7 @@ SERVED = {
     "testing_with_pytest.py",
 }
 HANDLERS = {"prometheus_handler.py", "opentelemetry_handler.py"}
-"""Tested in test_observability.py."""
+"""Tested in tests/part_5_operators/test_handlers.py."""
 
 CALL_OF_THE_WSGI_APP = """
 from gunicorn_app import app
@@ -68,12 +67,6 @@ from celery_tasks import device_status
 
 print(group(device_status.s(number) for number in range(8))().get(timeout=60))
 """
-
-
-@pytest.fixture
-def simulator() -> Iterator[ThingspaceSimulator]:
-    with ThingspaceSimulator() as running:
-        yield running
 
 
 @pytest.fixture(autouse=True)
@@ -180,15 +173,6 @@ def test_m2m_example_logs_in_once_and_out_again(simulator: ThingspaceSimulator) 
 
 
 @pytest.mark.once
-def test_m2m_example_stops_at_a_refused_login(simulator: ThingspaceSimulator) -> None:
-    path = example("m2m_devices.py")
-    process = finished(simulator, str(path), VZ_M2M_PASSWORD="wrong")
-    assert (process.returncode, process.stdout) == (1, "")
-    assert process.stderr.startswith("check VZ_M2M_USERNAME and VZ_M2M_PASSWORD: the login was")
-    assert simulator.failed_logins == len(simulator.login_requests) == 1
-
-
-@pytest.mark.once
 def test_second_process_finds_the_token_of_the_first(
     simulator: ThingspaceSimulator, tmp_path: Path
 ) -> None:
@@ -214,56 +198,51 @@ def test_database_of_an_example_is_for_the_user_alone(
     assert database.stat().st_mode & 0o777 == 0o600
 
 
-@pytest.mark.once
-def test_runs_by_cron_share_one_token_and_one_login(simulator: ThingspaceSimulator) -> None:
-    path = example("cron_job.py")
-    assert [run(simulator, str(path)) for _ in range(3)] == ["200\n"] * 3
-    assert_one_token_and_one_login(simulator)
-    assert len(simulator.api_requests) == 3
-
-
-@pytest.mark.once
-def test_runs_by_cron_log_in_once_with_a_wrong_password(simulator: ThingspaceSimulator) -> None:
-    path = example("cron_job.py")
-    for _ in range(3):
-        process = finished(simulator, str(path), VZ_M2M_PASSWORD="wrong")
-        assert (process.returncode, process.stdout) == (1, "")
-        assert process.stderr.startswith("no devices: ")
-        assert "Traceback" not in process.stderr
-    assert simulator.failed_logins == len(simulator.login_requests) == 1
-    assert run(simulator, str(path)) == "200\n"
-
-
 @pytest.fixture
-def redis_server(tmp_path: Path) -> Iterator[RedisServer]:
-    pytest.importorskip("redis")
-    server = RedisServer(tmp_path)
-    yield server
-    server.stop()
+def redis_url(redis_server: RedisServer) -> str:
+    if redis_server.is_ours:
+        # The examples have no prefix of their own.
+        redis_server.client().flushall()
+    return redis_server.url
 
 
 @pytest.mark.once
-def test_environments_of_a_lambda_share_one_token_and_one_login(
-    simulator: ThingspaceSimulator, redis_server: RedisServer
+@pytest.mark.parametrize(
+    ("name", "requests"), [("cron_job.py", 1), ("aws_lambda.py", 3), ("sqlite_store.py", 1)]
+)
+def test_runs_share_one_token_and_one_login(
+    simulator: ThingspaceSimulator, tmp_path: Path, redis_url: str, name: str, requests: int
 ) -> None:
-    path = example("aws_lambda.py")
     simulator.sessions_required = True
+    command = (str(example(name)), str(tmp_path / "tokens.db"))
     for _ in range(2):
-        assert run(simulator, str(path), REDIS_URL=redis_server.url) == "200\n" * 3
+        assert run(simulator, *command, REDIS_URL=redis_url) == "200\n" * requests
     assert_one_token_and_one_login(simulator)
-    assert len(simulator.api_requests) == 6
+    assert len(simulator.api_requests) == 2 * requests
 
 
 @pytest.mark.once
-def test_environments_of_a_lambda_log_in_once_with_a_wrong_password(
-    simulator: ThingspaceSimulator, redis_server: RedisServer
+@pytest.mark.parametrize(
+    ("name", "told", "runs"),
+    [
+        ("m2m_devices.py", "check VZ_M2M_USERNAME and VZ_M2M_PASSWORD: the login was", 1),
+        ("cron_job.py", "no devices: ", 3),
+        ("aws_lambda.py", "M2mLoginError", 3),
+    ],
+)
+def test_runs_with_a_wrong_password_log_in_once(
+    simulator: ThingspaceSimulator, redis_url: str, name: str, told: str, runs: int
 ) -> None:
-    path = example("aws_lambda.py")
-    url = redis_server.url
-    for _ in range(3):
-        process = finished(simulator, str(path), REDIS_URL=url, VZ_M2M_PASSWORD="wrong")
-        assert "M2mLoginError" in process.stderr
+    path = str(example(name))
+    for _ in range(runs):
+        process = finished(simulator, path, REDIS_URL=redis_url, VZ_M2M_PASSWORD="wrong")
+        assert process.returncode == 1
+        assert told in process.stderr
+        assert process.stdout == ""
+        # Lambda shows it by itself.
+        assert ("Traceback" in process.stderr) == (name == "aws_lambda.py")
     assert simulator.failed_logins == len(simulator.login_requests) == 1
+    assert run(simulator, path, REDIS_URL=redis_url).startswith("200")
 
 
 @pytest.mark.once
@@ -334,21 +313,11 @@ def test_workers_of_celery_share_one_token_and_one_login(
     ("name", "tests"), [("testing_with_pytest.py", 4), ("testing_with_fixed_urls.py", 2)]
 )
 def test_pytest_runs_the_tests_of_the_example(
-    simulator: ThingspaceSimulator, pytestconfig: pytest.Config, name: str, tests: int
+    simulator: ThingspaceSimulator, name: str, tests: int
 ) -> None:
-    path = example(name)
-    loading = options_that_load_the_plugin(pytestconfig)
-    shown = run(simulator, "-m", "pytest", "-q", "-p", "no:cacheprovider", *loading, str(path))
+    path, plugin = example(name), "thingspace_auth_adapters.pytest_plugin"
+    options = ("-q", "-p", "no:cacheprovider", "-p", plugin)
+    # Other plug-ins take longer to load than the tests to run.
+    shown = run(simulator, "-m", "pytest", *options, str(path), PYTEST_DISABLE_PLUGIN_AUTOLOAD="1")
     assert f"{tests} passed" in shown
     assert simulator.requests == []
-
-
-@pytest.mark.once
-def test_processes_share_the_token_and_the_session_of_the_sqlite_store(
-    simulator: ThingspaceSimulator, tmp_path: Path
-) -> None:
-    path = example("sqlite_store.py")
-    simulator.sessions_required = True
-    command = (str(path), str(tmp_path / "tokens.db"))
-    assert [run(simulator, *command) for _ in range(2)] == ["200\n"] * 2
-    assert_one_token_and_one_login(simulator)

@@ -6,7 +6,6 @@ import pkgutil
 import re
 import sys
 from collections import Counter
-from collections.abc import Iterator
 from html import unescape
 from pathlib import Path
 from typing import Any
@@ -21,12 +20,6 @@ from ..support.snippets import DOCS, docs_script, skip_without_libraries_of
 pytestmark = pytest.mark.once
 
 BOTH = 2
-
-
-@pytest.fixture
-def simulator() -> Iterator[ThingspaceSimulator]:
-    with ThingspaceSimulator() as simulator:
-        yield simulator
 
 
 def text_of(name: str) -> str:
@@ -47,30 +40,16 @@ def requests_auth(simulator: ThingspaceSimulator, **options: Any) -> Any:
 # The state diagram.
 
 
-def test_state_diagram_is_what_the_code_does_today() -> None:
+def test_state_diagram_is_what_the_code_does_today_with_words_at_each_arrow() -> None:
     script = docs_script("state_diagram")
-    assert text_of("state-diagram.svg") == script.picture(), "run `python docs/state_diagram.py`"
-    page = text_of("design.md")
+    picture, page = script.picture(), text_of("design.md")
+    assert text_of("state-diagram.svg") == picture, "run `python docs/state_diagram.py`"
     assert page == script.page(page), "run `python docs/state_diagram.py`"
     assert "\n".join(script.table()) in page
-
-
-def test_state_diagram_knows_every_state() -> None:
-    script = docs_script("state_diagram")
     assert set(script.ORDER) == set(script.Status)
-    reached = {following for _, following in script.transitions()}
-    assert reached == set(script.Status)
-
-
-def test_state_diagram_has_words_at_each_arrow() -> None:
-    script = docs_script("state_diagram")
-    texts = shown(script.picture())
-    assert Counter(texts) == Counter(
-        [
-            *(event.label for events in script.transitions().values() for event in events),
-            *(state.value for state in script.ORDER),
-        ]
-    )
+    assert {following for _, following in script.transitions()} == set(script.Status)
+    labels = [event.label for events in script.transitions().values() for event in events]
+    assert Counter(shown(picture)) == Counter([*labels, *(state.value for state in script.ORDER)])
 
 
 # The sequences.
@@ -207,17 +186,14 @@ def test_every_name_in_a_signature_can_be_looked_up(reference: Any) -> None:
     assert {*reference.TYPES} <= used
 
 
-def test_default_that_is_hidden_is_an_error(reference: Any) -> None:
+def test_default_that_is_hidden_or_missing_type_is_an_error(reference: Any) -> None:
     def hidden(self: object, something: int = ...) -> None:
+        """Whatever."""
+
+    def untyped(self, something):  # type: ignore[no-untyped-def]
         """Whatever."""
 
     with pytest.raises(ValueError, match=r"hidden hides the default of something"):
         [*reference.signatures("hidden", hidden)]
-
-
-def test_missing_type_is_an_error(reference: Any) -> None:
-    def untyped(self, something):  # type: ignore[no-untyped-def]
-        """Whatever."""
-
     with pytest.raises(ValueError, match="lacks a type"):
         [*reference.signatures("untyped", untyped)]

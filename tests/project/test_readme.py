@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -15,7 +14,6 @@ from ..support.snippets import (
     at_home_in,
     executed,
     python_blocks,
-    simulated,
     skip_without_libraries_of,
 )
 
@@ -30,12 +28,6 @@ def home_of_its_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     at_home_in(tmp_path, monkeypatch)
 
 
-@pytest.fixture
-def simulator(monkeypatch: pytest.MonkeyPatch) -> Iterator[ThingspaceSimulator]:
-    with simulated(monkeypatch) as simulator:
-        yield simulator
-
-
 def test_it_is_short() -> None:
     assert len(TEXT.splitlines()) <= 150
 
@@ -45,12 +37,6 @@ def test_it_opens_with_the_two_commands_and_ci_runs_the_second() -> None:
     assert len(commands) == 2
     assert commands[0].endswith("thingspace-auth demo")
     assert commands[1] in (ROOT / ".ci" / "run").read_text(encoding="utf-8").splitlines()
-
-
-@pytest.mark.parametrize("number", range(len(BLOCKS)))
-def test_code_runs(simulator: ThingspaceSimulator, number: int) -> None:
-    skip_without_libraries_of(BLOCKS[number])
-    executed(BLOCKS[number])
 
 
 @pytest.mark.parametrize(("number", "requests"), [(0, 3), (1, 1)], ids=["before", "after"])

@@ -41,10 +41,10 @@ class Worker:
         print(json.dumps(task), file=self._lines, flush=True)
         self.process_id = int(self._lines.readline())
 
-    def begin(self, number: str = "0") -> None:
-        """Have it begin a request, which says this number."""
+    def begin(self, number: str = "0", ahead: float = 0.0) -> None:
+        """Have it begin a request, which says this number, with its clock so far ahead."""
         with contextlib.suppress(OSError):
-            print(number, file=self._lines, flush=True)
+            print(number, ahead, file=self._lines, flush=True)
 
     def outcome(self) -> dict[str, Any]:
         """What came of the request."""
@@ -95,6 +95,7 @@ class Fleet:
             "lock_seconds": 0,
             "request_seconds": 120,
             "has_full_disk": False,
+            "dies_in_write": 0,
             "errors": str(self._errors),
             **changes,
             "options": {**options_for(simulator), **changes.get("options", {})},
@@ -134,8 +135,8 @@ def forking(*prefix: str) -> Generator[int, None, None]:
             process.kill()
 
 
-def request_of_each(workers: list[Worker]) -> list[dict[str, Any]]:
+def request_of_each(workers: list[Worker], ahead: float = 0.0) -> list[dict[str, Any]]:
     """What comes of a request that all of them send at the same time."""
     for worker in workers:
-        worker.begin()
+        worker.begin(ahead=ahead)
     return [worker.outcome() for worker in workers]

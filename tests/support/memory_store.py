@@ -1,4 +1,4 @@
-"""A store that can be down, or full."""
+"""A store that can be down, or full, or lose its locks."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ def memory_store() -> Any:
         def __init__(self) -> None:
             super().__init__()
             self.entries: dict[str, bytes] = {}
-            self.is_down = self.is_full = False
+            self.is_down = self.is_full = self.fails_to_unlock = False
             self._locks: dict[str, threading.Lock] = {}
 
         def _check(self, is_full: bool = False) -> None:
@@ -39,5 +39,6 @@ def memory_store() -> Any:
             self._check()
             with self._locks.setdefault(name, threading.Lock()):
                 yield
+            self._check(self.fails_to_unlock)
 
     return MemoryStore()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import importlib.util
 import os
 import re
@@ -40,18 +41,24 @@ def python_blocks(document: Path) -> list[str]:
     return re.findall(r"(?<! -->\n)^```python\n(.*?)^```", text, re.S | re.M)
 
 
-def docs_script(name: str) -> Any:
-    """A script of the documentation, as a module that finds the others."""
-    spec = importlib.util.spec_from_file_location(name, DOCS / f"{name}.py")
+def loaded(path: Path) -> Any:
+    """A script as a module of its own."""
+    spec = importlib.util.spec_from_file_location(path.stem, path)
     assert spec is not None
     assert spec.loader is not None
-    module = sys.modules[name] = importlib.util.module_from_spec(spec)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def docs_script(name: str) -> Any:
+    """A script of the documentation, as a module that finds the others."""
     sys.path.insert(0, str(DOCS))
     try:
-        spec.loader.exec_module(module)
+        sys.modules.pop(name, None)
+        return importlib.import_module(name)
     finally:
         sys.path.remove(str(DOCS))
-    return module
 
 
 def libraries_of(code: str) -> Iterator[str]:

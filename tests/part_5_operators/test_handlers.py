@@ -1,9 +1,8 @@
-"""The documentation's handlers count what log records carry."""
+"""Part 5: the documentation's handlers count what log records carry."""
 
 from __future__ import annotations
 
 import importlib
-import importlib.util
 import logging
 from typing import Any
 
@@ -11,7 +10,7 @@ import pytest
 
 from thingspace_auth_adapters import AuthEvent
 
-from ..support.snippets import ROOT
+from ..support.snippets import ROOT, loaded
 
 FETCHED = AuthEvent("fetched", "access token", seconds=0.25, attempt=1)
 REJECTED = AuthEvent("rejected", "session token", status_code=400)
@@ -20,12 +19,7 @@ REJECTED = AuthEvent("rejected", "session token", status_code=400)
 def example(name: str, library: str) -> Any:
     """An example as a module; the test is skipped if the library is missing."""
     pytest.importorskip(library)
-    spec = importlib.util.spec_from_file_location(name, ROOT / "examples" / f"{name}.py")
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+    return loaded(ROOT / "examples" / f"{name}.py")
 
 
 def feed(handler: logging.Handler) -> None:

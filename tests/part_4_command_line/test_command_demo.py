@@ -1,15 +1,11 @@
-"""The main job: ``thingspace-auth demo`` on real sockets, beside a hand-written script."""
+"""Part 4: ``thingspace-auth demo`` does the main job, beside a hand-written script."""
 
 from __future__ import annotations
 
-import importlib.util
 import io
 import re
-import sys
-from collections.abc import Iterator
 from contextlib import redirect_stdout
 from functools import cache
-from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, NamedTuple
 
@@ -23,7 +19,8 @@ from thingspace_auth_adapters.__main__ import main
 from thingspace_auth_adapters.cli import clients, demo, story
 from thingspace_auth_adapters.simulator import ThingspaceSimulator
 
-from ..support.command_line import PREFIX, run, set_up, simulated
+from ..support.command_line import PREFIX, Shell, simulated
+from ..support.snippets import DOCS, docs_script
 
 LIBRARIES = list({one.library: None for one in clients.CLIENTS if one.is_installed})
 # A screen takes a second or two.
@@ -31,18 +28,8 @@ EACH = [*LIBRARIES[:2], *(pytest.param(one, marks=pytest.mark.once) for one in L
 TOKEN_STEPS = [(1, 1, 0), (5, 0, 0), (2, 1, 0), (1, 1, 0), (20, 1, 0)]
 SESSION_STEPS = [(1, 1, 1), (5, 0, 0), (2, 0, 1), (3, 1, 1), (1, 0, 1), (20, 1, 1), (5, 1, 1)]
 ALONE_BY_HAND = [(1, 1, 0), (5, 0, 0), (2, 1, 0), (2, 1, 0), (1, 1, 1), (5, 0, 0), (2, 0, 1)]
-PICTURE = Path(__file__).parents[2] / "docs" / "demo.svg"
 
-
-@pytest.fixture(autouse=True)
-def _environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    set_up(monkeypatch, tmp_path / "store")
-
-
-@pytest.fixture
-def simulator(monkeypatch: pytest.MonkeyPatch) -> Iterator[ThingspaceSimulator]:
-    with simulated(monkeypatch) as simulator:
-        yield simulator
+pytestmark = pytest.mark.usefixtures("shell")
 
 
 class Screen(NamedTuple):
@@ -50,28 +37,26 @@ class Screen(NamedTuple):
 
     Attributes:
         steps: for each step the counts of API, token and login requests, for each program.
-        names: of the steps.
         summary: the rows of the table at the end.
         lines: all of it.
     """
 
     steps: list[list[tuple[int, ...]]]
-    names: list[str]
     summary: dict[str, tuple[int, ...]]
     lines: list[str]
 
 
 def read_screen(shown: str) -> Screen:
-    rows = re.findall(r"^  (\S.*?) +(\d+((?: +\d+ +\d+ +\d+)+))$", shown, flags=re.M)
+    rows = re.findall(r"^  \S.*? +\d+((?: +\d+ +\d+ +\d+)+)$", shown, flags=re.M)
     steps = []
-    for _, _, counts in rows:
+    for counts in rows:
         numbers = [int(number) for number in counts.split()]
         steps.append([tuple(numbers[at : at + 3]) for at in range(0, len(numbers), 3)])
     table = re.findall(r"^[│|] (\S.*?) +((?:[│|] +\d+ +){4})[│|]$", shown, flags=re.M)
     summary = {
         name: tuple(int(number) for number in re.findall(r"\d+", row)) for name, row in table
     }
-    return Screen(steps, [name for name, *_ in rows], summary, shown.splitlines())
+    return Screen(steps, summary, shown.splitlines())
 
 
 @cache
@@ -167,78 +152,53 @@ def test_demo_is_refused_requests_without_a_session_in_that_scene_only(
     assert needs == [False] * len(TOKEN_STEPS) + [True] * len(SESSION_STEPS)
 
 
-def test_demo_whose_requests_fail_says_so(
-    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_demo_whose_requests_fail_says_so(shell: Shell, monkeypatch: pytest.MonkeyPatch) -> None:
     first = next(client for client in clients.CLIENTS if client.is_installed)
     failing = first._replace(get=lambda auth, url, count: [500] * count)
     monkeypatch.setattr(clients, "CLIENTS", (failing,))
-    ran = run(capsys, "demo")
-    assert ran.status == 1
-    assert "did not get 200 for every request" in ran.complaint
+    assert "did not get 200 for every request" in shell.failure("demo").complaint
 
 
-def test_demo_without_the_extra_of_the_simulator_does_not_say_that_one_runs(
-    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setitem(sys.modules, ThingspaceSimulator.__module__.rpartition(".")[0], None)
-    ran = run(capsys, "demo")
-    assert (ran.status, ran.out) == (1, "")
-    assert "simulator" in ran.complaint
+# With credentials.
 
 
 def test_demo_with_credentials_asks_the_platform_for_a_token_only(
-    capsys: pytest.CaptureFixture[str], simulator: ThingspaceSimulator
+    shell: Shell, simulator: ThingspaceSimulator, account: None
 ) -> None:
-    ran = run(capsys, "demo")
-    assert (ran.status, ran.err) == (0, "")
-    assert simulator.api_requests == []
-    assert simulator.login_requests == []
-    assert len(simulator.token_requests) == len(LIBRARIES)
+    out = shell.out("demo")
+    assert len(simulator.token_requests) == len(simulator.requests) == len(LIBRARIES)
     assert len(simulator.issued_tokens) == 1
-    assert ran.out.count("expires in ") == len(LIBRARIES)
-    assert simulator.issued_tokens[0] not in ran.out
+    assert out.count("expires in ") == len(LIBRARIES)
+    assert simulator.issued_tokens[0] not in out
 
 
-def test_demo_with_a_bad_base_url_says_what_to_do(
-    capsys: pytest.CaptureFixture[str],
-    simulator: ThingspaceSimulator,
-    monkeypatch: pytest.MonkeyPatch,
+@pytest.mark.parametrize(
+    ("name", "value", "what", "remedy"),
+    [
+        ("THINGSPACE_BASE_URL", "http://thingspace.verizon.com", "https", "check --help"),
+        (PREFIX + "SECRET", "wrong-one", "invalid_client", "the key or the secret is wrong"),
+        (PREFIX + "SECRET", "", PREFIX + "SECRET", ""),
+        (PREFIX + "ID", "", PREFIX + "ID", ""),
+    ],
+)
+def test_demo_with_credentials_that_will_not_do_says_what_to_do(
+    shell: Shell, simulator: ThingspaceSimulator, name: str, value: str, what: str, remedy: str
 ) -> None:
-    monkeypatch.setenv("THINGSPACE_BASE_URL", "http://thingspace.verizon.com")
-    ran = run(capsys, "demo")
-    assert ran.status == 1
-    assert "https" in ran.complaint
-    assert "check --help" in ran.remedy
+    shell.set(name, value)
+    ran = shell.failure("demo")
+    assert what in ran.complaint
+    assert remedy in ran.remedy
+    assert "wrong-one" not in ran.out + ran.err
 
 
-@pytest.mark.parametrize("missing", ["ID", "SECRET"])
-def test_half_of_the_credentials_is_an_error_that_names_the_other_half(
-    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, missing: str
-) -> None:
-    monkeypatch.setenv(PREFIX + ("SECRET" if missing == "ID" else "ID"), "x")
-    ran = run(capsys, "demo")
-    assert ran.status == 1
-    assert PREFIX + missing in ran.complaint
-
-
-def test_refused_credentials_are_told_with_the_advice_of_check(
-    capsys: pytest.CaptureFixture[str],
-    simulator: ThingspaceSimulator,
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    monkeypatch.setenv(PREFIX + "SECRET", "wrong-secret")
-    ran = run(capsys, "demo")
-    assert ran.status == 1
-    assert "invalid_client" in ran.complaint
-    assert "the key or the secret is wrong" in ran.remedy
-    assert "wrong-secret" not in ran.out + ran.err
+# Its picture.
 
 
 def test_the_picture_shows_the_steps_of_the_demo() -> None:
-    if not PICTURE.exists():
+    picture = DOCS / "demo.svg"
+    if not picture.exists():
         pytest.skip("the documentation is not here")
-    shown = PICTURE.read_text(encoding="utf-8").replace("&#160;", " ")
+    shown = picture.read_text(encoding="utf-8").replace("&#160;", " ")
     for step in (*story.TOKEN_STEPS, *story.SESSION_STEPS):
         assert f"  {step.name} " in shown
     assert "requests needed by" in shown
@@ -246,22 +206,15 @@ def test_the_picture_shows_the_steps_of_the_demo() -> None:
 
 
 def test_the_script_that_makes_the_picture_works(monkeypatch: pytest.MonkeyPatch) -> None:
-    script = PICTURE.with_name("demo_picture.py")
-    if not script.exists():
+    if not (DOCS / "demo_picture.py").exists():
         pytest.skip("the documentation is not here")
-    spec = importlib.util.spec_from_file_location("demo_picture", script)
-    assert spec is not None
-    assert spec.loader is not None
-    module: Any = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    monkeypatch.setattr(module, "show_library", _show_nothing)
+    module = docs_script("demo_picture")
+    nothing = story.Counts(0, 0, 0)
+
+    def show_nothing(members: list[clients.Client], *others: object) -> demo.Totals:
+        return demo.Totals([(client.name, nothing) for client in members], nothing)
+
+    monkeypatch.setattr(module, "show_library", show_nothing)
     made = module.picture(LIBRARIES[0])
     assert made.startswith("<svg")
     assert "thingspace-auth-demo" in made
-
-
-def _show_nothing(members: list[clients.Client], *others: object) -> demo.Totals:
-    return demo.Totals([(client.name, story.Counts(0, 0, 0)) for client in members], ZERO)
-
-
-ZERO = story.Counts(0, 0, 0)

@@ -1,4 +1,4 @@
-"""The contract, Part 3, rule 2: what every store promises, also one that a user writes."""
+"""Part 3, rule 2: what every store promises, also one that a user writes; and who locks what."""
 
 from __future__ import annotations
 
@@ -18,13 +18,16 @@ import pytest
 from thingspace_auth_adapters import stores
 from thingspace_auth_adapters.stores import StoreBusy, StoreUnavailable, TokenStore
 
+from ..support.imported import modules_after
 from ..support.real import PATIENCE, Threads
-from ..support.redis_server import RedisServer
-from ..support.store_kinds import StoreKind, file_kind, made, redis_kind, sqlite_kind
+from ..support.store_kinds import StoreKind, made, sqlite_kind
+from ..support.virtual import refusal, session_refusal
+from .conftest import Processes, names_of
 
 NAME = "0123456789abcdef" * 4
 OTHER = "fedcba9876543210" * 4
 CONTENT = bytes(range(256))
+EDGE = "https://5gedge.verizon.com/api/mec/eds"
 
 HOLD = f"""
 with store.locked({NAME!r}, 30):
@@ -50,23 +53,6 @@ for thread in threads:
 for thread in threads:
     thread.join()
 """
-
-
-@pytest.fixture(scope="session")
-def redis_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RedisServer]:
-    pytest.importorskip("redis")
-    server = RedisServer(tmp_path_factory.mktemp("redis"))
-    yield server
-    server.stop()
-
-
-@pytest.fixture(params=["file", "redis", "sqlite"])
-def store_kind(request: pytest.FixtureRequest, tmp_path: Path) -> StoreKind:
-    if request.param == "file":
-        return file_kind(tmp_path)
-    if request.param == "sqlite":
-        return sqlite_kind(tmp_path)
-    return redis_kind(tmp_path, request.getfixturevalue("redis_server"))
 
 
 @pytest.fixture
@@ -106,8 +92,13 @@ def assert_free(store: TokenStore) -> None:
         pass
 
 
+# Entries.
+
+
 def test_what_one_process_writes_the_others_read(store_kind: StoreKind) -> None:
     one, other = store_kind.make(), store_kind.make()
+    # By it the logins of a process are counted.
+    assert repr(one) == repr(other)
     for content in (CONTENT, b"", b"shorter"):
         one.write(NAME, content)
         assert other.read(NAME) == content
@@ -115,119 +106,14 @@ def test_what_one_process_writes_the_others_read(store_kind: StoreKind) -> None:
     assert one.read(NAME) is None
 
 
-def test_stores_that_share_what_they_keep_have_an_equal_repr(store_kind: StoreKind) -> None:
-    """By it the logins of a process are counted."""
-    assert repr(store_kind.make()) == repr(store_kind.make())
-
-
-def test_entries_are_kept_apart(store: TokenStore) -> None:
+def test_entries_are_kept_apart_and_missing_ones_read_as_none(store: TokenStore) -> None:
+    assert store.read(NAME) is None
+    store.delete(NAME)
     store.write(NAME, b"one")
     store.write(OTHER, b"other")
     store.delete(NAME)
+    store.delete(NAME)
     assert (store.read(NAME), store.read(OTHER)) == (None, b"other")
-
-
-def test_what_is_missing_reads_as_none_and_can_be_deleted(store: TokenStore) -> None:
-    assert store.read(NAME) is None
-    store.delete(NAME)
-    store.write(NAME, b"")
-    store.delete(NAME)
-    store.delete(NAME)
-    assert store.read(NAME) is None
-
-
-def test_lock_excludes_other_threads_until_it_is_released(store: TokenStore) -> None:
-    threads = Threads()
-    with store.locked(NAME, PATIENCE):
-        threads.start(assert_locked, store)
-        assert threads.join() == [None]
-    threads.start(assert_free, store)
-    assert threads.join() == [None, None]
-
-
-@pytest.mark.once
-def test_lock_excludes_other_processes_until_it_is_released(
-    store_kind: StoreKind, store: TokenStore
-) -> None:
-    with holder(store_kind) as process:
-        assert_locked(store)
-        process.communicate(timeout=PATIENCE)
-        assert_free(store)
-
-
-@pytest.mark.once
-def test_no_two_threads_or_processes_ever_hold_the_lock_at_once(
-    store_kind: StoreKind, store: TokenStore
-) -> None:
-    processes = [started(f"{store_kind.code}\n{COUNT}") for _ in range(3)]
-    for process in processes:
-        process.communicate(timeout=4 * PATIENCE)
-        assert process.returncode == 0
-    assert store.read(NAME) == b"30"
-
-
-@pytest.mark.once
-@pytest.mark.skipif(os.name != "posix", reason="kills a process as POSIX does")
-def test_lock_of_a_killed_process_is_free(store_kind: StoreKind, store: TokenStore) -> None:
-    if store_kind.module.endswith("redis"):
-        pytest.skip("takes 18 seconds; test_redis_store.py looks at its time to live")
-    with holder(store_kind) as process:
-        process.send_signal(signal.SIGKILL)
-        process.wait()
-        assert_free(store)
-
-
-def test_lock_can_be_released_on_another_thread(store: TokenStore) -> None:
-    lock = store.locked(NAME, PATIENCE)
-    lock.__enter__()
-    threads = Threads()
-    threads.start(lock.__exit__, None, None, None)
-    assert threads.join()[0] in (None, False)
-    assert_free(store)
-
-
-@pytest.mark.once
-def test_lock_holds_up_no_other_name_and_no_reader_or_writer(
-    store_kind: StoreKind, store: TokenStore
-) -> None:
-    """The token's lock may be taken under the session's."""
-    with holder(store_kind), store.locked(OTHER, PATIENCE):
-        for name in (NAME, OTHER):
-            store.write(name, b"written")
-            assert store.read(name) == b"written"
-            store.delete(name)
-
-
-@pytest.mark.parametrize("error", [OSError("ours"), sqlite3.Error("ours"), KeyboardInterrupt()])
-def test_what_happens_under_the_lock_passes_through_and_frees_it(
-    store: TokenStore, error: BaseException
-) -> None:
-    with pytest.raises(type(error)) as caught:
-        with store.locked(NAME, PATIENCE):
-            raise error
-    assert caught.value is error
-    assert_free(store)
-
-
-def entered(store: TokenStore) -> None:
-    with store.locked(NAME, PATIENCE):
-        raise AssertionError("locked a store that nobody can reach")
-
-
-OPERATIONS: dict[str, Callable[[TokenStore], object]] = {
-    "read": lambda store: store.read(NAME),
-    "write": lambda store: store.write(NAME, b"hidden"),
-    "delete": lambda store: store.delete(NAME),
-    "locked": entered,
-}
-
-
-@pytest.mark.parametrize("operation", list(OPERATIONS))
-def test_what_cannot_be_reached_is_unavailable(store_kind: StoreKind, operation: str) -> None:
-    with pytest.raises(StoreUnavailable) as caught:
-        OPERATIONS[operation](made(store_kind.unreachable))
-    assert "cannot be reached" in str(caught.value)
-    assert "hidden" not in str(caught.value)
 
 
 def test_many_threads_may_use_one_store(store: TokenStore) -> None:
@@ -254,16 +140,128 @@ def test_many_threads_may_use_one_store(store: TokenStore) -> None:
         assert contents <= {None, *whole}
 
 
-@pytest.mark.skipif(os.name != "posix", reason="permissions are POSIX's")
-def test_files_of_the_example_are_for_the_user_alone(tmp_path: Path) -> None:
-    previous = os.umask(0)
-    try:
-        store = sqlite_kind(tmp_path).make()
-        store.write(NAME, CONTENT)
+def entered(store: TokenStore) -> None:
+    with store.locked(NAME, PATIENCE):
+        raise AssertionError("locked a store that nobody can reach")
+
+
+OPERATIONS: dict[str, Callable[[TokenStore], object]] = {
+    "read": lambda store: store.read(NAME),
+    "write": lambda store: store.write(NAME, b"hidden"),
+    "delete": lambda store: store.delete(NAME),
+    "locked": entered,
+}
+
+
+@pytest.mark.parametrize("operation", list(OPERATIONS))
+def test_what_cannot_be_reached_is_unavailable(store_kind: StoreKind, operation: str) -> None:
+    with pytest.raises(StoreUnavailable) as caught:
+        OPERATIONS[operation](made(store_kind.unreachable))
+    assert "cannot be reached" in str(caught.value)
+    assert "hidden" not in str(caught.value)
+
+
+# Locks.
+
+
+def test_lock_excludes_other_threads_until_it_is_released(store: TokenStore) -> None:
+    threads = Threads()
+    with store.locked(NAME, PATIENCE):
+        threads.start(assert_locked, store)
+        assert threads.join() == [None]
+    threads.start(assert_free, store)
+    assert threads.join() == [None, None]
+
+
+@pytest.mark.once
+def test_lock_excludes_other_processes_until_it_is_released(
+    store_kind: StoreKind, store: TokenStore
+) -> None:
+    with holder(store_kind) as process:
+        assert_locked(store)
+        # It holds up no other name, under which the token's lock may be, and no reader or writer.
+        with store.locked(OTHER, PATIENCE):
+            for name in (NAME, OTHER):
+                store.write(name, b"written")
+                assert store.read(name) == b"written"
+                store.delete(name)
+        process.communicate(timeout=PATIENCE)
         assert_free(store)
-    finally:
-        os.umask(previous)
-    assert {file.stat().st_mode & 0o777 for file in tmp_path.iterdir()} == {0o600}
+
+
+@pytest.mark.once
+def test_no_two_threads_or_processes_ever_hold_the_lock_at_once(
+    store_kind: StoreKind, store: TokenStore
+) -> None:
+    processes = [started(f"{store_kind.code}\n{COUNT}") for _ in range(3)]
+    for process in processes:
+        process.communicate(timeout=4 * PATIENCE)
+        assert process.returncode == 0
+    assert store.read(NAME) == b"30"
+
+
+@pytest.mark.once
+@pytest.mark.skipif(os.name != "posix", reason="kills a process as POSIX does")
+def test_lock_of_a_killed_process_is_free(store_kind: StoreKind, store: TokenStore) -> None:
+    if store_kind.module.endswith("redis"):
+        pytest.skip("takes 18 seconds; test_rule_6_redis.py looks at its time to live")
+    with holder(store_kind) as process:
+        process.send_signal(signal.SIGKILL)
+        process.wait()
+        assert_free(store)
+
+
+def test_lock_can_be_released_on_another_thread(store: TokenStore) -> None:
+    lock = store.locked(NAME, PATIENCE)
+    lock.__enter__()
+    threads = Threads()
+    threads.start(lock.__exit__, None, None, None)
+    assert threads.join()[0] in (None, False)
+    assert_free(store)
+
+
+@pytest.mark.parametrize("error", [OSError("ours"), sqlite3.Error("ours"), KeyboardInterrupt()])
+def test_what_happens_under_the_lock_passes_through_and_frees_it(
+    store: TokenStore, error: BaseException
+) -> None:
+    with pytest.raises(type(error)) as caught:
+        with store.locked(NAME, PATIENCE):
+            raise error
+    assert caught.value is error
+    assert_free(store)
+
+
+def test_tokens_lock_is_taken_under_the_sessions_and_never_the_other_way_round(
+    on_disk: Processes,
+) -> None:
+    auth = on_disk.new(oauth_clock_skew=60)
+    names = names_of(auth)
+    nested: list[list[str]] = []
+    on_disk.disk.on_lock = lambda name: nested.append([*on_disk.disk.held, name])
+    on_disk.get(auth)
+    assert nested == [[names["logins"]], [names["logins"], names["token"]]]
+    on_disk.platform.api = [refusal()]
+    on_disk.get(auth)
+    on_disk.platform.api = [session_refusal(), refusal()]
+    on_disk.get(auth)
+    on_disk.clock.advance(61)
+    on_disk.get(auth)
+    on_disk.clock.advance(3500)
+    on_disk.platform.logins = [refusal()]
+    on_disk.get(auth)
+    on_disk.clock.advance(3600)
+    on_disk.get(auth, EDGE)
+    on_disk.kind.fetch_session(auth)
+    on_disk.kind.end_session(auth)
+    on_disk.kind.revoke_token(auth)
+    assert on_disk.get(auth) == 200
+    allowed = [[names["logins"]], [names["token"]], [names["logins"], names["token"]]]
+    assert [taken for taken in nested if taken not in allowed] == []
+    assert len(nested) > 8
+    assert on_disk.disk.held == []
+
+
+# The port, and the example of the documentation.
 
 
 class OnlyTheMethods(TokenStore):
@@ -276,6 +274,18 @@ def test_a_store_needs_no_more_than_the_four_methods() -> None:
         TokenStore()  # type: ignore[abstract]
 
 
+@pytest.mark.skipif(os.name != "posix", reason="permissions are POSIX's")
+def test_files_of_the_example_are_for_the_user_alone(tmp_path: Path) -> None:
+    previous = os.umask(0)
+    try:
+        store = sqlite_kind(tmp_path).make()
+        store.write(NAME, CONTENT)
+        assert_free(store)
+    finally:
+        os.umask(previous)
+    assert {file.stat().st_mode & 0o777 for file in tmp_path.iterdir()} == {0o600}
+
+
 def test_names_of_the_package_are_offered_and_resolved_on_first_use() -> None:
     names = ["FileTokenStore", "RedisTokenStore", "StoreBusy", "StoreUnavailable", "TokenStore"]
     assert dir(stores) == names
@@ -284,22 +294,11 @@ def test_names_of_the_package_are_offered_and_resolved_on_first_use() -> None:
 
 
 @pytest.mark.once
-def test_star_import_needs_no_extra() -> None:
-    code = (
-        "sys.modules.update(dict.fromkeys(['redis', 'filelock', 'platformdirs']))\n"
+def test_the_port_needs_and_imports_no_store() -> None:
+    extras = {"redis", "filelock", "platformdirs"}
+    loaded = modules_after("import thingspace_auth_adapters.stores")
+    assert loaded.isdisjoint({*extras, "secrets"})
+    modules_after(
+        f"sys.modules.update(dict.fromkeys({extras!r}))\n"
         "from thingspace_auth_adapters.stores import *\nTokenStore, FileTokenStore"
     )
-    process = started(code)
-    process.communicate(timeout=PATIENCE)
-    assert process.returncode == 0
-
-
-@pytest.mark.once
-def test_importing_the_port_imports_no_store() -> None:
-    code = (
-        "import thingspace_auth_adapters.stores\n"
-        "assert not {'redis', 'filelock', 'platformdirs', 'secrets'} & {*sys.modules}, sys.modules"
-    )
-    process = started(code)
-    process.communicate(timeout=PATIENCE)
-    assert process.returncode == 0

@@ -1,5 +1,4 @@
-"""The contract, Part 3, rules 1, 5 and 6: a fleet that shares a store, and whose processes are
-killed at any moment.
+"""Part 3, rules 5 and 6: a fleet that shares a store, and whose processes are killed at any moment.
 
 They are killed for some seconds, or for as many as an environment variable says. In a long run the
 locks of Redis last as long as they do for users.
@@ -7,13 +6,12 @@ locks of Redis last as long as they do for users.
 
 from __future__ import annotations
 
-import contextlib
 import os
 import random
 import signal
 import threading
 import time
-from collections.abc import Generator, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -23,11 +21,9 @@ from thingspace_auth_adapters import VzM2mCredentials
 from thingspace_auth_adapters.simulator import ThingspaceSimulator
 from thingspace_auth_adapters.simulator.log import SimulatedRequest
 
-from ..support.fleet import KILLED, SHORT_LOCK_SECONDS, Fleet, Worker, forking, request_of_each
-from ..support.kinds import SYNC_KINDS
-from ..support.real import PATIENCE, Threads, options_for
-from ..support.redis_server import RedisServer
-from ..support.store_kinds import StoreKind, file_kind, redis_kind
+from ..support.fleet import KILLED, SHORT_LOCK_SECONDS, Fleet, Worker, request_of_each
+from ..support.real import Threads, options_for
+from ..support.store_kinds import StoreKind
 
 pytest.importorskip("requests")
 pytest.importorskip("filelock")
@@ -44,11 +40,8 @@ LONG_RUN = 30.0
 
 CREW = 8
 SENDER = "x-sender"
-KIND = SYNC_KINDS[0]
-PATH = "/api/m2m/v1/devices"
 
 IDLE_SECONDS = 0.5
-TOUCHING_IDLE_SECONDS = 4.0
 TOKEN_SECONDS = 3.0
 LATENCY = {"login": 0.06, "token": 0.06}
 WAVE_SECONDS = 0.4
@@ -276,19 +269,6 @@ def sender_of(request: SimulatedRequest) -> int:
     return int(request.headers[SENDER])
 
 
-@pytest.fixture(scope="session")
-def parent() -> Iterator[int]:
-    with forking() as port:
-        yield port
-
-
-@pytest.fixture(scope="session")
-def redis_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RedisServer]:
-    server = RedisServer(tmp_path_factory.mktemp("redis"))
-    yield server
-    server.stop()
-
-
 @pytest.fixture
 def simulator() -> Iterator[ThingspaceSimulator]:
     with ThingspaceSimulator(
@@ -298,23 +278,17 @@ def simulator() -> Iterator[ThingspaceSimulator]:
         yield running
 
 
-@pytest.fixture(params=["file", "redis"])
-def store(request: pytest.FixtureRequest, tmp_path: Path) -> StoreKind:
-    if request.param == "file":
-        return file_kind(tmp_path)
-    return redis_kind(tmp_path, request.getfixturevalue("redis_server"))
-
-
 @pytest.fixture
 def unrest(
-    parent: int, simulator: ThingspaceSimulator, store: StoreKind, tmp_path: Path
+    parent: int, simulator: ThingspaceSimulator, store_kind: StoreKind, tmp_path: Path
 ) -> Iterator[Unrest]:
     fleet = Fleet(parent, simulator, tmp_path, SECONDS)
     lock_seconds = 0 if SECONDS >= LONG_RUN else SHORT_LOCK_SECONDS
-    yield Unrest(fleet, simulator, store, lock_seconds)
+    yield Unrest(fleet, simulator, store_kind, lock_seconds)
     fleet.end()
 
 
+@pytest.mark.parametrize("store_kind", ["file", "redis"], indirect=True)
 def test_processes_that_are_killed_at_any_moment(
     unrest: Unrest, simulator: ThingspaceSimulator, tmp_path: Path
 ) -> None:
@@ -338,44 +312,3 @@ def leave_for_a_minute(files: list[Path]) -> None:
     for file in files:
         then = time.time() - 61.0
         os.utime(file, (then, then))
-
-
-def test_session_that_was_used_while_another_waited_for_the_lock_is_taken(
-    simulator: ThingspaceSimulator, tmp_path: Path
-) -> None:
-    """Its entry then says since when it is in use, which is longer ago than is to be written."""
-    from thingspace_auth_adapters.stores import FileTokenStore
-
-    waits, may_go_on = threading.Event(), threading.Event()
-
-    class Queue(FileTokenStore):
-        """Its lock is had after another one, who logged in."""
-
-        @contextlib.contextmanager
-        def locked(self, name: str, patience: float) -> Generator[None, None, None]:
-            waits.set()
-            assert may_go_on.wait(PATIENCE)
-            with super().locked(name, patience):
-                yield
-
-    path, url = tmp_path / "store", simulator.url + PATH
-    first = auth_with(simulator, FileTokenStore(path))
-    threads = Threads()
-    threads.start(status_of, auth_with(simulator, Queue(path)), url)
-    assert waits.wait(PATIENCE)
-    assert status_of(first, url) == 200
-    time.sleep(TOUCHING_IDLE_SECONDS / 4 + 0.1)
-    may_go_on.set()
-    assert threads.join() == [200]
-    assert len(simulator.login_requests) == 1
-
-
-def status_of(auth: Any, url: str) -> int:
-    return int(KIND.get(auth, url).status)
-
-
-def auth_with(simulator: ThingspaceSimulator, store: Any) -> Any:
-    m2m = VzM2mCredentials(
-        simulator.username, simulator.password, idle_timeout=TOUCHING_IDLE_SECONDS
-    )
-    return KIND.auth(**options_for(simulator), m2m=m2m, store=store)
