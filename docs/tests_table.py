@@ -47,12 +47,19 @@ RULES = {
     "part_4_command_line": (),
     "part_5_operators": (),
 }
+ELSEWHERE = {
+    ("part_3_stores", 7): (
+        "part_4_command_line/test_command_clear_and_revoke.py",
+        "part_4_command_line/test_command_status.py",
+    )
+}
 _TABLE = re.compile(r"(?<=^\| rule \| what it is about \| tests \|\n)(\|.*\n)+", re.MULTILINE)
 
 
 def files_of(folder: str, rule: int) -> list[Path]:
     """The files that name a rule: ``test_rule_5_words.py``, ``test_rules_2_and_3_words.py``."""
-    return [path for path in _files(folder) if rule in numbers(path)]
+    others = [ROOT / "tests" / name for name in ELSEWHERE.get((folder, rule), ())]
+    return [path for path in _files(folder) if rule in numbers(path)] + others
 
 
 def numbers(path: Path) -> list[int]:

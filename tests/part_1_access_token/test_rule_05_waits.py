@@ -296,6 +296,17 @@ def test_sick_endpoint_after_a_leader_that_never_came_back_ends_in_time(
         assert len({wait.seconds for wait in waits}) == 1
 
 
+def test_callers_that_give_up_behind_a_store_are_told_of_the_endpoint(
+    kind: Kind, clock: CoordinatedClock, endpoints: Endpoints, crowd: MakeCrowd
+) -> None:
+    endpoints.token = [Way.STUCK, Way.STUCK]
+    waits = [wait for wait in crowd(endpoints.auth(store=BusyStore(clock))).all_waits(5) if wait]
+    assert len(waits) >= 3
+    assert {type(wait.outcome) for wait in waits} == {kind.read_timeout}
+    assert all("the token endpoint could not be reached" in str(one.outcome) for one in waits)
+    assert max(wait.seconds for wait in waits) <= LONGEST
+
+
 @each_sickness
 def test_renewal_ahead_of_expiry_holds_up_one_caller_for_one_attempt(
     way: Way, clock: CoordinatedClock, endpoints: Endpoints, crowd: MakeCrowd

@@ -111,7 +111,7 @@ def test_user_name_has_one_count_for_all_kinds_of_clients(
     platform: Platform, clock: VirtualClock
 ) -> None:
     platform.logins = [login_refusal()] * 9
-    for number, kind in enumerate(INSTALLED):
+    for number, kind in enumerate(INSTALLED * 2):
         m2m = credentials(password=f"password-{number}")
         fails(kind, kind.auth(platform, m2m=m2m), platform)
     assert len(platform.login_calls) == 2

@@ -289,3 +289,17 @@ def test_a_system_without_hangups_has_none_to_pass_on(
 ) -> None:
     monkeypatch.delattr(signal, "SIGHUP", raising=False)
     assert beside("pass").status == 0
+
+
+def test_a_request_is_logged_when_it_was_answered_and_not_again(
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    answered = SimpleNamespace(at=0.0, method="GET", path="/api/x", status=200)
+    under_way = SimpleNamespace(at=0.0, method="GET", path="/api/y", status=None)
+    requests = [answered, under_way]
+    log = simulate._Log(SimpleNamespace(requests=requests))  # type: ignore[arg-type]
+    log.tell_new()
+    under_way.status = 401
+    log.tell_new()
+    told = [line.split(" ", 1)[1] for line in capfd.readouterr().err.splitlines()]
+    assert told == ["GET /api/x 200", "GET /api/y 401"]

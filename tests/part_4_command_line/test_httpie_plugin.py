@@ -15,6 +15,7 @@ import pytest
 pytest.importorskip("click")
 pytest.importorskip("filelock")
 pytest.importorskip("platformdirs")
+pytest.importorskip("httpie")
 
 from thingspace_auth_adapters._core import login_guard
 from thingspace_auth_adapters.httpie_plugin import ThingspacePlugin
