@@ -116,9 +116,12 @@ def test_endpoint_that_does_not_answer_is_a_timeout(simulator: ThingspaceSimulat
         auth.fetch_token()
 
 
-def test_endpoint_that_cannot_be_reached_is_a_connection_error() -> None:
+def test_endpoint_that_cannot_be_reached_is_a_connection_error(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     with ThingspaceSimulator() as simulator:
-        auth = auth_for(simulator, timeout=0.2)
+        auth = auth_for(simulator)
+    monkeypatch.setattr(auth._clock, "sleep", lambda seconds: None)
     with pytest.raises(ConnectionError, match="the token endpoint could not be reached"):
         auth.fetch_token()
     with pytest.raises(ConnectionError):
