@@ -69,6 +69,12 @@ def kind(request: pytest.FixtureRequest) -> Kind:
     return request.param  # type: ignore[no-any-return]
 
 
+@pytest.fixture
+def requests_kind() -> Kind:
+    pytest.importorskip("requests")
+    return next(kind for kind in kinds.INSTALLED if kind.is_requests)
+
+
 @pytest.fixture(params=kinds.params(kinds.HTTPX_KINDS, lambda kind: kind.is_async, once="trio"))
 def httpx_kind(request: pytest.FixtureRequest) -> Kind:
     return request.param  # type: ignore[no-any-return]

@@ -40,11 +40,6 @@ BOTH_1 = {**BEARER_1, "VZ-M2M-Token": "session-1"}
 
 
 @pytest.fixture
-def auth(kind: Kind, platform: Platform) -> Any:
-    return kind.auth(platform)
-
-
-@pytest.fixture
 def m2m_auth(kind: Kind, platform: Platform) -> Any:
     return kind.auth(platform, m2m=credentials())
 

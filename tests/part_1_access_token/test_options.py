@@ -13,7 +13,7 @@ import pytest
 
 from thingspace_auth_adapters import M2mLoginError, OauthToken, VzM2mCredentials
 
-from ..support.kinds import IDENTITY, INSTALLED, PASSWORD, Kind
+from ..support.kinds import IDENTITY, PASSWORD, Kind
 from ..support.virtual import (
     API,
     BASE,
@@ -223,11 +223,6 @@ def recording(kind: Kind, platform: Platform, timeouts: dict[str, set[float]]) -
 
 
 # session (requests): whatever its send() makes of an answer.
-
-
-@pytest.fixture
-def requests_kind() -> Kind:
-    return next((kind for kind in INSTALLED if kind.is_requests), None) or pytest.skip("requests")
 
 
 def mounted(session: Any, kind: Kind, platform: Platform) -> Any:

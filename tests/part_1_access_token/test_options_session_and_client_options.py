@@ -11,16 +11,9 @@ from thingspace_auth_adapters import InvalidTokenResponseError
 from thingspace_auth_adapters.simulator import ThingspaceSimulator
 
 from ..support.clients import send_by_hand
-from ..support.kinds import IDENTITY, INSTALLED, Kind, requests_adapter
+from ..support.kinds import IDENTITY, Kind, requests_adapter
 from ..support.real import options_for
 from ..support.virtual import API, BASE, TOKEN_PATH, Answer, Platform, VirtualClock
-
-
-@pytest.fixture
-def requests_kind() -> Kind:
-    pytest.importorskip("requests")
-    return next(kind for kind in INSTALLED if kind.is_requests)
-
 
 # Both.
 

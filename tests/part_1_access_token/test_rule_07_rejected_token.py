@@ -33,11 +33,6 @@ UNSAFE = ["POST", "PATCH"]
 SECOND = "/api/m2m/v1/second"
 
 
-@pytest.fixture
-def auth(kind: Kind, platform: Platform) -> Any:
-    return kind.auth(platform)
-
-
 def test_rejected_token_leads_to_one_renewal_and_one_repeat_of_each_request(
     kind: Kind, platform: Platform, auth: Any
 ) -> None:

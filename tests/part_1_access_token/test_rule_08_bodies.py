@@ -12,7 +12,7 @@ import pytest
 from thingspace_auth_adapters.simulator import ThingspaceSimulator
 
 from ..support.clients import streamed
-from ..support.kinds import INSTALLED, Kind
+from ..support.kinds import Kind
 from ..support.real import options_for
 from ..support.virtual import API, GATEWAY_REFUSAL, Answer, Platform, refusal
 
@@ -25,17 +25,6 @@ pytestmark = [
 OTHER_CAUSE = {"errorCode": "INVALID_ACCOUNT", "errorMessage": "No such account"}
 LIMIT = 64 * 1024
 SIZES = [10, LIMIT, 300_000]
-
-
-@pytest.fixture
-def auth(kind: Kind, platform: Platform) -> Any:
-    return kind.auth(platform)
-
-
-@pytest.fixture
-def requests_kind() -> Kind:
-    pytest.importorskip("requests")
-    return next(kind for kind in INSTALLED if kind.is_requests)
 
 
 def sized(size: int) -> bytes:

@@ -34,12 +34,6 @@ def session(platform: Platform) -> Any:
 
 
 @pytest.fixture
-def simulator() -> Iterator[ThingspaceSimulator]:
-    with ThingspaceSimulator() as running:
-        yield running
-
-
-@pytest.fixture
 def real(simulator: ThingspaceSimulator) -> Iterator[Any]:
     """A session at the simulator, with one connection that must come back to its pool."""
     with requests.Session() as session:

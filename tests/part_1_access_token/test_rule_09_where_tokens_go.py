@@ -18,11 +18,6 @@ from ..support.virtual import API, BASE, ELSEWHERE, TOKEN_PATH, Platform, redire
 pytestmark = pytest.mark.usefixtures("clock")
 
 
-@pytest.fixture
-def auth(kind: Kind, platform: Platform) -> Any:
-    return kind.auth(platform)
-
-
 # Requests. How entries and URLs are read is in mechanisms, test_model_hosts.
 
 

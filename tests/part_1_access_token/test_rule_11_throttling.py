@@ -32,11 +32,6 @@ THROTTLES: dict[str, tuple[Answer, float]] = {
 FOR_AN_HOUR = THROTTLES["429 for an hour"][0]
 
 
-@pytest.fixture
-def auth(kind: Kind, platform: Platform) -> Any:
-    return kind.auth(platform)
-
-
 def fails(kind: Kind, auth: Any, platform: Platform) -> Any:
     with pytest.raises(kind.request_error) as caught:
         kind.get(auth, API, platform)

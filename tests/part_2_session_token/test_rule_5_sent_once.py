@@ -325,12 +325,6 @@ def test_what_retries_beneath_the_object_repeats_no_login(
     assert not simulator.is_locked
 
 
-@pytest.fixture
-def requests_kind() -> Kind:
-    pytest.importorskip("requests")
-    return next(kind for kind in INSTALLED if kind.is_requests)
-
-
 @pytest.mark.usefixtures("short_pauses")
 def test_retry_that_finds_no_connection_does_not_hide_what_was_sent(requests_kind: Kind) -> None:
     with ThingspaceSimulator() as found:
