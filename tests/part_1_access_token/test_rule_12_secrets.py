@@ -28,9 +28,6 @@ from ..support.virtual import (
     API,
     BASE,
     GATEWAY_REFUSAL,
-    LOGIN_PATH,
-    LOGOUT_PATH,
-    TOKEN_PATH,
     Answer,
     Platform,
     VirtualClock,
@@ -278,47 +275,6 @@ def test_no_failure_shows_a_secret(
     assert leaks(error) == []
     assert [secret for secret in SECRETS if secret in caplog.text + repr(auth)] == []
     assert "\n" not in str(error)
-
-
-@pytest.mark.parametrize(
-    ("place", "path"),
-    [("tokens", TOKEN_PATH), ("logins", LOGIN_PATH), ("logouts", LOGOUT_PATH)],
-)
-def test_error_knows_a_call_that_did_not_get_through_without_its_secrets(
-    kind: Kind, platform: Platform, place: str, path: str
-) -> None:
-    auth = kind.auth(platform, m2m=credentials())
-    answers = [Answer(failure="connect timeout")] * 9
-    request = fail_at(kind, auth, platform, place, answers).request
-    assert str(request.url) == BASE + path
-    assert "authorization" not in {name.lower() for name in request.headers}
-    held = (
-        f"{dict(request.headers)} {getattr(request, 'body', '')} {getattr(request, '_content', '')}"
-    )
-    assert [secret for secret in SECRETS if secret in held] == []
-
-
-@pytest.mark.parametrize(
-    ("function", "options", "path"),
-    [
-        (Kind.fetch_token, {}, TOKEN_PATH),
-        (Kind.fetch_session, {"m2m": credentials(), **IN_USE}, LOGIN_PATH),
-    ],
-    ids=["token", "login"],
-)
-def test_refusal_of_a_call_by_hand_knows_that_call(
-    kind: Kind, platform: Platform, function: Any, options: dict[str, Any], path: str
-) -> None:
-    platform.tokens, platform.logins = [Answer(401, {"error": "invalid_client"})], [login_refusal()]
-    with pytest.raises(kind.request_error) as caught:
-        function(kind, kind.auth(platform, **options))
-    assert str(caught.value.request.url) == BASE + path  # type: ignore[attr-defined]
-    # As does that of a provider's fetch.
-    platform.tokens = [Answer(401, {"error": "invalid_client"})]
-    auth = kind.auth(platform, oauth_token_provider=lambda last, manager: manager.fetch_token())
-    with pytest.raises(kind.request_error) as provided:
-        kind.get(auth, API, platform)
-    assert str(provided.value.request.url) == BASE + TOKEN_PATH  # type: ignore[attr-defined]
 
 
 # Entries of a store that somebody else wrote.
