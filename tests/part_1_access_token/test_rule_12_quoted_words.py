@@ -16,14 +16,15 @@ from urllib.parse import quote, quote_plus
 import pytest
 
 from thingspace_auth_adapters import (
+    M2mLoginError,
     OauthProviderError,
     ThingspaceOauthCredentials,
     VzM2mCredentials,
 )
 
-from ..support.kinds import SYNC_KINDS, Kind
+from ..support.kinds import IDENTITY, PASSWORD, SYNC_KINDS, Kind
 from ..support.logins import credentials
-from ..support.virtual import API, Answer, Platform
+from ..support.virtual import API, Answer, Platform, login_refusal
 
 pytestmark = pytest.mark.usefixtures("clock")
 
@@ -84,14 +85,29 @@ def test_quoted_secret_is_not_quoted_again(
 
 
 @pytest.mark.parametrize("place", WITH_A_SECRET)
-def test_servers_words_have_no_control_characters(
+def test_servers_words_are_short_and_have_no_control_characters(
     kind: Kind, platform: Platform, place: str
 ) -> None:
-    words = "no\r\nforged: line\x1b[31m\x9b2J\u2028\x00\u202e"
+    words = "no\r\nforged: line\x1b[31m\x9b2J\u2028\x00\u202e" + "z" * 9999
     setattr(platform, place, [refusal_of(words, words)])
     with pytest.raises(kind.request_error, match="forged: line") as caught:
         kind.get(kind.auth(platform, **WITH_A_SECRET[place]), API, platform)
     assert str(caught.value).isprintable()
+    assert len(str(caught.value)) < 1200
+
+
+def test_refused_revocation_and_parameters_are_not_quoted(kind: Kind, platform: Platform) -> None:
+    auth = kind.auth(platform, oauth_token={"access_token": "the token/in use"})
+    words = "cannot revoke the token/in use or the%20token%2Fin%20use or the+token%2Fin+use"
+    platform.tokens = [Answer(400, {"error": "invalid_request", "error_description": words})]
+    with pytest.raises(OauthProviderError, match="revocation") as caught:
+        kind.revoke_token(auth)
+    told = f"{caught.value} {caught.value.error_description}"
+    assert [form for form in ("in use", "in%20use", "in+use") if form in told] == []
+    platform.tokens = [Answer(400, {"error": "x", "error_description": "bad signed.assertion"})]
+    with pytest.raises(OauthProviderError) as refused:
+        kind.fetch_token(auth, {"client_assertion": "signed.assertion"})
+    assert "signed" not in str(refused.value)
 
 
 def test_long_words_are_not_cut_within_a_secret(platform: Platform) -> None:
@@ -108,6 +124,27 @@ def test_long_words_are_not_cut_within_a_secret(platform: Platform) -> None:
         assert "pAss" not in told
         shortened += "q" not in told
     assert shortened, "this text was never cut near the secret: make it longer"
+
+
+# A name that holds its secret, as if both were pasted into one field.
+
+
+def test_key_that_holds_the_secret_is_withheld(kind: Kind, platform: Platform) -> None:
+    platform.tokens = [Answer(401)]
+    secret = IDENTITY["oauth_client_secret"]
+    auth = kind.auth(platform, oauth_client_id=f"the-key {secret}")
+    with pytest.raises(OauthProviderError, match="withheld") as caught:
+        kind.get(auth, API, platform)
+    assert secret not in str(caught.value)
+
+
+def test_user_name_that_holds_the_password_is_withheld(kind: Kind, platform: Platform) -> None:
+    platform.logins = [login_refusal()]
+    auth = kind.auth(platform, m2m=credentials(f"user {PASSWORD}"))
+    for _ in range(2):
+        with pytest.raises(M2mLoginError, match="withheld") as caught:
+            kind.get(auth, API, platform)
+        assert PASSWORD not in str(caught.value)
 
 
 # What is no UTF-8: a Latin-1 byte in an environment variable, for one.

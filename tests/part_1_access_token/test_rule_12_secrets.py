@@ -14,10 +14,10 @@ import pytest
 
 from thingspace_auth_adapters import (
     M2mLoginError,
-    OauthProviderError,
     OauthToken,
     ThingspaceOauthCredentials,
 )
+from thingspace_auth_adapters._adapters.case import Case, Outgoing
 
 from ..support.frames import frames_of_ours
 from ..support.kinds import IDENTITY, PASSWORD, Kind
@@ -374,21 +374,16 @@ def test_reprs_show_no_secret(kind: Kind, platform: Platform) -> None:
     m2m = credentials(vz_m2m_token=SESSION)
     auth = kind.auth(platform, thingspace_oauth_credentials=given, m2m=m2m)
     kind.get(auth, API, platform)
-    for value in (token, given, m2m, auth):
+    # Those whose name holds their secret, as if both were pasted into one field, and what stands
+    # in for a library's requests.
+    pasted = ThingspaceOauthCredentials(f"the-key {SECRET}", SECRET)
+    sent = Outgoing(None, API, "GET", {"authorization": f"Bearer {BEARER}"}, None)
+    bearer = ("Authorization", auth._tokens.bearers)
+    case = Case(sent, (bearer,), bearer, True, 401, None)
+    assert case.value == f"Bearer {BEARER}"
+    for value in (token, given, m2m, auth, pasted, credentials(f"user {PASSWORD}"), sent, case):
         printed = f"{value} {value!r} {[value]} {(value,)!r} {{'x': {value!r}}}"
         assert [secret for secret in SECRETS if secret in printed] == []
     assert BASE in repr(auth)
-
-
-def test_refused_revocation_and_parameters_are_not_quoted(kind: Kind, platform: Platform) -> None:
-    auth = kind.auth(platform, oauth_token={"access_token": "the token/in use"})
-    words = "cannot revoke the token/in use or the%20token%2Fin%20use or the+token%2Fin+use"
-    platform.tokens = [Answer(400, {"error": "invalid_request", "error_description": words})]
-    with pytest.raises(OauthProviderError) as caught:
-        kind.revoke_token(auth)
-    told = f"{caught.value} {caught.value.error_description}"
-    assert [form for form in ("in use", "in%20use", "in+use") if form in told] == []
-    platform.tokens = [Answer(400, {"error": "x", "error_description": "bad signed.assertion"})]
-    with pytest.raises(OauthProviderError) as refused:
-        kind.fetch_token(auth, {"client_assertion": "signed.assertion"})
-    assert "signed" not in str(refused.value)
+    assert "'the-user'" in repr(m2m)
+    assert "'the-key'" in repr(given)

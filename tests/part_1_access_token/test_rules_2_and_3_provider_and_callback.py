@@ -16,6 +16,7 @@ from ..support.kinds import PASSWORD, Kind
 from ..support.virtual import (
     API,
     START,
+    Answer,
     Platform,
     VirtualClock,
     login_refusal,
@@ -298,3 +299,17 @@ def test_update_callback_is_told_of_a_token_although_its_login_then_failed(
     with pytest.raises(M2mLoginError):
         kind.get(auth, API, platform)
     assert [token.access_token for token in told] == ["token-1"]
+
+
+@pytest.mark.parametrize("failure", ["connect", "read timeout"])
+def test_update_callback_is_told_although_the_request_then_fails(
+    kind: Kind, platform: Platform, failure: str
+) -> None:
+    told: list[str] = []
+    auth = kind.auth(
+        platform, oauth_on_token_update=kind.callback(lambda token: told.append(token.access_token))
+    )
+    platform.api = [Answer(failure=failure)]
+    with pytest.raises(kind.request_error):
+        kind.get(auth, API, platform)
+    assert told == ["token-1"]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 from typing import Any, Callable
 
 import pytest
@@ -189,6 +190,27 @@ def test_login_that_cannot_be_counted_is_not_sent(
     assert platform.login_calls == []
     vars(store).update(healthy)
     logs_in(kind, auth, platform)
+
+
+def lockless(name: str, patience: float) -> Any:
+    raise StoreUnavailable("this file system has no locks")
+
+
+def test_login_is_counted_and_sent_without_a_lock_where_there_is_none(
+    kind: Kind, platform: Platform, store: Any, caplog: pytest.LogCaptureFixture
+) -> None:
+    store.locked = lockless
+    bearer = {"oauth_token": {"access_token": "in-use"}}
+    kind.get(another_process(kind, platform, store, **bearer), API, platform)
+    assert len(platform.login_calls) == 1
+    (warning,) = [one for one in caplog.records if one.levelno >= logging.WARNING]
+    assert "this file system has no locks" in warning.getMessage()
+    store.entries.clear()
+    platform.logins = [login_refusal()] * 9
+    for _ in range(3):
+        process = another_process(kind, platform, store, **bearer)
+        assert fails(kind, process, platform).status_code == 400
+    assert len(platform.login_calls) == 2
 
 
 def test_count_whose_writing_was_reported_to_fail_and_did_not_bars_nobody(
