@@ -104,19 +104,6 @@ def test_cancelling_those_who_wait_cancels_nobody_else(
     assert provider.calls == 1
 
 
-def test_login_goes_on_to_its_end_without_its_caller(async_kind: Kind) -> None:
-    platform = SlowPlatform(LOGIN_PATH)
-    auth = async_kind.auth(platform, m2m=VzM2mCredentials("user", PASSWORD))
-
-    async def scenario() -> dict[str, str]:
-        await cancelled(platform.is_asked.is_set, sent, async_kind, auth, platform)
-        platform.may_answer.set()
-        return await sent(async_kind, auth, platform)
-
-    assert async_kind.run(scenario)["vz-m2m-token"] == "session-1"
-    assert len(platform.login_calls) == 1
-
-
 class Shelf(TokenStore):
     """A store of nothing, whose lock shows who is at it."""
 

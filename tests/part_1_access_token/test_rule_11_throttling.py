@@ -77,11 +77,13 @@ def test_pause_that_ends_within_a_refresh_is_waited_for(
     assert clock.pauses == [20.0]
 
 
+@pytest.mark.parametrize("answer", [Answer(503), Answer(200, {"fault": {"code": "900800"}})])
 def test_failure_that_is_no_throttling_is_asked_about_again(
-    kind: Kind, platform: Platform, auth: Any
+    kind: Kind, platform: Platform, auth: Any, answer: Answer
 ) -> None:
-    platform.tokens = [Answer(503)] * 4
+    platform.tokens = [answer] * 4
     fails(kind, auth, platform)
+    platform.tokens = []
     assert kind.get(auth, API, platform).status == 200
 
 

@@ -20,7 +20,6 @@ from ..support.logins import MINUTE, credentials
 from ..support.real import Threads
 from ..support.virtual import (
     API,
-    GATEWAY_REFUSAL,
     SESSION_EXPIRED,
     Answer,
     Platform,
@@ -94,15 +93,6 @@ def test_second_blame_is_returned_as_it_came(kind: Kind, platform: Platform, aut
     seen = kind.get(auth, API, platform)
     assert (seen.status, json.loads(seen.body)) == (400, SESSION_EXPIRED)
     assert platform.trail == ["token", "login", "api", "login", "api"]
-
-
-def test_gateway_refusal_keeps_blaming_the_bearer_alone(
-    kind: Kind, platform: Platform, auth: Any
-) -> None:
-    platform.api = [refusal(), refusal()]
-    seen = kind.get(auth, API, platform)
-    assert (seen.status, json.loads(seen.body)) == (401, GATEWAY_REFUSAL)
-    assert len(platform.login_calls) == 1
 
 
 def test_bearer_and_session_are_each_renewed_once_for_one_request(
