@@ -23,6 +23,7 @@ from thingspace_auth_adapters._wire.messages import (
     undelivered_text,
 )
 
+from ..support.steps import answered
 from ..support.virtual import BASE
 
 NOW = 1_700_000_000.0
@@ -143,3 +144,8 @@ def test_whatever_the_words_they_are_looked_through_quickly(words: str) -> None:
 def test_fault_of_the_gateway_is_known_in_each_of_its_forms(body: Any, code: str | None) -> None:
     content = body if isinstance(body, bytes) else json.dumps(body).encode()
     assert gateway_code(content) == code
+
+
+def test_fault_in_a_success_is_no_throttling() -> None:
+    assert not answered(200, b'{"fault": {"code": "900800"}}').is_throttled
+    assert answered(400, b'{"fault": {"code": "900800"}}').is_throttled

@@ -5,6 +5,7 @@ Nor do messages quote what the user gave that is no text.
 
 from __future__ import annotations
 
+import base64
 import html
 import json
 import logging
@@ -94,6 +95,32 @@ def test_servers_words_are_short_and_have_no_control_characters(
         kind.get(kind.auth(platform, **WITH_A_SECRET[place]), API, platform)
     assert str(caught.value).isprintable()
     assert len(str(caught.value)) < 1200
+
+
+BASIC = base64.b64encode(b"the-key:s3cr3t-of-the-key").decode()
+
+
+@pytest.mark.parametrize(
+    ("place", "told"),
+    [
+        ("tokens", "s3cr3t-of-the-key"),
+        ("tokens", BASIC),
+        ("logins", PASSWORD),
+        ("logins", "token-1"),
+        ("logouts", "session-1"),
+        ("logouts", "token-1"),
+    ],
+)
+def test_each_value_that_an_endpoint_was_told_is_withheld(
+    kind: Kind, platform: Platform, place: str, told: str
+) -> None:
+    auth = kind.auth(platform, m2m=credentials())
+    if place == "logouts":
+        kind.get(auth, API, platform)
+    setattr(platform, place, [refusal_of(f"no such thing: {told}.")])
+    with pytest.raises(kind.request_error, match="withheld") as caught:
+        kind.end_session(auth) if place == "logouts" else kind.get(auth, API, platform)
+    assert told not in f"{caught.value} {vars(caught.value)}"
 
 
 def test_refused_revocation_and_parameters_are_not_quoted(kind: Kind, platform: Platform) -> None:

@@ -88,6 +88,19 @@ def test_fetched_where_what_is_provided_is_of_no_use(
     assert platform.bearers == bearers
 
 
+def test_row_that_was_rejected_is_good_again_once_it_was_assigned(
+    kind: Kind, platform: Platform
+) -> None:
+    auth = kind.auth(platform, oauth_token_provider=lambda last, manager: row("row"))
+    kind.get(auth, API, platform)
+    platform.api = [refusal()]
+    kind.get(auth, API, platform)
+    auth.oauth_token = row("row")
+    auth.oauth_token = None
+    kind.get(auth, API, platform)
+    assert platform.bearers == ["row", "row", "token-1", "row"]
+
+
 def test_what_the_provider_fetched_is_judged_as_fetched(
     kind: Kind, platform: Platform, clock: VirtualClock
 ) -> None:
