@@ -14,10 +14,11 @@ from typing import Any
 
 import pytest
 
-from thingspace_auth_adapters import ReentrantRequestError, VzM2mCredentials
+from thingspace_auth_adapters import ReentrantRequestError
 from thingspace_auth_adapters.stores import TokenStore
 
-from ..support.kinds import ASYNC_KINDS, PASSWORD, Kind
+from ..support.kinds import ASYNC_KINDS, Kind
+from ..support.logins import credentials
 from ..support.optional import anyio
 from ..support.real import PATIENCE, Threads, aeventually, eventually, waiters
 from ..support.tasks import PROVIDED, Provider, SlowPlatform, blocking_get, cancelled, carried, sent
@@ -309,7 +310,7 @@ def test_debug_mode_of_asyncio_logs_no_part_of_a_token(
 
     provider: Any = plain if is_plain else awaitable
     update: Any = seen.append if is_plain else told
-    m2m = VzM2mCredentials("user", PASSWORD, vz_m2m_token=part * 10)
+    m2m = credentials(vz_m2m_token=part * 10)
     auth = asyncio_kind.auth(
         platform, oauth_token_provider=provider, oauth_on_token_update=update, m2m=m2m
     )
@@ -357,7 +358,7 @@ def test_blocking_request_on_the_loops_own_thread_shares_the_refresh_under_way(
 ) -> None:
     """That needs no event loop, so it goes on while the loop is blocked."""
     platform, found = SlowPlatform(path), []
-    auth = async_kind.auth(platform, m2m=VzM2mCredentials("user", PASSWORD))
+    auth = async_kind.auth(platform, m2m=credentials())
     threads = Threads()
 
     async def call() -> None:
@@ -380,7 +381,7 @@ def test_blocking_request_on_the_loops_own_thread_shares_the_refresh_under_way(
     assert sorted(platform.trail) == ["api", "api", "login", "token"]
 
 
-@pytest.mark.parametrize("m2m", [None, VzM2mCredentials("user", PASSWORD)])
+@pytest.mark.parametrize("m2m", [None, credentials()])
 def test_blocking_request_on_the_loop_that_an_async_callback_waits_for_is_an_error(
     async_kind: Kind, platform: Platform, m2m: Any
 ) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from contextlib import suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, Callable
 from urllib.parse import urlsplit
 
 import pytest
@@ -36,12 +36,9 @@ from ..support.virtual import (
 
 pytestmark = pytest.mark.usefixtures("clock")
 
+Told = Callable[[], list[str]]
+
 OTHER = "https://staging.example/api/m2m/v1/devices"
-
-
-def warnings_of(caplog: pytest.LogCaptureFixture) -> list[str]:
-    assert {record.name for record in caplog.records} <= {"thingspace_auth_adapters"}
-    return [one.getMessage() for one in caplog.records if one.levelno >= logging.WARNING]
 
 
 # Requests. How entries and URLs are read is in mechanisms, test_model_hosts.
@@ -168,13 +165,13 @@ def test_first_request_to_each_host_that_is_not_allowed_is_logged(
 
 
 def test_host_without_a_token_that_wants_one_is_told_once(
-    kind: Kind, platform: Platform, caplog: pytest.LogCaptureFixture
+    kind: Kind, platform: Platform, told: Told
 ) -> None:
     auth = kind.auth(platform)
     for url in (OTHER, OTHER, "https://other.example/x", OTHER):
         platform.api = [refusal()]
         assert kind.get(auth, url, platform).status == 401
-    first, second = warnings_of(caplog)
+    first, second = told()
     for part in ("staging.example", "allowed_hosts", "*.thingspace.verizon.com", "base_url", BASE):
         assert part in first
     assert "other.example" in second
@@ -195,34 +192,32 @@ def test_host_without_a_token_that_wants_one_is_told_once(
 def test_nothing_else_is_such_a_warning(
     kind: Kind,
     platform: Platform,
-    caplog: pytest.LogCaptureFixture,
+    told: Told,
     url: str,
     headers: dict[str, str],
     answer: Answer,
 ) -> None:
     platform.api = [answer] * 2
     kind.get(kind.auth(platform), url, platform, headers=headers)
-    assert warnings_of(caplog) == []
+    assert told() == []
 
 
 def test_answer_of_a_host_that_is_not_allowed_is_not_read(
-    requests_kind: Kind, platform: Platform, caplog: pytest.LogCaptureFixture
+    requests_kind: Kind, platform: Platform, told: Told
 ) -> None:
     """What is read of a stream is gone; httpx puts it back."""
     platform.api = [refusal({"theirs": True})]
     session = requests_kind.session(platform)
     session.auth = requests_kind.auth(platform, m2m=credentials())
     assert b"theirs" in session.get(OTHER, stream=True).raw.read()
-    assert len(warnings_of(caplog)) == 1
+    assert len(told()) == 1
 
 
-def test_client_without_an_adapter_is_told_too(
-    kind: Kind, platform: Platform, caplog: pytest.LogCaptureFixture
-) -> None:
+def test_client_without_an_adapter_is_told_too(kind: Kind, platform: Platform, told: Told) -> None:
     auth = kind.auth(platform)
     for _ in range(2):
         assert kind.recover(auth, {}, 401, b"", url=OTHER) is None
-    (warning,) = warnings_of(caplog)
+    (warning,) = told()
     assert "staging.example" in warning
 
 
@@ -230,7 +225,7 @@ def test_client_without_an_adapter_is_told_too(
 
 
 def test_value_of_ours_is_removed_from_a_request_to_another_host(
-    kind: Kind, platform: Platform, caplog: pytest.LogCaptureFixture
+    kind: Kind, platform: Platform, told: Told
 ) -> None:
     auth = kind.auth(platform, m2m=credentials())
     kind.get(auth, API, platform)
@@ -239,7 +234,7 @@ def test_value_of_ours_is_removed_from_a_request_to_another_host(
         kind.get(auth, "https://evil.example/", platform, headers=ours)
     assert platform.bearers == ["token-1", None, None, None]
     assert platform.sessions == ["session-1", None, None, None]
-    (warning,) = warnings_of(caplog)
+    (warning,) = told()
     assert "evil.example" in warning
     assert "allowed_hosts" in warning
     assert "token-1" not in warning

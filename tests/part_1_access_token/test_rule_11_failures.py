@@ -17,7 +17,6 @@ import pytest
 
 from thingspace_auth_adapters import (
     InvalidTokenResponseError,
-    M2mLoginError,
     OauthProviderError,
     ThingspaceAuthError,
 )
@@ -30,7 +29,6 @@ from ..support.virtual import (
     API,
     BASE,
     LOGIN_PATH,
-    LOGIN_REFUSED,
     LOGOUT_PATH,
     TOKEN_PATH,
     Answer,
@@ -87,13 +85,6 @@ def test_refusal_of_a_call_by_hand_knows_that_call(kind: Kind, platform: Platfor
     platform.logins = [login_refusal()]
     account = kind.auth(platform, m2m=credentials(), oauth_token={"access_token": "in-use"})
     assert of(kind.fetch_session, account) == BASE + LOGIN_PATH
-
-
-def test_wrong_password_names_host_and_user(kind: Kind, platform: Platform) -> None:
-    platform.logins = [Answer(400, LOGIN_REFUSED)]
-    auth = kind.auth(platform, m2m=credentials("Uws-User"))
-    with pytest.raises(M2mLoginError, match=r"as Uws-User at thingspace.verizon.com:443 is tried"):
-        kind.get(auth, API, platform)
 
 
 NO_TOKENS = [

@@ -6,11 +6,13 @@ Nor do messages quote what the user gave that is no text.
 from __future__ import annotations
 
 import base64
+import contextlib
 import html
 import json
 import logging
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 from urllib.parse import quote, quote_plus
 
@@ -24,7 +26,7 @@ from thingspace_auth_adapters import (
 )
 
 from ..support.kinds import IDENTITY, PASSWORD, SYNC_KINDS, Kind
-from ..support.logins import credentials
+from ..support.logins import credentials, file_store
 from ..support.virtual import API, Answer, Platform, login_refusal
 
 pytestmark = pytest.mark.usefixtures("clock")
@@ -172,6 +174,68 @@ def test_user_name_that_holds_the_password_is_withheld(kind: Kind, platform: Pla
         with pytest.raises(M2mLoginError, match="withheld") as caught:
             kind.get(auth, API, platform)
         assert PASSWORD not in str(caught.value)
+
+
+# Entries of a store that somebody else wrote.
+
+FORGED = "\r\nforged: line\x1b[31m\x9b2J\u2028\x00"
+
+
+def tampered(entry: bytes) -> Iterator[bytes]:
+    """An entry with hostile text in the place of each of its texts, and of the whole."""
+    yield FORGED.encode()
+    yield json.dumps(FORGED).encode()
+    fields = {}
+    with contextlib.suppress(ValueError):
+        fields = json.loads(entry)
+    for path in texts_of(fields):
+        changed = inner = json.loads(entry)
+        for key in path[:-1]:
+            inner = inner[key]
+        inner[path[-1]] = FORGED
+        yield json.dumps(changed).encode()
+
+
+def texts_of(value: Any, path: tuple[Any, ...] = ()) -> Iterator[tuple[Any, ...]]:
+    if isinstance(value, str) and path:
+        yield path
+    elif isinstance(value, (dict, list)):
+        for key, item in value.items() if isinstance(value, dict) else enumerate(value):
+            yield from texts_of(item, (*path, key))
+
+
+@pytest.mark.parametrize("logins", [[], [login_refusal()]], ids=["session", "refused login"])
+def test_text_of_a_tampered_entry_is_quoted_without_control_characters(
+    kind: Kind,
+    platform: Platform,
+    logins: list[Answer],
+    tmp_path: Path,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    caplog.set_level(logging.DEBUG, "thingspace_auth_adapters")
+    directory = tmp_path / "store"
+    messages = []
+
+    def request() -> None:
+        platform.logins = list(logins)
+        auth = kind.auth(platform, m2m=credentials(), store=file_store(directory))
+        try:
+            kind.get(auth, API, platform)
+        except M2mLoginError as error:
+            messages.append(str(error))
+
+    request()
+    entries = [path for path in directory.rglob("*") if path.is_file() and path.stat().st_size]
+    assert entries
+    for path in entries:
+        before = path.read_bytes()
+        for content in tampered(before):
+            path.write_bytes(content)
+            request()
+        path.write_bytes(before)
+    messages += [record.getMessage() for record in caplog.records]
+    assert messages
+    assert [text for text in messages if not text.isprintable()] == []
 
 
 # What is no UTF-8: a Latin-1 byte in an environment variable, for one.

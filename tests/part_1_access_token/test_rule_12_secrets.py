@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import base64
-import contextlib
-import json
 import logging
 from collections.abc import Callable, Iterator, Mapping, Sequence, Set
 from pathlib import Path
@@ -21,7 +19,7 @@ from thingspace_auth_adapters._adapters.case import Case, Outgoing
 
 from ..support.frames import frames_of_ours
 from ..support.kinds import IDENTITY, PASSWORD, Kind
-from ..support.logins import credentials, file_store
+from ..support.logins import credentials
 from ..support.loopback import Loopback, alarm_main_thread, alarm_raises, nobody_listening
 from ..support.optional import anyio
 from ..support.virtual import (
@@ -275,68 +273,6 @@ def test_no_failure_shows_a_secret(
     assert leaks(error) == []
     assert [secret for secret in SECRETS if secret in caplog.text + repr(auth)] == []
     assert "\n" not in str(error)
-
-
-# Entries of a store that somebody else wrote.
-
-FORGED = "\r\nforged: line\x1b[31m\x9b2J\u2028\x00"
-
-
-def tampered(entry: bytes) -> Iterator[bytes]:
-    """An entry with hostile text in the place of each of its texts, and of the whole."""
-    yield FORGED.encode()
-    yield json.dumps(FORGED).encode()
-    fields = {}
-    with contextlib.suppress(ValueError):
-        fields = json.loads(entry)
-    for path in texts_of(fields):
-        changed = inner = json.loads(entry)
-        for key in path[:-1]:
-            inner = inner[key]
-        inner[path[-1]] = FORGED
-        yield json.dumps(changed).encode()
-
-
-def texts_of(value: Any, path: tuple[Any, ...] = ()) -> Iterator[tuple[Any, ...]]:
-    if isinstance(value, str) and path:
-        yield path
-    elif isinstance(value, (dict, list)):
-        for key, item in value.items() if isinstance(value, dict) else enumerate(value):
-            yield from texts_of(item, (*path, key))
-
-
-@pytest.mark.parametrize("logins", [[], [login_refusal()]], ids=["session", "refused login"])
-def test_text_of_a_tampered_entry_is_quoted_without_control_characters(
-    kind: Kind,
-    platform: Platform,
-    logins: list[Answer],
-    tmp_path: Path,
-    caplog: pytest.LogCaptureFixture,
-) -> None:
-    caplog.set_level(logging.DEBUG, "thingspace_auth_adapters")
-    directory = tmp_path / "store"
-    messages = []
-
-    def request() -> None:
-        platform.logins = list(logins)
-        auth = kind.auth(platform, m2m=credentials(), store=file_store(directory))
-        try:
-            kind.get(auth, API, platform)
-        except M2mLoginError as error:
-            messages.append(str(error))
-
-    request()
-    entries = [path for path in directory.rglob("*") if path.is_file() and path.stat().st_size]
-    assert entries
-    for path in entries:
-        before = path.read_bytes()
-        for content in tampered(before):
-            path.write_bytes(content)
-            request()
-        path.write_bytes(before)
-    messages += [record.getMessage() for record in caplog.records]
-    assert messages
-    assert [text for text in messages if not text.isprintable()] == []
 
 
 # All the rest that may be printed.

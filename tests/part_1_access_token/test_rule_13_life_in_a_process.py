@@ -18,8 +18,8 @@ from thingspace_auth_adapters import VzM2mCredentials
 from thingspace_auth_adapters.simulator import ThingspaceSimulator
 
 from ..support.crowds import PATH
-from ..support.kinds import ADAPTER_KINDS, IDENTITY, PASSWORD, Kind
-from ..support.logins import auth_at
+from ..support.kinds import ADAPTER_KINDS, IDENTITY, Kind
+from ..support.logins import auth_at, credentials
 from ..support.memory_store import memory_store
 from ..support.real import PATIENCE, Threads, eventually, options_for
 from ..support.virtual import (
@@ -33,7 +33,7 @@ from ..support.virtual import (
     session_refusal,
 )
 
-M2M = VzM2mCredentials("user", PASSWORD)
+M2M = credentials()
 
 # The wall clock alone says how old a token is.
 

@@ -10,9 +10,10 @@ from typing import Any
 
 import pytest
 
-from thingspace_auth_adapters import M2mLoginError, OauthToken, VzM2mCredentials
+from thingspace_auth_adapters import M2mLoginError, OauthToken
 
-from ..support.kinds import PASSWORD, Kind
+from ..support.kinds import Kind
+from ..support.logins import credentials
 from ..support.virtual import (
     API,
     START,
@@ -306,7 +307,7 @@ def test_update_callback_is_told_of_a_token_although_its_login_then_failed(
     kind: Kind, platform: Platform
 ) -> None:
     told: list[OauthToken] = []
-    m2m = VzM2mCredentials("user", PASSWORD)
+    m2m = credentials()
     auth = kind.auth(platform, m2m=m2m, oauth_on_token_update=told.append)
     platform.logins = [login_refusal()]
     with pytest.raises(M2mLoginError):

@@ -6,9 +6,8 @@ Which answers do is a table: test_rule_07_answers in Part 1.
 from __future__ import annotations
 
 import json
-import logging
 import threading
-from typing import Any
+from typing import Any, Callable
 
 import pytest
 
@@ -32,9 +31,7 @@ from ..support.virtual import (
 
 pytestmark = pytest.mark.usefixtures("clock")
 
-
-def warnings_of(caplog: pytest.LogCaptureFixture) -> list[str]:
-    return [one.getMessage() for one in caplog.records if one.levelno >= logging.WARNING]
+Told = Callable[[], list[str]]
 
 
 FORMAT = session_refusal({"errorCode": "REQUEST_FAILED.SessionToken.Format"})
@@ -244,7 +241,7 @@ def test_failed_login_returns_the_answer_and_then_raises(
 
 
 def test_api_that_always_blames_the_session_costs_three_logins_a_minute(
-    kind: Kind, platform: Platform, clock: VirtualClock, caplog: pytest.LogCaptureFixture
+    kind: Kind, platform: Platform, clock: VirtualClock, told: Told
 ) -> None:
     auth = kind.auth(platform, m2m=credentials())
     for minute in (1, 2):
@@ -255,7 +252,7 @@ def test_api_that_always_blames_the_session_costs_three_logins_a_minute(
         clock.advance(MINUTE)
     platform.api = []
     assert kind.get(auth, API, platform).status == 200
-    (warning,) = warnings_of(caplog)
+    (warning,) = told()
     assert "Another process" in warning
     assert "store" in warning
 
@@ -265,25 +262,25 @@ def test_api_that_always_blames_the_session_costs_three_logins_a_minute(
 
 @pytest.mark.parametrize("status", [400, 401])
 def test_forgotten_account_is_told_once_for_each_object(
-    kind: Kind, platform: Platform, caplog: pytest.LogCaptureFixture, status: int
+    kind: Kind, platform: Platform, caplog: pytest.LogCaptureFixture, told: Told, status: int
 ) -> None:
     for auth in (kind.auth(platform), kind.auth(platform)):
         caplog.clear()
         platform.api = [Answer(status, SESSION_EXPIRED) for _ in range(3)]
         for _ in range(3):
             assert kind.get(auth, API, platform).status == status
-        (warning,) = warnings_of(caplog)
+        (warning,) = told()
         assert "m2m=VzM2mCredentials" in warning
 
 
 def test_streamed_answer_is_left_to_the_caller(
-    requests_kind: Kind, platform: Platform, caplog: pytest.LogCaptureFixture
+    requests_kind: Kind, platform: Platform, told: Told
 ) -> None:
     """Under requests what is read of a stream is gone, and a warning is not worth that."""
     platform.api = [Answer(400, {"errorCode": "INPUT_INVALID"}), Answer(400, SESSION_EXPIRED)]
     session = requests_kind.session(platform)
     session.auth = requests_kind.auth(platform)
     assert b"INPUT_INVALID" in session.get(API, stream=True).raw.read()
-    assert warnings_of(caplog) == []
+    assert told() == []
     session.get(API)
-    assert len(warnings_of(caplog)) == 1
+    assert len(told()) == 1

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import logging
 from typing import Any, Callable
 
 import pytest
@@ -23,6 +22,8 @@ from ..support.virtual import (
 )
 
 pytestmark = pytest.mark.usefixtures("clock")
+
+Told = Callable[[], list[str]]
 
 
 @pytest.fixture
@@ -197,14 +198,14 @@ def lockless(name: str, patience: float) -> Any:
 
 
 def test_login_is_counted_and_sent_without_a_lock_where_there_is_none(
-    kind: Kind, platform: Platform, store: Any, caplog: pytest.LogCaptureFixture
+    kind: Kind, platform: Platform, store: Any, told: Told
 ) -> None:
     store.locked = lockless
     bearer = {"oauth_token": {"access_token": "in-use"}}
     kind.get(another_process(kind, platform, store, **bearer), API, platform)
     assert len(platform.login_calls) == 1
-    (warning,) = [one for one in caplog.records if one.levelno >= logging.WARNING]
-    assert "this file system has no locks" in warning.getMessage()
+    (warning,) = told()
+    assert "this file system has no locks" in warning
     store.entries.clear()
     platform.logins = [login_refusal()] * 9
     for _ in range(3):
