@@ -7,7 +7,7 @@ import pytest
 
 from thingspace_auth_adapters.simulator import ThingspaceSimulator
 
-from ..support.kinds import Kind
+from ..support.kinds import ASYNC_KINDS, Kind
 from ..support.virtual import Platform
 
 
@@ -15,6 +15,12 @@ from ..support.virtual import Platform
 def auth(kind: Kind, platform: Platform, clock: object) -> Any:
     """An object for an access token alone, in virtual time."""
     return kind.auth(platform)
+
+
+@pytest.fixture
+def asyncio_kind() -> Kind:
+    found = [kind for kind in ASYNC_KINDS if kind.backend == "asyncio"]
+    return found[0] if found else pytest.skip("no asynchronous client is installed")
 
 
 @pytest.fixture

@@ -17,7 +17,7 @@ import pytest
 from thingspace_auth_adapters import ReentrantRequestError
 from thingspace_auth_adapters.stores import TokenStore
 
-from ..support.kinds import ASYNC_KINDS, Kind
+from ..support.kinds import Kind
 from ..support.logins import credentials
 from ..support.optional import anyio
 from ..support.real import PATIENCE, Threads, aeventually, eventually, waiters
@@ -25,12 +25,6 @@ from ..support.tasks import PROVIDED, Provider, SlowPlatform, blocking_get, canc
 from ..support.virtual import API, LOGIN_PATH, TOKEN_PATH, Platform
 
 LEADERS_NAME = "thingspace-auth"
-
-
-@pytest.fixture
-def asyncio_kind() -> Kind:
-    found = [kind for kind in ASYNC_KINDS if kind.backend == "asyncio"]
-    return found[0] if found else pytest.skip("no asynchronous client is installed")
 
 
 def leaders() -> int:

@@ -13,7 +13,7 @@ import pytest
 from thingspace_auth_adapters import OauthToken
 from thingspace_auth_adapters._core import refresh, workers
 
-from ..support.kinds import ASYNC_KINDS, Kind
+from ..support.kinds import Kind
 from ..support.logins import credentials
 from ..support.optional import anyio
 from ..support.real import PATIENCE, Threads, aeventually, eventually, waiters
@@ -160,12 +160,6 @@ def test_providers_fetch_goes_over_a_synchronous_client(
     async_kind.get(auth, API, platform)
     (call,) = platform.token_calls
     assert call.form["extra"] == "1"
-
-
-@pytest.fixture
-def asyncio_kind() -> Kind:
-    found = [kind for kind in ASYNC_KINDS if kind.backend == "asyncio"]
-    return found[0] if found else pytest.skip("no asynchronous client is installed")
 
 
 @pytest.fixture
