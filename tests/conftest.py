@@ -1,7 +1,9 @@
 from __future__ import annotations
 
+import logging
 import os
 from collections.abc import Iterator
+from typing import Callable
 
 import pytest
 from hypothesis import settings
@@ -30,6 +32,18 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> VirtualClock:
     virtual = VirtualClock()
     monkeypatch.setattr(auth, "Clock", lambda: virtual)
     return virtual
+
+
+@pytest.fixture
+def told(caplog: pytest.LogCaptureFixture) -> Callable[[], list[str]]:
+    """The warnings so far, all of which are ours."""
+
+    def warnings() -> list[str]:
+        records = [record for record in caplog.records if record.levelno >= logging.WARNING]
+        assert {record.name for record in records} <= {"thingspace_auth_adapters"}
+        return [record.getMessage() for record in records]
+
+    return warnings
 
 
 @pytest.fixture(autouse=True)
@@ -67,6 +81,12 @@ EACH_KIND = kinds.params(
 def kind(request: pytest.FixtureRequest) -> Kind:
     """Each client kind that is installed."""
     return request.param  # type: ignore[no-any-return]
+
+
+@pytest.fixture
+def requests_kind() -> Kind:
+    pytest.importorskip("requests")
+    return next(kind for kind in kinds.INSTALLED if kind.is_requests)
 
 
 @pytest.fixture(params=kinds.params(kinds.HTTPX_KINDS, lambda kind: kind.is_async, once="trio"))

@@ -286,29 +286,11 @@ def test_whoever_takes_over_from_a_refresher_whose_token_ran_out_has_all_attempt
 # Rejections.
 
 
-def test_same_token_again_is_not_asked_for_again_for_a_while(stage: Stage) -> None:
-    stage.acquired("a")
-    rejection = stage.replace("Bearer a")
-    stage.deliver(token("a"))
-    assert header(rejection) is None
-    stage.let_time_pass(29.5)
-    assert header(stage.replace("Bearer a")) is None
-    stage.let_time_pass(0.5)
-    assert not stage.replace("Bearer a").is_done
-
-
 def test_only_so_many_rejections_are_remembered(stage: Stage) -> None:
     for number in range(100):
         stage.lifecycle.revoked(f"Bearer token-{number}")
     assert len(stage.lifecycle._rejected) < 10
     assert "Bearer token-99" in stage.lifecycle._rejected
-
-
-def test_assigned_token_counts_as_rejected_no_longer(stage: Stage) -> None:
-    stage.acquired("a")
-    stage.lifecycle.reject("Bearer a")
-    stage.assign("a")
-    assert header(stage.acquire()) == "Bearer a"
 
 
 def test_eight_tokens_before_the_current_one_are_held(stage: Stage) -> None:

@@ -49,6 +49,23 @@ def test_reentrancy_is_a_bug_and_no_failed_request() -> None:
 
 
 @pytest.mark.parametrize(
+    ("error_type", "is_retryable"),
+    [
+        (InsecureStoreError, False),
+        (InsecureTransportError, False),
+        (InvalidTokenResponseError, True),
+        (M2mLoginError, False),
+        (OauthProviderError, False),
+        (ReentrantRequestError, False),
+    ],
+)
+def test_nothing_is_retryable_unless_it_says_so_but_an_odd_answer(
+    error_type: type[ThingspaceAuthError], is_retryable: bool
+) -> None:
+    assert error_type("what went wrong").retryable is is_retryable
+
+
+@pytest.mark.parametrize(
     "error",
     [
         OauthProviderError("x", status_code=400, error="e", error_description="d", error_uri="u"),

@@ -133,25 +133,6 @@ def test_refusal_is_read(
     assert told == (status, error, description)
 
 
-def test_refusal_quotes_no_secret_and_no_line_break() -> None:
-    basic = "a2V5OnRoZS1zZWNyZXQ="
-    body = {"error": "x\r\ny", "error_description": f"the-secret {basic} param-secret" + "z" * 9999}
-    error = refused(json.dumps(body).encode(), 400, {"more": "param-secret"})
-    shown = str(error) + str(vars(error))
-    for secret in ("the-secret", basic, "param-secret"):
-        assert secret not in shown
-    assert "\n" not in str(error)
-    assert len(str(error)) < 1000
-
-
-def test_revocation_that_is_refused() -> None:
-    refusal = GRANT.read_revocation(answered(400, b'{"error": "the-token"}'), NOW, "the-token")
-    assert refusal is not None
-    assert isinstance(refusal.error, OauthProviderError)
-    assert "revocation" in str(refusal.error)
-    assert "the-token" not in str(refusal.error)
-
-
 TOKEN = json.dumps({"access_token": "a-token", "expires_in": 1}).encode()
 
 

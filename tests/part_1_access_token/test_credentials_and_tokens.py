@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import json
 import pickle
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -198,3 +199,29 @@ def test_any_object_with_the_attributes_is_a_token() -> None:
         with pytest.raises(TypeError, match="row: expected an OauthToken") as caught:
             as_token(value, "row")
         assert caught.value.__context__ is None
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda fields: OauthToken(**fields),
+        lambda fields: fields,
+        lambda fields: SimpleNamespace(**fields),
+    ],
+    ids=["token", "dict", "object"],
+)
+def test_token_in_any_form_is_taken_wherever_one_is(
+    kind: Kind, platform: Platform, clock: VirtualClock, make: Any
+) -> None:
+    """With a time, and without one: what it lacks counts as ``None``."""
+    over = make({"access_token": "over", "expiry": clock.time() - 1})
+    given = make({"access_token": "given"})
+    assigned = kind.auth(platform)
+    assigned.oauth_token = given
+    provided = kind.auth(platform, oauth_token_provider=lambda last, manager: given)
+    for auth in (kind.auth(platform, oauth_token=given), assigned, provided):
+        kind.get(auth, API, platform)
+        assert auth.oauth_token == OauthToken("given", "Bearer")
+        assert (auth.is_token_expired(given), auth.is_token_expired(over)) == (False, True)
+    assert platform.bearers == ["given"] * 3
+    assert platform.token_calls == []

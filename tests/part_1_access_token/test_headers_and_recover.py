@@ -24,7 +24,6 @@ from ..support.virtual import (
     LOGIN_PATH,
     LOGOUT_PATH,
     SESSION_EXPIRED,
-    TOKEN_PATH,
     VEHICLE,
     Answer,
     Platform,
@@ -37,11 +36,6 @@ FOREIGN = "https://api.example.com/devices"
 BEARER_1 = {"Authorization": "Bearer token-1"}
 BEARER_2 = {"Authorization": "Bearer token-2"}
 BOTH_1 = {**BEARER_1, "VZ-M2M-Token": "session-1"}
-
-
-@pytest.fixture
-def auth(kind: Kind, platform: Platform) -> Any:
-    return kind.auth(platform)
 
 
 @pytest.fixture
@@ -107,13 +101,10 @@ def test_refused_credentials_are_the_librarys_error_too(
     ("url", "session_header"),
     [
         (API, "VZ-M2M-Token"),
-        ("https://THINGSPACE.verizon.com./api/x", "VZ-M2M-Token"),
-        (f"{BASE}:443/api/x?a=b#c", "VZ-M2M-Token"),
         (BASE + LOGOUT_PATH, "VZ-M2M-Token"),
         (VEHICLE, "SessionToken"),
         (EDGE, None),
         (BASE + LOGIN_PATH, None),
-        (BASE + TOKEN_PATH, None),
     ],
 )
 def test_session_goes_beside_the_bearer_where_it_is_wanted(
@@ -128,10 +119,7 @@ def test_session_goes_beside_the_bearer_where_it_is_wanted(
     "url",
     [
         FOREIGN,
-        "https://verizon.com/",
         "https://thingspace.verizon.com@evil.example/",
-        "https://evil.example\\@thingspace.verizon.com/",
-        "https://127.0.0.1/",
     ],
 )
 def test_foreign_host_gets_nothing(kind: Kind, platform: Platform, m2m_auth: Any, url: str) -> None:

@@ -7,11 +7,30 @@ from typing import Any, Callable
 import pytest
 
 from thingspace_auth_adapters import OauthProviderError, OauthToken, ThingspaceOauthCredentials
+from thingspace_auth_adapters.simulator import ThingspaceSimulator
 
+from ..support.crowds import PATH
 from ..support.kinds import IDENTITY, Kind
+from ..support.real import options_for
 from ..support.virtual import API, BASE, START, Answer, Platform, VirtualClock
 
 pytestmark = pytest.mark.usefixtures("clock")
+
+
+def test_object_may_be_that_of_one_request_alone(
+    kind: Kind, simulator: ThingspaceSimulator
+) -> None:
+    """``requests.get(url, auth=…)``, ``httpx.get(url, auth=…)`` and per-request ``auth=``."""
+    auth, url = kind.auth(**options_for(simulator)), simulator.url + PATH
+
+    async def get() -> Any:
+        async with kind.library.AsyncClient(trust_env=False, verify=False) as client:
+            return await client.get(url, auth=auth)
+
+    for _ in range(2):
+        response = kind.run(get) if kind.is_async else kind.library.get(url, auth=auth)
+        assert response.status_code == 200
+    assert len(simulator.token_requests) == 1
 
 
 def test_fetch_token_installs_nothing(kind: Kind, platform: Platform) -> None:
@@ -59,10 +78,6 @@ def test_changed_token_of_the_credentials_is_adopted(kind: Kind, platform: Platf
     kind.get(auth, API, platform)
     assert platform.bearers == ["token-1", "theirs", "theirs", "token-2"]
     assert credentials.oauth_token is None
-
-
-def as_dict() -> dict[str, Any]:
-    return {"access_token": "stored", "expiry": START + 10}
 
 
 class Incomparable:
@@ -163,8 +178,5 @@ def test_parameters_that_are_no_dict_are_named(kind: Kind, platform: Platform) -
 
 def test_without_an_account_there_is_no_login_to_allow(kind: Kind, platform: Platform) -> None:
     auth = kind.auth(platform)
-    if kind.is_async:
-        kind.run(auth.aallow_login)
-    else:
-        auth.allow_login()
+    kind.allow_login(auth)
     assert platform.calls == []

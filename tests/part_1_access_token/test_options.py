@@ -5,15 +5,13 @@ from __future__ import annotations
 import base64
 import json
 import os
-from collections.abc import Iterator
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
-from thingspace_auth_adapters import M2mLoginError, OauthToken, VzM2mCredentials
+from thingspace_auth_adapters import M2mLoginError, VzM2mCredentials
 
-from ..support.kinds import IDENTITY, INSTALLED, PASSWORD, Kind
+from ..support.kinds import PASSWORD, Kind
 from ..support.virtual import (
     API,
     BASE,
@@ -23,10 +21,6 @@ from ..support.virtual import (
     TOKEN_PATH,
     Answer,
     Platform,
-    VirtualClock,
-    login_refusal,
-    redirect,
-    refusal,
 )
 
 pytestmark = pytest.mark.usefixtures("clock")
@@ -165,20 +159,6 @@ def test_login_that_refuses_an_edge_token_says_which_base_url_to_use(
     assert (f"base_url='{BASE}'" in str(caught.value)) == (base_url == EDGE)
 
 
-# m2m.
-
-
-@pytest.mark.parametrize("getter", ["vz_m2m_token", "session_token"])
-def test_session_token_of_either_getter_is_sent(
-    kind: Kind, platform: Platform, getter: str
-) -> None:
-    """Of the SDK's objects."""
-    auth = kind.auth(platform, m2m=SimpleNamespace(**{getter: "the-session"}))
-    kind.get(auth, API, platform)
-    assert platform.sessions == ["the-session"]
-    assert platform.login_calls == []
-
-
 # timeout.
 
 
@@ -215,200 +195,9 @@ def recording(kind: Kind, platform: Platform, timeouts: dict[str, set[float]]) -
 
     class Transport(kind.library.BaseTransport):  # type: ignore[name-defined,misc]
         def handle_request(self, request: Any) -> Any:
-            limits = request.extensions["timeout"]
-            timeouts[str(request.url)] = {limits["connect"], limits["read"]}
+            phases = request.extensions["timeout"]
+            assert phases.keys() == {"connect", "read", "write", "pool"}
+            timeouts[str(request.url)] = {*phases.values()}
             return transport.handle_request(request)
 
     return {"client_options": {"transport": Transport()}}
-
-
-# session (requests): whatever its send() makes of an answer.
-
-
-@pytest.fixture
-def requests_kind() -> Kind:
-    return next((kind for kind in INSTALLED if kind.is_requests), None) or pytest.skip("requests")
-
-
-def mounted(session: Any, kind: Kind, platform: Platform) -> Any:
-    """The session, with the platform behind it."""
-    session.trust_env = False
-    session.mount("https://", kind.session(platform).get_adapter(API))
-    return session
-
-
-@pytest.fixture
-def cached(requests_kind: Kind, platform: Platform) -> Iterator[Any]:
-    """A session that keeps what it may, answers to POST included."""
-    requests_cache = pytest.importorskip("requests_cache")
-    methods = ("GET", "POST")
-    with requests_cache.CachedSession(backend="memory", allowable_methods=methods) as session:
-        yield mounted(session, requests_kind, platform)
-
-
-def test_cached_session_may_call_the_endpoints(
-    requests_kind: Kind, platform: Platform, clock: VirtualClock, cached: Any
-) -> None:
-    auth = requests_kind.auth(session=cached, m2m=M2M)
-    for _ in range(2):
-        assert requests_kind.get(auth, API, platform).status == 200
-        clock.advance(7200)
-    assert platform.bearers == ["token-1", "token-2"]
-    assert platform.sessions == ["session-1", "session-2"]
-
-
-def test_redirect_to_a_page_in_the_cache(
-    requests_kind: Kind, platform: Platform, cached: Any
-) -> None:
-    cached.auth = requests_kind.auth(platform)
-    platform.api = [Answer(200, b"the page"), redirect(API + "/page")]
-    cached.get(API + "/page")
-    response = cached.get(API)
-    assert (response.status_code, response.content) == (200, b"the page")
-    assert platform.bearers == ["token-1", "token-1"]
-
-
-@pytest.mark.parametrize("times", [1, 9])
-def test_401_through_a_cached_session(
-    requests_kind: Kind, platform: Platform, cached: Any, times: int
-) -> None:
-    cached.auth = requests_kind.auth(platform)
-    platform.api = [refusal() for _ in range(times)]
-    assert cached.get(API).status_code == (200 if times == 1 else 401)
-    assert platform.bearers == ["token-1", "token-2"]
-    assert len(platform.token_calls) == 2
-
-
-def test_session_whose_send_reads_the_answer_may_call_the_endpoints(
-    requests_kind: Kind, platform: Platform
-) -> None:
-    import requests
-
-    read: list[str] = []
-
-    class Logging(requests.Session):
-        def send(self, request: Any, **kwargs: Any) -> Any:
-            response = super().send(request, **kwargs)
-            read.append(f"{response.url} {response.headers} {response.text}")
-            return response
-
-    session = mounted(Logging(), requests_kind, platform)
-    auth = requests_kind.auth(session=session, m2m=M2M)
-    assert requests_kind.get(auth, API, platform).status == 200
-    assert (platform.bearers, platform.sessions) == (["token-1"], ["session-1"])
-    assert len(read) == 2
-
-
-def test_status_that_a_session_raises_for_counts_as_the_answer(
-    requests_kind: Kind, platform: Platform
-) -> None:
-    import requests
-
-    class Raising(requests.Session):
-        def send(self, request: Any, **kwargs: Any) -> Any:
-            response = super().send(request, **kwargs)
-            response.raise_for_status()
-            return response
-
-    session = mounted(Raising(), requests_kind, platform)
-    auth = requests_kind.auth(session=session, m2m=M2M)
-    platform.logins = [login_refusal()] * 9
-    for _ in range(3):
-        with pytest.raises(M2mLoginError) as caught:
-            requests_kind.get(auth, API, platform)
-        assert caught.value.status_code == 400
-    assert len(platform.login_calls) == 1
-
-
-def test_error_that_a_session_raises_without_a_response_is_no_answer(
-    requests_kind: Kind,
-) -> None:
-    import requests
-
-    class Raising(requests.Session):
-        def send(self, request: Any, **kwargs: Any) -> Any:
-            raise requests.HTTPError("odd")
-
-    with pytest.raises(requests.RequestException, match="token endpoint could not be reached"):
-        requests_kind.auth(session=Raising()).fetch_token()
-
-
-def handmade(status: int, body: bytes, request: Any) -> Any:
-    """A response that has no raw."""
-    import requests
-
-    response = requests.Response()
-    response.status_code = status
-    response._content = body
-    response.url, response.request = request.url, request
-    return response
-
-
-def test_session_whose_responses_are_made_by_hand_may_call_the_endpoints(
-    requests_kind: Kind, platform: Platform
-) -> None:
-    import requests
-
-    class Handmade(requests.Session):
-        def send(self, request: Any, **kwargs: Any) -> Any:
-            is_token = request.url.endswith(TOKEN_PATH)
-            answer = platform.new_token() if is_token else platform.new_session()
-            return handmade(200, answer.body, request)
-
-    auth = requests_kind.auth(session=Handmade(), m2m=M2M)
-    assert isinstance(auth.fetch_token(), OauthToken)
-    assert auth.fetch_vz_m2m_token() == "session-1"
-
-
-def test_rejected_response_that_was_made_by_hand_is_returned(
-    requests_kind: Kind, platform: Platform
-) -> None:
-    """Nothing leads back to where it came from."""
-    import requests
-
-    auth = requests_kind.auth(platform)
-    prepared = requests.Request("GET", API, auth=auth).prepare()
-    (hook,) = prepared.hooks["response"]
-    assert hook(handmade(401, refusal().body, prepared)).status_code == 401
-    assert len(platform.token_calls) == 2
-
-
-def test_asynchronous_session_is_told_what_to_use_instead(
-    requests_kind: Kind, platform: Platform
-) -> None:
-    """niquests' requests and responses look like those of requests, but for their bodies."""
-    import requests
-
-    async def read() -> bytes:
-        return b""
-
-    class Response(requests.Response):
-        content: Any = property(lambda self: read())
-
-    prepared = requests.Request("GET", API, auth=requests_kind.auth(platform)).prepare()
-    rejected: Any = Response()
-    rejected.status_code, rejected.request, rejected.url = 401, prepared, prepared.url
-    (hook,) = prepared.hooks["response"]
-    with pytest.raises(TypeError, match=r"aheaders\(\) and arecover\(\)"):
-        hook(rejected)
-
-
-def test_works_where_requests_cache_was_installed_before_the_import(
-    requests_kind: Kind, platform: Platform, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Which puts its own class in the place of ``requests.Session``, ours included."""
-    requests_cache = pytest.importorskip("requests_cache")
-    from thingspace_auth_adapters._adapters import requests_transport
-
-    made: list[Any] = []
-
-    class Installed(requests_cache.CacheMixin, requests_kind.library.Session):  # type: ignore[name-defined,misc]
-        def __init__(self) -> None:
-            super().__init__(backend="memory", allowable_methods=("GET", "POST"))
-            made.append(mounted(self, requests_kind, platform))
-
-    monkeypatch.setattr(requests_transport, "Session", Installed)
-    auth = requests_kind.adapter.ThingspaceAuth(**IDENTITY)
-    tokens = {auth.fetch_token().access_token for _ in range(2)}
-    assert tokens == {"token-1", "token-2"}
-    assert made

@@ -14,22 +14,17 @@ from typing import Any
 
 import pytest
 
-from thingspace_auth_adapters import ReentrantRequestError, VzM2mCredentials
+from thingspace_auth_adapters import ReentrantRequestError
 from thingspace_auth_adapters.stores import TokenStore
 
-from ..support.kinds import ASYNC_KINDS, PASSWORD, Kind
+from ..support.kinds import Kind
+from ..support.logins import credentials
 from ..support.optional import anyio
 from ..support.real import PATIENCE, Threads, aeventually, eventually, waiters
 from ..support.tasks import PROVIDED, Provider, SlowPlatform, blocking_get, cancelled, carried, sent
 from ..support.virtual import API, LOGIN_PATH, TOKEN_PATH, Platform
 
 LEADERS_NAME = "thingspace-auth"
-
-
-@pytest.fixture
-def asyncio_kind() -> Kind:
-    found = [kind for kind in ASYNC_KINDS if kind.backend == "asyncio"]
-    return found[0] if found else pytest.skip("no asynchronous client is installed")
 
 
 def leaders() -> int:
@@ -102,19 +97,6 @@ def test_cancelling_those_who_wait_cancels_nobody_else(
     async_kind.run(scenario)
     assert found == ["provided-1"] * 2
     assert provider.calls == 1
-
-
-def test_login_goes_on_to_its_end_without_its_caller(async_kind: Kind) -> None:
-    platform = SlowPlatform(LOGIN_PATH)
-    auth = async_kind.auth(platform, m2m=VzM2mCredentials("user", PASSWORD))
-
-    async def scenario() -> dict[str, str]:
-        await cancelled(platform.is_asked.is_set, sent, async_kind, auth, platform)
-        platform.may_answer.set()
-        return await sent(async_kind, auth, platform)
-
-    assert async_kind.run(scenario)["vz-m2m-token"] == "session-1"
-    assert len(platform.login_calls) == 1
 
 
 class Shelf(TokenStore):
@@ -322,7 +304,7 @@ def test_debug_mode_of_asyncio_logs_no_part_of_a_token(
 
     provider: Any = plain if is_plain else awaitable
     update: Any = seen.append if is_plain else told
-    m2m = VzM2mCredentials("user", PASSWORD, vz_m2m_token=part * 10)
+    m2m = credentials(vz_m2m_token=part * 10)
     auth = asyncio_kind.auth(
         platform, oauth_token_provider=provider, oauth_on_token_update=update, m2m=m2m
     )
@@ -370,7 +352,7 @@ def test_blocking_request_on_the_loops_own_thread_shares_the_refresh_under_way(
 ) -> None:
     """That needs no event loop, so it goes on while the loop is blocked."""
     platform, found = SlowPlatform(path), []
-    auth = async_kind.auth(platform, m2m=VzM2mCredentials("user", PASSWORD))
+    auth = async_kind.auth(platform, m2m=credentials())
     threads = Threads()
 
     async def call() -> None:
@@ -393,7 +375,7 @@ def test_blocking_request_on_the_loops_own_thread_shares_the_refresh_under_way(
     assert sorted(platform.trail) == ["api", "api", "login", "token"]
 
 
-@pytest.mark.parametrize("m2m", [None, VzM2mCredentials("user", PASSWORD)])
+@pytest.mark.parametrize("m2m", [None, credentials()])
 def test_blocking_request_on_the_loop_that_an_async_callback_waits_for_is_an_error(
     async_kind: Kind, platform: Platform, m2m: Any
 ) -> None:

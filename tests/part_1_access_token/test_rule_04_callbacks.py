@@ -10,10 +10,11 @@ from typing import Any, Callable
 
 import pytest
 
-from thingspace_auth_adapters import OauthToken, VzM2mCredentials
+from thingspace_auth_adapters import OauthToken
 from thingspace_auth_adapters._core import refresh, workers
 
-from ..support.kinds import ASYNC_KINDS, PASSWORD, Kind
+from ..support.kinds import Kind
+from ..support.logins import credentials
 from ..support.optional import anyio
 from ..support.real import PATIENCE, Threads, aeventually, eventually, waiters
 from ..support.tasks import PROVIDED, Provider, carried
@@ -112,7 +113,7 @@ def test_what_would_block_a_running_loop_is_an_error(async_kind: Kind, platform:
     async def provider(last: Any, manager: Any) -> Any:
         return manager.fetch_token()
 
-    auth = async_kind.auth(platform, m2m=VzM2mCredentials("user", PASSWORD))
+    auth = async_kind.auth(platform, m2m=credentials())
     misled = async_kind.auth(platform, oauth_token_provider=provider)
     calls: list[tuple[str, Callable[[], Any]]] = [
         ("afetch_token", auth.fetch_token),
@@ -159,12 +160,6 @@ def test_providers_fetch_goes_over_a_synchronous_client(
     async_kind.get(auth, API, platform)
     (call,) = platform.token_calls
     assert call.form["extra"] == "1"
-
-
-@pytest.fixture
-def asyncio_kind() -> Kind:
-    found = [kind for kind in ASYNC_KINDS if kind.backend == "asyncio"]
-    return found[0] if found else pytest.skip("no asynchronous client is installed")
 
 
 @pytest.fixture

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator
 from functools import partial
 from typing import Any
 
@@ -17,12 +16,6 @@ from ..support.kinds import HTTPX_KINDS, Kind
 from ..support.optional import anyio
 from ..support.real import PATIENCE, Threads, eventually, options_for, waiters
 from ..support.virtual import API, Answer, Call, Platform, refusal
-
-
-@pytest.fixture
-def simulator() -> Iterator[ThingspaceSimulator]:
-    with ThingspaceSimulator() as running:
-        yield running
 
 
 def have_others_wait(auth: Any, size: int = CROWD) -> bool:

@@ -218,14 +218,14 @@ def test_two_objects_of_one_account_wait_in_time_and_risk_two_logins_at_most(
         assert len(endpoints.begun[LOGIN_PATH]) <= 2
 
 
-def test_another_object_of_the_account_waits_for_a_login_until_no_answer_can_come(
+def test_no_object_of_the_account_logs_in_while_another_login_may_be_answered(
     clock: CoordinatedClock, endpoints: Endpoints, crowd: MakeCrowd
 ) -> None:
-    """As those wait that share its object: 4 T for an answer, and one read longer."""
+    """That is for 4 T, whichever object's login it is."""
     endpoints.login = [Way.STUCK, Way.HEALTHY]
-    crowd(endpoints.auth(m2m=M2M), endpoints.auth(m2m=M2M)).all_waits(2)
-    first, second = endpoints.begun[LOGIN_PATH]
-    assert second - first == 5 * T
+    crowd(endpoints.auth(m2m=M2M), endpoints.auth(m2m=M2M)).all_waits(4)
+    first, *later = endpoints.begun[LOGIN_PATH]
+    assert all(begun - first >= 4 * T for begun in later)
 
 
 @pytest.mark.parametrize("size", [SMALL_CROWD, LARGE_CROWD])

@@ -33,11 +33,6 @@ UNSAFE = ["POST", "PATCH"]
 SECOND = "/api/m2m/v1/second"
 
 
-@pytest.fixture
-def auth(kind: Kind, platform: Platform) -> Any:
-    return kind.auth(platform)
-
-
 def test_rejected_token_leads_to_one_renewal_and_one_repeat_of_each_request(
     kind: Kind, platform: Platform, auth: Any
 ) -> None:
@@ -70,6 +65,17 @@ def test_failed_renewal_returns_the_answer_as_it_came(
     platform.tokens = [Answer(401, {"error": "invalid_client"})]
     with pytest.raises(OauthProviderError):
         kind.get(auth, API, platform)
+
+
+@pytest.mark.parametrize("charset", ["latin-1", "utf-8"])
+def test_refusal_is_judged_whatever_else_its_headers_hold(
+    kind: Kind, platform: Platform, auth: Any, charset: str
+) -> None:
+    cookie: Any = "who=J\xfcrgen; Path=/".encode(charset)
+    headers = {"Set-Cookie": cookie.decode("latin-1") if kind.is_requests else cookie}
+    platform.api = [Answer(401, GATEWAY_REFUSAL, headers)]
+    assert kind.get(auth, API, platform).status == 200
+    assert platform.bearers == ["token-1", "token-2"]
 
 
 # Which requests are repeated.
@@ -228,20 +234,3 @@ def test_assigned_token_ends_the_thirty_seconds(
     platform.api = [refusal()]
     assert kind.get(auth, API, platform).status == 200
     assert len(platform.token_calls) == 3
-
-
-# The request's own fate does not matter.
-
-
-@pytest.mark.parametrize("failure", ["connect", "read timeout"])
-def test_update_callback_is_told_although_the_request_then_fails(
-    kind: Kind, platform: Platform, failure: str
-) -> None:
-    told: list[str] = []
-    auth = kind.auth(
-        platform, oauth_on_token_update=kind.callback(lambda token: told.append(token.access_token))
-    )
-    platform.api = [Answer(failure=failure)]
-    with pytest.raises(kind.request_error):
-        kind.get(auth, API, platform)
-    assert told == ["token-1"]

@@ -12,9 +12,18 @@ import pytest
 from thingspace_auth_adapters.simulator import ThingspaceSimulator
 
 from ..support.clients import streamed
-from ..support.kinds import INSTALLED, Kind
+from ..support.kinds import Kind
+from ..support.logins import credentials
 from ..support.real import options_for
-from ..support.virtual import API, GATEWAY_REFUSAL, Answer, Platform, refusal
+from ..support.virtual import (
+    API,
+    ELSEWHERE,
+    GATEWAY_REFUSAL,
+    Answer,
+    Platform,
+    refusal,
+    session_refusal,
+)
 
 pytestmark = [
     pytest.mark.usefixtures("clock"),
@@ -25,17 +34,6 @@ pytestmark = [
 OTHER_CAUSE = {"errorCode": "INVALID_ACCOUNT", "errorMessage": "No such account"}
 LIMIT = 64 * 1024
 SIZES = [10, LIMIT, 300_000]
-
-
-@pytest.fixture
-def auth(kind: Kind, platform: Platform) -> Any:
-    return kind.auth(platform)
-
-
-@pytest.fixture
-def requests_kind() -> Kind:
-    pytest.importorskip("requests")
-    return next(kind for kind in INSTALLED if kind.is_requests)
 
 
 def sized(size: int) -> bytes:
@@ -340,21 +338,37 @@ def first_answer(kind: Kind, auth: Any, response: Any) -> None:
         flow.send(response)
 
 
-@pytest.mark.parametrize("status", [200, 302, 403, 500])
-def test_body_of_another_answer_is_not_read(
-    httpx_kind: Kind, platform: Platform, status: int
+def broken_off(kind: Kind, auth: Any, status: int, url: str = API) -> None:
+    """Hand an answer to the auth flow whose body fails whoever reads it."""
+    library = kind.library
+    request = library.Request("GET", url)
+    response = library.Response(status, stream=breaking_off(library), request=request)
+    first_answer(kind, auth, response)
+
+
+@pytest.mark.parametrize("status", [200, 302, 400, 401, 403, 404, 429, 499, 500, 503])
+@pytest.mark.parametrize("m2m", [None, credentials()], ids=["", "m2m"])
+def test_body_is_read_of_an_answer_that_has_to_be_judged_and_an_error_at_that_is_raised(
+    httpx_kind: Kind, platform: Platform, status: int, m2m: Any
 ) -> None:
-    library = httpx_kind.library
-    request = library.Request("GET", API)
-    untouchable = breaking_off(library)
-    response = library.Response(status, stream=untouchable, request=request)
-    first_answer(httpx_kind, httpx_kind.auth(platform), response)
+    auth = httpx_kind.auth(platform, m2m=m2m)
+    if status == 401 or (status // 100 == 4 if m2m else status == 400):
+        with pytest.raises(httpx_kind.library.ReadError) as caught:
+            broken_off(httpx_kind, auth, status)
+        assert caught.value.request.url == API
+    else:
+        broken_off(httpx_kind, auth, status)
 
 
-def test_refusal_that_breaks_off_raises(httpx_kind: Kind, platform: Platform) -> None:
-    library = httpx_kind.library
-    request = library.Request("GET", API)
-    response = library.Response(401, stream=breaking_off(library), request=request)
-    with pytest.raises(library.ReadError) as caught:
-        first_answer(httpx_kind, httpx_kind.auth(platform), response)
-    assert caught.value.request.url == API
+def test_body_of_a_foreign_hosts_answer_is_not_read(httpx_kind: Kind, platform: Platform) -> None:
+    broken_off(httpx_kind, httpx_kind.auth(platform, m2m=credentials()), 401, ELSEWHERE)
+
+
+def test_400_is_not_read_once_a_warning_said_that_a_session_is_wanted(
+    httpx_kind: Kind, platform: Platform, caplog: pytest.LogCaptureFixture
+) -> None:
+    auth = httpx_kind.auth(platform)
+    platform.api = [session_refusal()]
+    httpx_kind.get(auth, API, platform)
+    assert "m2m=" in caplog.text
+    broken_off(httpx_kind, auth, 400)

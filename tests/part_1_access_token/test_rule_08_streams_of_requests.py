@@ -20,6 +20,7 @@ from thingspace_auth_adapters.requests import ThingspaceAuth  # noqa: E402
 from thingspace_auth_adapters.simulator import ThingspaceSimulator  # noqa: E402
 
 from ..support.kinds import INSTALLED  # noqa: E402
+from ..support.logins import credentials  # noqa: E402
 from ..support.real import options_for  # noqa: E402
 from ..support.virtual import API, GATEWAY_REFUSAL, Answer, Platform  # noqa: E402
 
@@ -31,12 +32,6 @@ def session(platform: Platform) -> Any:
     session = KIND.session(platform)
     session.auth = KIND.auth(platform)
     return session
-
-
-@pytest.fixture
-def simulator() -> Iterator[ThingspaceSimulator]:
-    with ThingspaceSimulator() as running:
-        yield running
 
 
 @pytest.fixture
@@ -93,11 +88,17 @@ def test_compressed_refusal_is_judged_and_complete(session: Any, platform: Platf
     assert len(platform.token_calls) == 1
 
 
-@pytest.mark.parametrize("status", [200, 403])
-def test_body_of_another_answer_is_not_read(session: Any, platform: Platform, status: int) -> None:
+@pytest.mark.parametrize("status", [200, 302, 400, 401, 403, 404, 429, 500])
+@pytest.mark.parametrize("m2m", [None, credentials()], ids=["", "m2m"])
+def test_stream_is_read_of_an_answer_that_has_to_be_judged_alone(
+    platform: Platform, status: int, m2m: Any
+) -> None:
+    session = KIND.session(platform)
+    session.auth = KIND.auth(platform, m2m=m2m)
     platform.api = [Answer(status, b"x" * 1000)]
     response = session.post(API, stream=True)
-    assert response.raw.tell() == 0
+    is_read = status == 401 or (m2m is not None and status // 100 == 4)
+    assert response.raw.tell() == (1000 if is_read else 0)
     assert len(response.content) == 1000
 
 

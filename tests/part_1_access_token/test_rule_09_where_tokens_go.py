@@ -1,26 +1,44 @@
-"""Part 1, rule 9: tokens go to allowed hosts alone, and over https."""
+"""Part 1, rule 9: tokens go to allowed hosts alone, and over https; what is said of other hosts."""
 
 from __future__ import annotations
 
 import logging
 from contextlib import suppress
-from typing import Any
+from pathlib import Path
+from typing import Any, Callable
 from urllib.parse import urlsplit
 
 import pytest
 
-from thingspace_auth_adapters import InsecureTransportError, ThingspaceAuthError
+from thingspace_auth_adapters import (
+    InsecureTransportError,
+    InvalidTokenResponseError,
+    __version__,
+)
+from thingspace_auth_adapters.simulator import ThingspaceSimulator
 
 from ..support.kinds import Kind
 from ..support.logins import credentials
-from ..support.virtual import API, BASE, ELSEWHERE, TOKEN_PATH, Platform, redirect, refusal
+from ..support.real import options_for
+from ..support.virtual import (
+    API,
+    BASE,
+    ELSEWHERE,
+    REVOKE_PATH,
+    TOKEN_PATH,
+    Answer,
+    Call,
+    Platform,
+    VirtualClock,
+    redirect,
+    refusal,
+)
 
 pytestmark = pytest.mark.usefixtures("clock")
 
+Told = Callable[[], list[str]]
 
-@pytest.fixture
-def auth(kind: Kind, platform: Platform) -> Any:
-    return kind.auth(platform)
+OTHER = "https://staging.example/api/m2m/v1/devices"
 
 
 # Requests. How entries and URLs are read is in mechanisms, test_model_hosts.
@@ -143,18 +161,140 @@ def test_first_request_to_each_host_that_is_not_allowed_is_logged(
     ]
 
 
-@pytest.mark.parametrize("is_warm", [False, True], ids=["cold", "warm"])
-def test_token_request_of_ones_own_stays_as_it_is(
-    kind: Kind, platform: Platform, is_warm: bool
+# The first 401 of a host that gets no token.
+
+
+def test_host_without_a_token_that_wants_one_is_told_once(
+    kind: Kind, platform: Platform, told: Told
+) -> None:
+    auth = kind.auth(platform)
+    for url in (OTHER, OTHER, "https://other.example/x", OTHER):
+        platform.api = [refusal()]
+        assert kind.get(auth, url, platform).status == 401
+    first, second = told()
+    for part in ("staging.example", "allowed_hosts", "*.thingspace.verizon.com", "base_url", BASE):
+        assert part in first
+    assert "other.example" in second
+    assert platform.bearers == [None] * 4
+
+
+@pytest.mark.parametrize(
+    ("url", "headers", "answer"),
+    [
+        (OTHER, {}, Answer(200)),
+        (OTHER, {}, Answer(403)),
+        (OTHER, {}, Answer(404, b"x")),
+        (OTHER, {"Authorization": "Basic eDp5"}, refusal()),
+        (API, {}, refusal()),
+    ],
+    ids=["200", "403", "404", "an Authorization of its own", "the platform's"],
+)
+def test_nothing_else_is_such_a_warning(
+    kind: Kind,
+    platform: Platform,
+    told: Told,
+    url: str,
+    headers: dict[str, str],
+    answer: Answer,
+) -> None:
+    platform.api = [answer] * 2
+    kind.get(kind.auth(platform), url, platform, headers=headers)
+    assert told() == []
+
+
+def test_answer_of_a_host_that_is_not_allowed_is_not_read(
+    requests_kind: Kind, platform: Platform, told: Told
+) -> None:
+    """What is read of a stream is gone; httpx puts it back."""
+    platform.api = [refusal({"theirs": True})]
+    session = requests_kind.session(platform)
+    session.auth = requests_kind.auth(platform, m2m=credentials())
+    assert b"theirs" in session.get(OTHER, stream=True).raw.read()
+    assert len(told()) == 1
+
+
+def test_client_without_an_adapter_is_told_too(kind: Kind, platform: Platform, told: Told) -> None:
+    auth = kind.auth(platform)
+    for _ in range(2):
+        assert kind.recover(auth, {}, 401, b"", url=OTHER) is None
+    (warning,) = told()
+    assert "staging.example" in warning
+
+
+# What a request to another host loses.
+
+
+def test_value_of_ours_is_removed_from_a_request_to_another_host(
+    kind: Kind, platform: Platform, told: Told
 ) -> None:
     auth = kind.auth(platform, m2m=credentials())
+    kind.get(auth, API, platform)
+    ours = {"Authorization": "Bearer token-1", "VZ-M2M-Token": "session-1"}
+    for _ in range(3):
+        kind.get(auth, "https://evil.example/", platform, headers=ours)
+    assert platform.bearers == ["token-1", None, None, None]
+    assert platform.sessions == ["session-1", None, None, None]
+    (warning,) = told()
+    assert "evil.example" in warning
+    assert "allowed_hosts" in warning
+    assert "token-1" not in warning
+
+
+def test_value_of_ones_own_is_not_removed(kind: Kind, platform: Platform) -> None:
+    auth = kind.auth(platform, m2m=credentials())
+    kind.get(auth, API, platform)
+    own = {"Authorization": "Bearer own", "VZ-M2M-Token": "own"}
+    for _ in range(2):
+        kind.get(auth, "https://other.example/", platform, headers=own)
+    assert platform.bearers[1:] == ["own", "own"]
+    assert platform.sessions[1:] == ["own", "own"]
+
+
+@pytest.mark.parametrize("successor", [None, credentials("another")])
+def test_session_of_a_login_that_outlived_its_account_goes_to_no_foreign_host(
+    kind: Kind, successor: Any
+) -> None:
+    """``auth.m2m`` is assigned while the login is out: its session is ours all the same."""
+
+    class Assigning(Platform):
+        def new_session(self) -> Answer:
+            if self.opened == 0:
+                auth.m2m = successor
+            return super().new_session()
+
+    platform = Assigning()
+    auth = kind.auth(platform, m2m=credentials())
+    platform.api = [redirect("https://evil.example/", 307)]
+    options: dict[str, Any] = {}
+    if not kind.is_requests:
+        options["event_hooks"] = {"request": [auth.aguard if kind.is_async else auth.guard]}
+    kind.get(auth, API, platform, **options)
+    assert platform.sessions == ["session-1", None]
+
+
+# A script that still fetches its own token.
+
+
+@pytest.mark.parametrize(
+    ("name", "status"), [("Authorization", 200), ("authorization", 401), ("Authorization", 401)]
+)
+@pytest.mark.parametrize("path", [TOKEN_PATH, REVOKE_PATH])
+@pytest.mark.parametrize("is_warm", [False, True], ids=["cold", "warm"])
+def test_call_of_an_endpoint_with_a_header_of_its_own_is_left_as_it_is(
+    kind: Kind, platform: Platform, path: str, name: str, status: int, is_warm: bool
+) -> None:
+    platform.tokens = [Answer(status, {"error": "invalid_client", "access_token": "theirs"})]
+    auth = kind.auth(platform, m2m=credentials())
     if is_warm:
-        kind.get(auth, API, platform)
-    own = {"Authorization": "Basic eDp5"}
-    for path in (TOKEN_PATH, "/api/ts/v1/oauth2/revoke"):
-        kind.send(auth, "POST", BASE + path, platform, headers=own, content=b"x=y")
-        call = platform.calls[-1]
-        assert (call.path, call.authorization, call.session) == (path, "Basic eDp5", None)
+        auth = kind.auth(platform, m2m="a-session", oauth_token={"access_token": "ours"})
+    form = {"grant_type": "client_credentials"}
+    headers = {name: "Basic dGhlaXI6b3du"}
+    seen = kind.send(auth, "POST", BASE + path, platform, headers=headers, data=form)
+    assert seen.status == status
+    (call,) = platform.calls
+    assert call.authorization == "Basic dGhlaXI6b3du"
+    assert call.session is None
+    assert call.form == form
 
 
 # Redirects.
@@ -209,11 +349,64 @@ def test_upgrade_to_https_that_the_libraries_make_themselves_is_allowed(
     assert len(platform.token_calls) == 2
 
 
-@pytest.mark.parametrize("location", [ELSEWHERE, "http://[::1"], ids=["elsewhere", "malformed"])
+# Calls of the endpoints themselves.
+
+REDIRECTS = [ELSEWHERE, "x:y", "http://[::1", "//", "\x7f", "https://a:b:c/"]
+
+
+@pytest.mark.parametrize("location", REDIRECTS)
+@pytest.mark.parametrize("status", [302, 307])
 def test_token_request_follows_no_redirect(
-    kind: Kind, platform: Platform, auth: Any, location: str
+    kind: Kind, platform: Platform, auth: Any, location: str, status: int
 ) -> None:
-    platform.tokens = [redirect(location, 307)]
-    with pytest.raises(ThingspaceAuthError, match="307"):
+    platform.tokens = [redirect(location, status)]
+    with pytest.raises(InvalidTokenResponseError, match=str(status)) as caught:
         kind.get(auth, API, platform)
+    assert isinstance(caught.value, kind.request_error)
     assert len(platform.calls) == 1
+
+
+def test_token_request_ignores_netrc(
+    kind: Kind, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    netrc = tmp_path / "netrc"
+    netrc.write_text("machine 127.0.0.1 login other password other\n")
+    monkeypatch.setenv("NETRC", str(netrc))
+    with ThingspaceSimulator() as simulator:
+        auth = kind.adapter.ThingspaceAuth(**options_for(simulator))
+        assert kind.fetch_token(auth).access_token in simulator.issued_tokens
+
+
+def test_token_request_to_loopback_goes_through_no_proxy_of_the_environment(
+    kind: Kind, monkeypatch: pytest.MonkeyPatch, clock: VirtualClock
+) -> None:
+    for name in ("http_proxy", "HTTP_PROXY", "all_proxy", "ALL_PROXY"):
+        monkeypatch.setenv(name, "http://127.0.0.1:9")
+    for name in ("no_proxy", "NO_PROXY"):
+        monkeypatch.delenv(name, raising=False)
+    with ThingspaceSimulator() as simulator:
+        auth = kind.adapter.ThingspaceAuth(**options_for(simulator))
+        assert kind.fetch_token(auth).access_token in simulator.issued_tokens
+    assert clock.pauses == []
+
+
+def test_calls_of_endpoints_say_who_asks_and_that_nothing_is_kept(
+    kind: Kind, platform: Platform
+) -> None:
+    auth = kind.auth(platform, m2m=credentials())
+    kind.get(auth, API, platform)
+    kind.end_session(auth)
+    kind.revoke_token(auth)
+
+    def last_word(call: Call) -> str:
+        return call.path.rpartition("/")[2]
+
+    (own,) = platform.api_calls
+    calls = [call for call in platform.calls if call is not own]
+    assert [last_word(call) for call in calls] == ["token", "login", "logout", "revoke"]
+    agents = f"thingspace-auth-adapters/{__version__} python-{kind.library_name}/"
+    for call in calls:
+        assert call.headers["user-agent"] == agents + kind.library.__version__
+        assert call.headers["cache-control"] == "no-store"
+    # The caller's own request says nothing of us.
+    assert "thingspace" not in own.headers["user-agent"]

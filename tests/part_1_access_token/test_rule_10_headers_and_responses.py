@@ -23,11 +23,6 @@ from ..support.virtual import (
 pytestmark = pytest.mark.usefixtures("clock")
 
 
-@pytest.fixture
-def auth(kind: Kind, platform: Platform) -> Any:
-    return kind.auth(platform)
-
-
 def test_other_headers_are_left_alone_and_repeated(
     kind: Kind, platform: Platform, auth: Any
 ) -> None:

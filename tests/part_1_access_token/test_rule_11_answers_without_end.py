@@ -17,8 +17,7 @@ import pytest
 from thingspace_auth_adapters import InvalidTokenResponseError, ThingspaceAuthError
 from thingspace_auth_adapters._wire import messages
 
-from ..support.crowds import crowd
-from ..support.kinds import AVAILABLE, Kind, params
+from ..support.kinds import Kind
 from ..support.loopback import Loopback, Raw
 from ..support.real import PATIENCE
 from ..support.virtual import API, Answer, Platform
@@ -86,20 +85,6 @@ def test_header_lines_that_come_one_at_a_time_end_under_async(async_kind: Kind) 
     assert_that_it_ends(async_kind, Dripping(b"", b"X-Patience: 1\r\n", 0.03, b"\r\n"))
 
 
-@pytest.mark.once
-@pytest.mark.parametrize("kind", params(AVAILABLE, lambda kind: kind.is_requests))
-def test_dripping_endpoint_gives_each_of_five_callers_an_error(kind: Kind) -> None:
-    """Those who wait do not take turns for ever, as they do if each begins anew in the end."""
-    with Dripping(b"\r\n", b" ", 0.4, b"") as endpoint:
-        auth = kind.auth(base_url=endpoint.url, timeout=1.0)
-        begun_at = time.monotonic()
-        outcomes = crowd(kind, auth, endpoint.url + PATH, 5)
-        assert time.monotonic() - begun_at < 10.0
-        assert [type(outcome) for outcome in outcomes] == [type(outcomes[0])] * 5
-        assert isinstance(outcomes[0], kind.read_timeout)
-        assert len(endpoint.platform.token_calls) <= 2
-
-
 class Memory:
     """How much more memory than before was in use at most."""
 
@@ -115,20 +100,22 @@ class Memory:
 
 @functools.lru_cache(None)
 def bomb(encoding: str) -> bytes:
-    """16 MiB of nothing, in about a kilobyte."""
+    """16 MiB of nothing, in a few kilobytes."""
     nothing = bytes(16 * MIB)
     if encoding == "br":
         compressed: bytes = pytest.importorskip("brotli").compress(nothing, quality=5)
     elif encoding == "zstd":
         compressed = pytest.importorskip("zstandard").compress(nothing)
     else:
-        compressed = gzip.compress(gzip.compress(nothing))
-    assert len(compressed) < 8192
+        compressed = gzip.compress(nothing)
+    if encoding == "gzip, gzip":
+        compressed = gzip.compress(compressed)
+    assert len(compressed) < 20_000
     return compressed
 
 
-@pytest.mark.parametrize("encoding", ["gzip, gzip", "br", "zstd"])
-def test_compressed_token_answer_is_refused_without_decompressing_it(
+@pytest.mark.parametrize("encoding", ["gzip", "gzip, gzip", "br", "zstd"])
+def test_compressed_token_answer_is_refused_before_it_grows(
     kind: Kind, platform: Platform, encoding: str
 ) -> None:
     platform.tokens = [Answer(200, bomb(encoding), {"Content-Encoding": encoding})]

@@ -2,44 +2,44 @@
 
 from __future__ import annotations
 
+import errno
 import gc
 import gzip
+import importlib.util
+import os
+import socket
 import weakref
 import zlib
-from typing import Any
+from pathlib import Path
+from typing import Any, Callable
 
 import pytest
 
 from thingspace_auth_adapters import (
     InvalidTokenResponseError,
-    M2mLoginError,
     OauthProviderError,
     ThingspaceAuthError,
-    VzM2mCredentials,
 )
 
-from ..support.kinds import PASSWORD, Kind
+from ..support.kinds import IDENTITY, PASSWORD, Kind
+from ..support.logins import credentials, fails
+from ..support.loopback import Loopback, Raw
 from ..support.real import eventually
 from ..support.virtual import (
     API,
+    BASE,
     LOGIN_PATH,
-    LOGIN_REFUSED,
+    LOGOUT_PATH,
     TOKEN_PATH,
     Answer,
     Platform,
     VirtualClock,
+    login_refusal,
     refusal,
     token_answer,
 )
 
 pytestmark = pytest.mark.usefixtures("clock")
-
-
-def fails(kind: Kind, auth: Any, platform: Platform) -> Any:
-    """The error of a request, which is one of its library's."""
-    with pytest.raises(kind.request_error) as caught:
-        kind.get(auth, API, platform)
-    return caught.value
 
 
 # What the endpoint answers.
@@ -72,30 +72,35 @@ def test_refusal_is_one_clear_error_and_is_not_tried_again(kind: Kind, platform:
     assert kind.get(auth, API, platform).status == 200
 
 
-def test_wrong_password_names_host_and_user(kind: Kind, platform: Platform) -> None:
-    platform.logins = [Answer(400, LOGIN_REFUSED)]
-    auth = kind.auth(platform, m2m=VzM2mCredentials("Uws-User", "wrong"))
-    with pytest.raises(M2mLoginError, match=r"as Uws-User at thingspace.verizon.com:443 is tried"):
-        kind.get(auth, API, platform)
+def test_refusal_of_a_call_by_hand_knows_that_call(kind: Kind, platform: Platform) -> None:
+    def of(call: Callable[..., object], *args: Any) -> str:
+        platform.tokens = [Answer(401, {"error": "invalid_client"})]
+        with pytest.raises(kind.request_error) as caught:
+            call(*args)
+        return str(caught.value.request.url)  # type: ignore[attr-defined]
+
+    provided = kind.auth(platform, oauth_token_provider=lambda last, auth: auth.fetch_token())
+    assert of(kind.fetch_token, kind.auth(platform)) == BASE + TOKEN_PATH
+    assert of(kind.get, provided, API, platform) == BASE + TOKEN_PATH
+    platform.logins = [login_refusal()]
+    account = kind.auth(platform, m2m=credentials(), oauth_token={"access_token": "in-use"})
+    assert of(kind.fetch_session, account) == BASE + LOGIN_PATH
 
 
-REDIRECTS = ["https://evil.example/", "x:y", "http://[::1", "//", "\x7f", "https://a:b:c/"]
 NO_TOKENS = [
     Answer(200, b"<html>captive portal</html>"),
     Answer(200, {"token": "x"}),
     Answer(200, {"access_token": "x", "token_type": "mac"}),
     Answer(200, {"access_token": "x\n"}),
-    *[Answer(302 + 5 * (n % 2), b"", {"Location": to}) for n, to in enumerate(REDIRECTS)],
 ]
 
 
-@pytest.mark.parametrize("answer", NO_TOKENS, ids=lambda one: f"{one.body!r} {one.headers}")
+@pytest.mark.parametrize("answer", NO_TOKENS, ids=lambda one: repr(one.body))
 def test_answer_that_is_no_token(kind: Kind, platform: Platform, answer: Answer) -> None:
     platform.tokens = [answer]
     error = fails(kind, kind.auth(platform), platform)
     assert isinstance(error, InvalidTokenResponseError)
     assert error.retryable
-    assert (str(answer.status) in str(error)) or answer.status == 200
     assert len(platform.calls) == 1
 
 
@@ -156,7 +161,7 @@ def test_encoded_answers_give_a_token_all_the_same(
     platform.tokens = [Answer(200, encoded.get(encoding, body), {"Content-Encoding": name})]
     session = gzip.compress(b'{"sessionToken": "s"}')
     platform.logins = [Answer(200, session, {"Content-Encoding": "gzip"})]
-    kind.get(kind.auth(platform, m2m=VzM2mCredentials("user", PASSWORD)), API, platform)
+    kind.get(kind.auth(platform, m2m=credentials()), API, platform)
     assert (platform.bearers, platform.sessions) == (["encoded"], ["s"])
     assert platform.token_calls[0].headers["accept-encoding"] == "identity"
 
@@ -167,9 +172,13 @@ def test_encoded_answers_give_a_token_all_the_same(
 def assert_about(error: Any, kind: Kind, path: str) -> None:
     """It is the library's own, and its request is that of the endpoint without its secrets."""
     assert not isinstance(error, ThingspaceAuthError)
-    assert str(error.request.url).endswith(path)
-    assert "authorization" not in {name.lower() for name in error.request.headers}
-    assert not (error.request.body if kind.is_requests else error.request.content)
+    request = error.request
+    assert str(request.url) == BASE + path
+    assert "authorization" not in {name.lower() for name in request.headers}
+    assert not (request.body if kind.is_requests else request.content)
+    held = str(dict(request.headers))
+    secrets = (IDENTITY["oauth_client_secret"], PASSWORD, "token-1", "session-1")
+    assert [secret for secret in secrets if secret in held] == []
 
 
 @pytest.mark.parametrize(
@@ -203,11 +212,133 @@ def test_login_that_cannot_be_reached_is_named(
 ) -> None:
     """Through a proxy that says no it is tried once: its 407s lock the user's domain account."""
     platform.logins = [Answer(failure=failure) for _ in range(20)]
-    auth = kind.auth(platform, m2m=VzM2mCredentials("user", PASSWORD))
-    error = fails(kind, auth, platform)
+    error = fails(kind, kind.auth(platform, m2m=credentials()), platform)
     assert "the login could not be reached" in str(error)
     assert_about(error, kind, LOGIN_PATH)
     assert len(platform.login_calls) == calls
+
+
+def test_logout_that_cannot_be_reached_is_named(kind: Kind, platform: Platform) -> None:
+    auth = kind.auth(platform, m2m=credentials())
+    kind.get(auth, API, platform)
+    platform.logouts = [Answer(failure="connect timeout")] * 9
+    with pytest.raises(kind.request_error, match="the logout could not be reached") as caught:
+        kind.end_session(auth)
+    assert_about(caught.value, kind, LOGOUT_PATH)
+
+
+# Whatever a library raises on the way is of its own family, and names the call.
+
+PURPOSES = {"token": "the token endpoint", "login": "the login"}
+INVALID = "https://thingspace.invalid"
+
+
+def options_for(purpose: str) -> dict[str, Any]:
+    """Options for an object whose first call is that of this endpoint."""
+    if purpose == "token":
+        return {}
+    return {"oauth_token": {"access_token": "x"}, "m2m": credentials()}
+
+
+ODD_ANSWERS = {
+    "negative chunk": b"Transfer-Encoding: chunked\r\n\r\n-5\r\nhello\r\n0\r\n\r\n",
+    "no chunk size": b"Transfer-Encoding: chunked\r\n\r\nx\r\nhello\r\n0\r\n\r\n",
+    "endless chunk": b"Transfer-Encoding: chunked\r\n\r\nffffffff\r\nhello",
+    "negative length": b"Content-Length: -1\r\n\r\n{}",
+    "wrong length": b"Content-Length: 999\r\n\r\n{}",
+    "no gzip": b"Content-Encoding: gzip\r\nContent-Length: 2\r\n\r\n{}",
+    "header line": b"\xff\xfe: \x00\r\n\r\n{}",
+    "odd encoding": b"Content-Encoding: \xe9\r\nContent-Length: 2\r\n\r\n{}",
+}
+
+
+# httpx leaves generators of its own to the collector if a stream ends early.
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+@pytest.mark.parametrize("name", list(ODD_ANSWERS))
+@pytest.mark.parametrize("purpose", list(PURPOSES))
+def test_malformed_answer(kind: Kind, platform: Platform, purpose: str, name: str) -> None:
+    platform.tokens = [Raw([b"HTTP/1.1 200 OK\r\n" + ODD_ANSWERS[name]])] * 9
+    platform.logins = platform.tokens
+    with Loopback(platform) as server:
+        auth = kind.auth(base_url=server.url, **options_for(purpose))
+        with pytest.raises(kind.request_error) as caught:
+            kind.get(auth, server.url)
+    assert PURPOSES[purpose] in str(caught.value) or isinstance(caught.value, ThingspaceAuthError)
+    assert len(platform.login_calls) <= 2
+
+
+def assert_named_and_not_tried_again(kind: Kind, auth: Any, clock: VirtualClock) -> None:
+    with pytest.raises(kind.request_error, match="the token endpoint could not be reached"):
+        kind.fetch_token(auth)
+    assert clock.pauses == []
+
+
+# Newer httpx would have us make the context ourselves; older one passes over the variable.
+@pytest.mark.filterwarnings("ignore:.*verify=:DeprecationWarning")
+@pytest.mark.parametrize("content", [None, "no certificate\n"], ids=["missing", "unreadable"])
+def test_ca_file_that_is_of_no_use_is_no_reason_to_try_again(
+    kind: Kind, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, clock: VirtualClock, content: Any
+) -> None:
+    path = tmp_path / "ca.pem"
+    if content is not None:
+        path.write_text(content)
+    monkeypatch.setenv("REQUESTS_CA_BUNDLE", str(path))
+    options: dict[str, Any] = {} if kind.is_requests else {"client_options": {"verify": str(path)}}
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        url = f"https://127.0.0.1:{listener.getsockname()[1]}"
+        assert_named_and_not_tried_again(kind, kind.auth(base_url=url, **options), clock)
+
+
+PROXIES = ["foo://127.0.0.1:1", "socks5://127.0.0.1:1", "http://127.0.0.1:port", "http://[::1"]
+
+
+@pytest.mark.parametrize("proxy", PROXIES)
+def test_unusable_proxy_is_no_reason_to_try_again(
+    kind: Kind, monkeypatch: pytest.MonkeyPatch, clock: VirtualClock, proxy: str
+) -> None:
+    if kind.is_requests and "socks" in proxy and importlib.util.find_spec("socks") is not None:
+        pytest.skip("with PySocks, which HTTPie brings along, it is a proxy like any other")
+    monkeypatch.setenv("HTTPS_PROXY", proxy)
+    assert_named_and_not_tried_again(kind, kind.auth(base_url=INVALID), clock)
+
+
+@pytest.mark.parametrize("hosts", ["[::1]", "http://[", "a\tb"])
+def test_odd_list_of_hosts_without_a_proxy(
+    kind: Kind, monkeypatch: pytest.MonkeyPatch, hosts: str
+) -> None:
+    monkeypatch.setenv("HTTPS_PROXY", "http://127.0.0.1:1")
+    monkeypatch.setenv("NO_PROXY", hosts)
+    options: dict[str, Any] = {} if kind.is_requests else {"client_options": {"verify": False}}
+    with pytest.raises(kind.request_error, match="the token endpoint could not be reached"):
+        kind.fetch_token(kind.auth(base_url=INVALID, **options))
+
+
+@pytest.mark.parametrize("what", ["client", "connection"])
+@pytest.mark.parametrize("purpose", list(PURPOSES))
+def test_no_file_descriptors_left(
+    kind: Kind, platform: Platform, monkeypatch: pytest.MonkeyPatch, purpose: str, what: str
+) -> None:
+    """Neither for a client nor for its connection. Then there are some again."""
+
+    def no_more(*args: Any, **kwargs: Any) -> Any:
+        raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
+
+    place: Any = kind.library
+    if kind.is_requests:
+        from thingspace_auth_adapters._adapters import requests_transport as place
+    with Loopback(platform) as server:
+        auth = kind.auth(base_url=server.url, **options_for(purpose))
+        with monkeypatch.context() as patched:
+            if what == "client":
+                patched.setattr(place, "Session" if kind.is_requests else "Client", no_more)
+            else:
+                patched.setattr(socket.socket, "connect", no_more)
+            with pytest.raises(kind.request_error) as caught:
+                (kind.fetch_token if purpose == "token" else kind.fetch_session)(auth)
+        assert f"{PURPOSES[purpose]} could not be reached" in str(caught.value)
+        assert os.strerror(errno.EMFILE) in str(caught.value)
+        assert kind.get(auth, server.url + "/api").status == 200
+    assert len(platform.login_calls) == (purpose == "login")
 
 
 # What is left behind.

@@ -7,16 +7,16 @@ from typing import Any
 
 import pytest
 
-from thingspace_auth_adapters import M2mLoginError, OauthProviderError, VzM2mCredentials
+from thingspace_auth_adapters import M2mLoginError, OauthProviderError
 
-from ..support.kinds import PASSWORD, Kind
+from ..support.kinds import Kind
+from ..support.logins import MINUTE, credentials, fails
 from ..support.memory_store import memory_store
 from ..support.virtual import API, Answer, Platform, VirtualClock, refusal
 
 pytestmark = pytest.mark.usefixtures("clock")
 
 EDGE = "https://5gedge.verizon.com/api/mec/eds"
-MINUTE = 60
 XML = b"<amt:fault xmlns:amt='x'><amt:code>900802</amt:code></amt:fault>"
 
 # What is answered, and for how many seconds the endpoint is then left alone.
@@ -30,17 +30,6 @@ THROTTLES: dict[str, tuple[Answer, float]] = {
     "gateway's fault in XML": (Answer(503, XML), 10),
 }
 FOR_AN_HOUR = THROTTLES["429 for an hour"][0]
-
-
-@pytest.fixture
-def auth(kind: Kind, platform: Platform) -> Any:
-    return kind.auth(platform)
-
-
-def fails(kind: Kind, auth: Any, platform: Platform) -> Any:
-    with pytest.raises(kind.request_error) as caught:
-        kind.get(auth, API, platform)
-    return caught.value
 
 
 @pytest.mark.parametrize("name", list(THROTTLES))
@@ -88,11 +77,13 @@ def test_pause_that_ends_within_a_refresh_is_waited_for(
     assert clock.pauses == [20.0]
 
 
+@pytest.mark.parametrize("answer", [Answer(503), Answer(200, {"fault": {"code": "900800"}})])
 def test_failure_that_is_no_throttling_is_asked_about_again(
-    kind: Kind, platform: Platform, auth: Any
+    kind: Kind, platform: Platform, auth: Any, answer: Answer
 ) -> None:
-    platform.tokens = [Answer(503)] * 4
+    platform.tokens = [answer] * 4
     fails(kind, auth, platform)
+    platform.tokens = []
     assert kind.get(auth, API, platform).status == 200
 
 
@@ -148,7 +139,7 @@ def test_login_has_a_moment_of_its_own(
 ) -> None:
     answer, seconds = THROTTLES[name]
     platform.logins = [answer] * 99
-    auth = kind.auth(platform, m2m=VzM2mCredentials("user", PASSWORD))
+    auth = kind.auth(platform, m2m=credentials())
     for _ in range(10):
         assert isinstance(fails(kind, auth, platform), M2mLoginError)
     assert len(platform.login_calls) == 1
@@ -161,7 +152,7 @@ def test_login_has_a_moment_of_its_own(
 def test_session_that_is_merely_idle_is_sent_while_the_login_is_left_alone(
     kind: Kind, platform: Platform, clock: VirtualClock
 ) -> None:
-    auth = kind.auth(platform, m2m=VzM2mCredentials("user", PASSWORD))
+    auth = kind.auth(platform, m2m=credentials())
     kind.get(auth, API, platform)
     for pause in (0, 20 * MINUTE):
         clock.advance(pause)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import logging
 from collections.abc import Iterator
-from functools import partial
 from pathlib import Path
 from typing import Any, Callable
 
@@ -20,6 +19,7 @@ from ..support.memory_store import memory_store
 from ..support.virtual import (
     API,
     BASE,
+    EDGE,
     Answer,
     Platform,
     VirtualClock,
@@ -103,22 +103,6 @@ def test_redirect_with_a_malformed_location(kind: Kind, platform: Platform, even
     assert_nothing_leaks(events)
 
 
-@pytest.mark.parametrize("failure", ["read timeout", "connect"])
-@pytest.mark.parametrize("place", ["tokens", "logins", "revoked", "logouts"])
-def test_endpoint_that_does_not_answer(
-    kind: Kind, platform: Platform, events: Events, place: str, failure: str
-) -> None:
-    auth = kind.auth(platform, m2m=credentials())
-    call: Any = partial(kind.get, auth, API, platform)
-    if place in ("revoked", "logouts"):
-        call()
-        call = partial(kind.revoke_token if place == "revoked" else kind.end_session, auth)
-    queue = {"revoked": "tokens"}.get(place, place)
-    setattr(platform, queue, [Answer(failure=failure)] * 9)
-    captured(call)
-    assert_nothing_leaks(events)
-
-
 @pytest.mark.parametrize("bad", [{"access_token": BAD + "\n"}, {"token": BAD}, BAD, 7])
 def test_provider_that_returns_no_token(
     kind: Kind, platform: Platform, events: Events, bad: Any
@@ -168,7 +152,8 @@ def taken_off(kind: Kind, platform: Platform, clock: VirtualClock) -> None:
     auth = kind.auth(platform, m2m=credentials(), oauth_token={"access_token": BEARER})
     kind.get(auth, API, platform)
     headers = {"Authorization": f"Bearer {BEARER}", "VZ-M2M-Token": "session-1"}
-    kind.get(auth, "https://elsewhere.example/", platform, headers=headers)
+    for url in ("https://elsewhere.example/", EDGE):
+        kind.get(auth, url, platform, headers=headers)
 
 
 def refreshed_in_vain(kind: Kind, platform: Platform, clock: VirtualClock) -> None:
@@ -225,6 +210,16 @@ def unwritable(kind: Kind, platform: Platform, clock: VirtualClock) -> None:
     kind.get(kind.auth(platform, store=Full()), API, platform)
 
 
+def forged(kind: Kind, platform: Platform, clock: VirtualClock) -> None:
+    class Forged(type(memory_store())):  # type: ignore[misc]
+        def read(self, name: str) -> bytes | None:
+            return json.dumps({"fields": {"token": BAD}, "seal": "forged"}).encode()
+
+    auth = kind.auth(platform, m2m=credentials(), store=Forged())
+    for _ in range(2):
+        kind.get(auth, API, platform, headers={"VZ-M2M-Token": SESSION})
+
+
 def corrupt(kind: Kind, platform: Platform, clock: VirtualClock) -> None:
     store = memory_store()
     auth = kind.auth(platform, m2m=credentials(), store=store)
@@ -243,6 +238,7 @@ WARNED = [
     wanted_by_the_platform,
     out_of_reach,
     unwritable,
+    forged,
     corrupt,
 ]
 

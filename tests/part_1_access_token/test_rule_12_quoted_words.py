@@ -5,25 +5,29 @@ Nor do messages quote what the user gave that is no text.
 
 from __future__ import annotations
 
+import base64
+import contextlib
 import html
 import json
 import logging
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 from urllib.parse import quote, quote_plus
 
 import pytest
 
 from thingspace_auth_adapters import (
+    M2mLoginError,
     OauthProviderError,
     ThingspaceOauthCredentials,
     VzM2mCredentials,
 )
 
-from ..support.kinds import SYNC_KINDS, Kind
-from ..support.logins import credentials
-from ..support.virtual import API, Answer, Platform
+from ..support.kinds import IDENTITY, PASSWORD, SYNC_KINDS, Kind
+from ..support.logins import credentials, file_store
+from ..support.virtual import API, Answer, Platform, login_refusal
 
 pytestmark = pytest.mark.usefixtures("clock")
 
@@ -84,14 +88,55 @@ def test_quoted_secret_is_not_quoted_again(
 
 
 @pytest.mark.parametrize("place", WITH_A_SECRET)
-def test_servers_words_have_no_control_characters(
+def test_servers_words_are_short_and_have_no_control_characters(
     kind: Kind, platform: Platform, place: str
 ) -> None:
-    words = "no\r\nforged: line\x1b[31m\x9b2J\u2028\x00\u202e"
+    words = "no\r\nforged: line\x1b[31m\x9b2J\u2028\x00\u202e" + "z" * 9999
     setattr(platform, place, [refusal_of(words, words)])
     with pytest.raises(kind.request_error, match="forged: line") as caught:
         kind.get(kind.auth(platform, **WITH_A_SECRET[place]), API, platform)
     assert str(caught.value).isprintable()
+    assert len(str(caught.value)) < 1200
+
+
+BASIC = base64.b64encode(b"the-key:s3cr3t-of-the-key").decode()
+
+
+@pytest.mark.parametrize(
+    ("place", "told"),
+    [
+        ("tokens", "s3cr3t-of-the-key"),
+        ("tokens", BASIC),
+        ("logins", PASSWORD),
+        ("logins", "token-1"),
+        ("logouts", "session-1"),
+        ("logouts", "token-1"),
+    ],
+)
+def test_each_value_that_an_endpoint_was_told_is_withheld(
+    kind: Kind, platform: Platform, place: str, told: str
+) -> None:
+    auth = kind.auth(platform, m2m=credentials())
+    if place == "logouts":
+        kind.get(auth, API, platform)
+    setattr(platform, place, [refusal_of(f"no such thing: {told}.")])
+    with pytest.raises(kind.request_error, match="withheld") as caught:
+        kind.end_session(auth) if place == "logouts" else kind.get(auth, API, platform)
+    assert told not in f"{caught.value} {vars(caught.value)}"
+
+
+def test_refused_revocation_and_parameters_are_not_quoted(kind: Kind, platform: Platform) -> None:
+    auth = kind.auth(platform, oauth_token={"access_token": "the token/in use"})
+    words = "cannot revoke the token/in use or the%20token%2Fin%20use or the+token%2Fin+use"
+    platform.tokens = [Answer(400, {"error": "invalid_request", "error_description": words})]
+    with pytest.raises(OauthProviderError, match="revocation") as caught:
+        kind.revoke_token(auth)
+    told = f"{caught.value} {caught.value.error_description}"
+    assert [form for form in ("in use", "in%20use", "in+use") if form in told] == []
+    platform.tokens = [Answer(400, {"error": "x", "error_description": "bad signed.assertion"})]
+    with pytest.raises(OauthProviderError) as refused:
+        kind.fetch_token(auth, {"client_assertion": "signed.assertion"})
+    assert "signed" not in str(refused.value)
 
 
 def test_long_words_are_not_cut_within_a_secret(platform: Platform) -> None:
@@ -108,6 +153,89 @@ def test_long_words_are_not_cut_within_a_secret(platform: Platform) -> None:
         assert "pAss" not in told
         shortened += "q" not in told
     assert shortened, "this text was never cut near the secret: make it longer"
+
+
+# A name that holds its secret, as if both were pasted into one field.
+
+
+def test_key_that_holds_the_secret_is_withheld(kind: Kind, platform: Platform) -> None:
+    platform.tokens = [Answer(401)]
+    secret = IDENTITY["oauth_client_secret"]
+    auth = kind.auth(platform, oauth_client_id=f"the-key {secret}")
+    with pytest.raises(OauthProviderError, match="withheld") as caught:
+        kind.get(auth, API, platform)
+    assert secret not in str(caught.value)
+
+
+def test_user_name_that_holds_the_password_is_withheld(kind: Kind, platform: Platform) -> None:
+    platform.logins = [login_refusal()]
+    auth = kind.auth(platform, m2m=credentials(f"user {PASSWORD}"))
+    for _ in range(2):
+        with pytest.raises(M2mLoginError, match="withheld") as caught:
+            kind.get(auth, API, platform)
+        assert PASSWORD not in str(caught.value)
+
+
+# Entries of a store that somebody else wrote.
+
+FORGED = "\r\nforged: line\x1b[31m\x9b2J\u2028\x00"
+
+
+def tampered(entry: bytes) -> Iterator[bytes]:
+    """An entry with hostile text in the place of each of its texts, and of the whole."""
+    yield FORGED.encode()
+    yield json.dumps(FORGED).encode()
+    fields = {}
+    with contextlib.suppress(ValueError):
+        fields = json.loads(entry)
+    for path in texts_of(fields):
+        changed = inner = json.loads(entry)
+        for key in path[:-1]:
+            inner = inner[key]
+        inner[path[-1]] = FORGED
+        yield json.dumps(changed).encode()
+
+
+def texts_of(value: Any, path: tuple[Any, ...] = ()) -> Iterator[tuple[Any, ...]]:
+    if isinstance(value, str) and path:
+        yield path
+    elif isinstance(value, (dict, list)):
+        for key, item in value.items() if isinstance(value, dict) else enumerate(value):
+            yield from texts_of(item, (*path, key))
+
+
+@pytest.mark.parametrize("logins", [[], [login_refusal()]], ids=["session", "refused login"])
+def test_text_of_a_tampered_entry_is_quoted_without_control_characters(
+    kind: Kind,
+    platform: Platform,
+    logins: list[Answer],
+    tmp_path: Path,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    caplog.set_level(logging.DEBUG, "thingspace_auth_adapters")
+    directory = tmp_path / "store"
+    messages = []
+
+    def request() -> None:
+        platform.logins = list(logins)
+        auth = kind.auth(platform, m2m=credentials(), store=file_store(directory))
+        try:
+            kind.get(auth, API, platform)
+        except M2mLoginError as error:
+            messages.append(str(error))
+
+    request()
+    entries = [path for path in directory.rglob("*") if path.is_file() and path.stat().st_size]
+    assert entries
+    for path in entries:
+        before = path.read_bytes()
+        for content in tampered(before):
+            path.write_bytes(content)
+            request()
+        path.write_bytes(before)
+    messages += [record.getMessage() for record in caplog.records]
+    assert messages
+    assert [text for text in messages if not text.isprintable()] == []
 
 
 # What is no UTF-8: a Latin-1 byte in an environment variable, for one.

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import base64
-import contextlib
-import json
 import logging
 from collections.abc import Callable, Iterator, Mapping, Sequence, Set
 from pathlib import Path
@@ -14,23 +12,20 @@ import pytest
 
 from thingspace_auth_adapters import (
     M2mLoginError,
-    OauthProviderError,
     OauthToken,
     ThingspaceOauthCredentials,
 )
+from thingspace_auth_adapters._adapters.case import Case, Outgoing
 
 from ..support.frames import frames_of_ours
 from ..support.kinds import IDENTITY, PASSWORD, Kind
-from ..support.logins import credentials, file_store
+from ..support.logins import credentials
 from ..support.loopback import Loopback, alarm_main_thread, alarm_raises, nobody_listening
 from ..support.optional import anyio
 from ..support.virtual import (
     API,
     BASE,
     GATEWAY_REFUSAL,
-    LOGIN_PATH,
-    LOGOUT_PATH,
-    TOKEN_PATH,
     Answer,
     Platform,
     VirtualClock,
@@ -280,109 +275,6 @@ def test_no_failure_shows_a_secret(
     assert "\n" not in str(error)
 
 
-@pytest.mark.parametrize(
-    ("place", "path"),
-    [("tokens", TOKEN_PATH), ("logins", LOGIN_PATH), ("logouts", LOGOUT_PATH)],
-)
-def test_error_knows_a_call_that_did_not_get_through_without_its_secrets(
-    kind: Kind, platform: Platform, place: str, path: str
-) -> None:
-    auth = kind.auth(platform, m2m=credentials())
-    answers = [Answer(failure="connect timeout")] * 9
-    request = fail_at(kind, auth, platform, place, answers).request
-    assert str(request.url) == BASE + path
-    assert "authorization" not in {name.lower() for name in request.headers}
-    held = (
-        f"{dict(request.headers)} {getattr(request, 'body', '')} {getattr(request, '_content', '')}"
-    )
-    assert [secret for secret in SECRETS if secret in held] == []
-
-
-@pytest.mark.parametrize(
-    ("function", "options", "path"),
-    [
-        (Kind.fetch_token, {}, TOKEN_PATH),
-        (Kind.fetch_session, {"m2m": credentials(), **IN_USE}, LOGIN_PATH),
-    ],
-    ids=["token", "login"],
-)
-def test_refusal_of_a_call_by_hand_knows_that_call(
-    kind: Kind, platform: Platform, function: Any, options: dict[str, Any], path: str
-) -> None:
-    platform.tokens, platform.logins = [Answer(401, {"error": "invalid_client"})], [login_refusal()]
-    with pytest.raises(kind.request_error) as caught:
-        function(kind, kind.auth(platform, **options))
-    assert str(caught.value.request.url) == BASE + path  # type: ignore[attr-defined]
-    # As does that of a provider's fetch.
-    platform.tokens = [Answer(401, {"error": "invalid_client"})]
-    auth = kind.auth(platform, oauth_token_provider=lambda last, manager: manager.fetch_token())
-    with pytest.raises(kind.request_error) as provided:
-        kind.get(auth, API, platform)
-    assert str(provided.value.request.url) == BASE + TOKEN_PATH  # type: ignore[attr-defined]
-
-
-# Entries of a store that somebody else wrote.
-
-FORGED = "\r\nforged: line\x1b[31m\x9b2J\u2028\x00"
-
-
-def tampered(entry: bytes) -> Iterator[bytes]:
-    """An entry with hostile text in the place of each of its texts, and of the whole."""
-    yield FORGED.encode()
-    yield json.dumps(FORGED).encode()
-    fields = {}
-    with contextlib.suppress(ValueError):
-        fields = json.loads(entry)
-    for path in texts_of(fields):
-        changed = inner = json.loads(entry)
-        for key in path[:-1]:
-            inner = inner[key]
-        inner[path[-1]] = FORGED
-        yield json.dumps(changed).encode()
-
-
-def texts_of(value: Any, path: tuple[Any, ...] = ()) -> Iterator[tuple[Any, ...]]:
-    if isinstance(value, str) and path:
-        yield path
-    elif isinstance(value, (dict, list)):
-        for key, item in value.items() if isinstance(value, dict) else enumerate(value):
-            yield from texts_of(item, (*path, key))
-
-
-@pytest.mark.parametrize("logins", [[], [login_refusal()]], ids=["session", "refused login"])
-def test_text_of_a_tampered_entry_is_quoted_without_control_characters(
-    kind: Kind,
-    platform: Platform,
-    logins: list[Answer],
-    tmp_path: Path,
-    caplog: pytest.LogCaptureFixture,
-) -> None:
-    caplog.set_level(logging.DEBUG, "thingspace_auth_adapters")
-    directory = tmp_path / "store"
-    messages = []
-
-    def request() -> None:
-        platform.logins = list(logins)
-        auth = kind.auth(platform, m2m=credentials(), store=file_store(directory))
-        try:
-            kind.get(auth, API, platform)
-        except M2mLoginError as error:
-            messages.append(str(error))
-
-    request()
-    entries = [path for path in directory.rglob("*") if path.is_file() and path.stat().st_size]
-    assert entries
-    for path in entries:
-        before = path.read_bytes()
-        for content in tampered(before):
-            path.write_bytes(content)
-            request()
-        path.write_bytes(before)
-    messages += [record.getMessage() for record in caplog.records]
-    assert messages
-    assert [text for text in messages if not text.isprintable()] == []
-
-
 # All the rest that may be printed.
 
 
@@ -418,21 +310,16 @@ def test_reprs_show_no_secret(kind: Kind, platform: Platform) -> None:
     m2m = credentials(vz_m2m_token=SESSION)
     auth = kind.auth(platform, thingspace_oauth_credentials=given, m2m=m2m)
     kind.get(auth, API, platform)
-    for value in (token, given, m2m, auth):
+    # Those whose name holds their secret, as if both were pasted into one field, and what stands
+    # in for a library's requests.
+    pasted = ThingspaceOauthCredentials(f"the-key {SECRET}", SECRET)
+    sent = Outgoing(None, API, "GET", {"authorization": f"Bearer {BEARER}"}, None)
+    bearer = ("Authorization", auth._tokens.bearers)
+    case = Case(sent, (bearer,), bearer, True, 401, None)
+    assert case.value == f"Bearer {BEARER}"
+    for value in (token, given, m2m, auth, pasted, credentials(f"user {PASSWORD}"), sent, case):
         printed = f"{value} {value!r} {[value]} {(value,)!r} {{'x': {value!r}}}"
         assert [secret for secret in SECRETS if secret in printed] == []
     assert BASE in repr(auth)
-
-
-def test_refused_revocation_and_parameters_are_not_quoted(kind: Kind, platform: Platform) -> None:
-    auth = kind.auth(platform, oauth_token={"access_token": "the token/in use"})
-    words = "cannot revoke the token/in use or the%20token%2Fin%20use or the+token%2Fin+use"
-    platform.tokens = [Answer(400, {"error": "invalid_request", "error_description": words})]
-    with pytest.raises(OauthProviderError) as caught:
-        kind.revoke_token(auth)
-    told = f"{caught.value} {caught.value.error_description}"
-    assert [form for form in ("in use", "in%20use", "in+use") if form in told] == []
-    platform.tokens = [Answer(400, {"error": "x", "error_description": "bad signed.assertion"})]
-    with pytest.raises(OauthProviderError) as refused:
-        kind.fetch_token(auth, {"client_assertion": "signed.assertion"})
-    assert "signed" not in str(refused.value)
+    assert "'the-user'" in repr(m2m)
+    assert "'the-key'" in repr(given)

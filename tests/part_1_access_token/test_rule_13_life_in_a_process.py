@@ -1,4 +1,4 @@
-"""Part 1, rule 13: clocks that jump, forks in the middle of a refresh, copies and pickles."""
+"""Part 1, rule 13: clocks that jump, threads, forks in the middle of a refresh, and copies."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import os
 import pickle
 import signal
 import threading
+import time
 from contextlib import ExitStack
 from datetime import datetime, timezone
 from typing import Any, Callable
@@ -17,11 +18,22 @@ from thingspace_auth_adapters import VzM2mCredentials
 from thingspace_auth_adapters.simulator import ThingspaceSimulator
 
 from ..support.crowds import PATH
-from ..support.kinds import ADAPTER_KINDS, IDENTITY, PASSWORD, Kind
+from ..support.kinds import ADAPTER_KINDS, IDENTITY, Kind
+from ..support.logins import auth_at, credentials
+from ..support.memory_store import memory_store
 from ..support.real import PATIENCE, Threads, eventually, options_for
-from ..support.virtual import API, START, Platform, VirtualClock, refusal
+from ..support.virtual import (
+    API,
+    BASE,
+    START,
+    Answer,
+    Platform,
+    VirtualClock,
+    refusal,
+    session_refusal,
+)
 
-M2M = VzM2mCredentials("user", PASSWORD)
+M2M = credentials()
 
 # The wall clock alone says how old a token is.
 
@@ -91,6 +103,46 @@ def test_frozen_time_that_moves_forward_expires_both_tokens(
     assert platform.sessions == ["session-1", "session-1", "session-2"]
 
 
+@pytest.mark.skipif(not hasattr(time, "tzset"), reason="this system's time zone cannot be set")
+@pytest.mark.parametrize("zone", ["XXX+12", "XXX-14", "XXX+5YYY,J1/0,J365/0"])
+def test_time_zone_may_be_anything(
+    kind: Kind, platform: Platform, monkeypatch: pytest.MonkeyPatch, zone: str
+) -> None:
+    """And it may be another one while a token is in use. The clock is the machine's."""
+    monkeypatch.setenv("TZ", zone)
+    auth = kind.auth(platform)
+    kind.get(auth, API, platform)
+    time.tzset()
+    try:
+        assert abs(auth.oauth_token.expiry - time.time() - 3600) < 60
+        assert not auth.is_token_expired()
+        kind.get(auth, API, platform)
+        assert platform.bearers == ["token-1"] * 2
+    finally:
+        monkeypatch.undo()
+        time.tzset()
+
+
+# Threads.
+
+
+def test_synchronous_object_starts_no_thread(
+    sync_kind: Kind, platform: Platform, clock: VirtualClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    started: list[threading.Thread] = []
+    monkeypatch.setattr(threading.Thread, "start", started.append)
+    auth = sync_kind.auth(platform, m2m=M2M, oauth_clock_skew=60, store=memory_store())
+    platform.api = [Answer(200), refusal(), Answer(200), session_refusal()]
+    for _ in range(3):
+        assert sync_kind.get(auth, API, platform).status == 200
+        clock.advance(3550)
+    auth.end_m2m_session()
+    auth.revoke_token()
+    assert len(platform.token_calls) > 2
+    assert len(platform.login_calls) > 2
+    assert started == []
+
+
 # Forks.
 
 
@@ -141,6 +193,71 @@ def test_child_that_was_forked_in_the_middle_of_a_refresh_goes_on(
 
 
 # Copies and pickles.
+
+
+def test_copies_share_no_state(kind: Kind, platform: Platform) -> None:
+    auth = kind.auth(platform)
+    kind.get(auth, API, platform)
+    for copied in (copy.copy(auth), copy.deepcopy(auth)):
+        assert copied.oauth_token == auth.oauth_token
+        copied.oauth_token = {"access_token": "other"}
+        assert auth.oauth_token.access_token == "token-1"
+        kind.get(copied, API, platform)
+        assert platform.bearers[-1] == "other"
+
+
+COPYING: dict[str, Callable[[Any], Any]] = {
+    "copy": copy.copy,
+    "deepcopy": copy.deepcopy,
+    "pickle": lambda auth: pickle.loads(pickle.dumps(auth)),
+}
+each_way_to_copy = pytest.mark.parametrize("copying", COPYING.values(), ids=COPYING)
+
+
+@each_way_to_copy
+def test_copy_goes_on_with_the_current_token_and_session(
+    kind: Kind, copying: Callable[[Any], Any]
+) -> None:
+    """Over sockets, for an object does not travel with a platform in memory."""
+    with ThingspaceSimulator() as simulator:
+        auth = auth_at(simulator, kind)
+        for one in (auth, copying(auth), copying(copying(auth))):
+            # The first of them has nothing yet when it is copied.
+            assert kind.get(one, simulator.url + PATH).status == 200
+            assert kind.get(copying(one), simulator.url + PATH).status == 200
+        assert len(simulator.token_requests) == 3
+        assert len(simulator.login_requests) == 3
+
+
+@each_way_to_copy
+def test_copy_has_the_settings(
+    kind: Kind, platform: Platform, clock: VirtualClock, copying: Callable[[Any], Any]
+) -> None:
+    settings: dict[str, Any] = {
+        "base_url": "https://proxy.example:8443",
+        "allowed_hosts": ["*.example"],
+        "timeout": 7,
+    }
+    token = {"access_token": "kept", "expiry": START + 100}
+    twin = copying(kind.auth(**settings, oauth_token=token, oauth_clock_skew=5, m2m="kept-too"))
+    assert (twin.base_url, twin.timeout) == (settings["base_url"], 7)
+    assert twin.allowed_hosts == ("*.example",)
+    kind.get(twin, "https://x.example/", platform)
+    kind.get(twin, BASE, platform)
+    assert (platform.bearers, platform.sessions) == (["kept", None], ["kept-too", None])
+    clock.advance(95)
+    assert twin.is_token_expired()
+
+
+def test_pickle_holds_the_secret(kind: Kind) -> None:
+    assert IDENTITY["oauth_client_secret"].encode() in pickle.dumps(kind.auth())
+
+
+def test_what_the_user_gave_may_forbid_pickling(kind: Kind) -> None:
+    auth = kind.auth(oauth_on_token_update=lambda token: None)
+    with pytest.raises((pickle.PicklingError, AttributeError)):
+        pickle.dumps(auth)
+    copy.deepcopy(auth)
 
 
 def test_copy_has_times_of_its_own(kind: Kind, platform: Platform, clock: VirtualClock) -> None:

@@ -10,12 +10,14 @@ from typing import Any
 
 import pytest
 
-from thingspace_auth_adapters import M2mLoginError, OauthToken, VzM2mCredentials
+from thingspace_auth_adapters import M2mLoginError, OauthToken
 
-from ..support.kinds import PASSWORD, Kind
+from ..support.kinds import Kind
+from ..support.logins import credentials
 from ..support.virtual import (
     API,
     START,
+    Answer,
     Platform,
     VirtualClock,
     login_refusal,
@@ -85,6 +87,19 @@ def test_fetched_where_what_is_provided_is_of_no_use(
             clock.advance(event)
         assert kind.get(auth, API, platform).status == 200
     assert platform.bearers == bearers
+
+
+def test_row_that_was_rejected_is_good_again_once_it_was_assigned(
+    kind: Kind, platform: Platform
+) -> None:
+    auth = kind.auth(platform, oauth_token_provider=lambda last, manager: row("row"))
+    kind.get(auth, API, platform)
+    platform.api = [refusal()]
+    kind.get(auth, API, platform)
+    auth.oauth_token = row("row")
+    auth.oauth_token = None
+    kind.get(auth, API, platform)
+    assert platform.bearers == ["row", "row", "token-1", "row"]
 
 
 def test_what_the_provider_fetched_is_judged_as_fetched(
@@ -292,9 +307,23 @@ def test_update_callback_is_told_of_a_token_although_its_login_then_failed(
     kind: Kind, platform: Platform
 ) -> None:
     told: list[OauthToken] = []
-    m2m = VzM2mCredentials("user", PASSWORD)
+    m2m = credentials()
     auth = kind.auth(platform, m2m=m2m, oauth_on_token_update=told.append)
     platform.logins = [login_refusal()]
     with pytest.raises(M2mLoginError):
         kind.get(auth, API, platform)
     assert [token.access_token for token in told] == ["token-1"]
+
+
+@pytest.mark.parametrize("failure", ["connect", "read timeout"])
+def test_update_callback_is_told_although_the_request_then_fails(
+    kind: Kind, platform: Platform, failure: str
+) -> None:
+    told: list[str] = []
+    auth = kind.auth(
+        platform, oauth_on_token_update=kind.callback(lambda token: told.append(token.access_token))
+    )
+    platform.api = [Answer(failure=failure)]
+    with pytest.raises(kind.request_error):
+        kind.get(auth, API, platform)
+    assert told == ["token-1"]

@@ -1,4 +1,4 @@
-"""Part 2: what may stand for ``m2m``. (Mistakes are in Part 1, test_bad_input.)"""
+"""Part 2: what may stand for ``m2m``: a session token alone, and the class of an account."""
 
 from __future__ import annotations
 
@@ -98,6 +98,46 @@ def test_fields_are_getters_and_travel_and_are_not_shown(
         assert (one.username, one.password, one.vz_m2m_token, one.idle_timeout) == fields
     shown = f"username={fields[0]!r}, password=<hidden>"
     assert repr(given) == f"VzM2mCredentials({shown})"
+
+
+@pytest.mark.parametrize(
+    ("args", "kwargs", "error", "name"),
+    [
+        (("user", None), {}, TypeError, "password"),
+        ((None, PASSWORD), {}, TypeError, "username"),
+        ((None, None), {}, TypeError, "username"),
+        ((None, PASSWORD), {"vz_m2m_token": "token"}, TypeError, "username"),
+        (("user", None), {"vz_m2m_token": "token"}, TypeError, "password"),
+        (("", PASSWORD), {}, ValueError, "username"),
+        (("user", " "), {}, ValueError, "password"),
+        (("user", PASSWORD + "\nx"), {}, ValueError, "password"),
+        (("user", PASSWORD), {"vz_m2m_token": ""}, ValueError, "vz_m2m_token"),
+        (("user", PASSWORD), {"idle_timeout": float("nan")}, ValueError, "idle_timeout"),
+        (("user", ""), {}, ValueError, "password"),
+        ((7, PASSWORD), {}, TypeError, "username"),
+        (("user", PASSWORD.encode()), {}, TypeError, "password"),
+        (("user", PASSWORD), {"vz_m2m_token": PASSWORD + " "}, ValueError, "vz_m2m_token"),
+        (("user", PASSWORD), {"vz_m2m_token": 7}, TypeError, "vz_m2m_token"),
+        (("user", PASSWORD), {"idle_timeout": 0}, ValueError, "idle_timeout"),
+        (("user", PASSWORD), {"idle_timeout": -1}, ValueError, "idle_timeout"),
+        (("user", PASSWORD), {"idle_timeout": "soon"}, TypeError, "idle_timeout"),
+        (("user", PASSWORD), {"idle_timeout": None}, TypeError, "idle_timeout"),
+        (("user", PASSWORD), {"vz_m2m_token_provider": print}, TypeError, "vz_m2m_token_provider"),
+        (
+            ("user", PASSWORD),
+            {"vz_m2m_on_token_update": print},
+            TypeError,
+            "vz_m2m_on_token_update",
+        ),
+    ],
+)
+def test_bad_argument_is_named(
+    args: Any, kwargs: dict[str, Any], error: type[Exception], name: str
+) -> None:
+    with pytest.raises(error, match=name) as caught:
+        VzM2mCredentials(*args, **kwargs)
+    assert PASSWORD not in str(caught.value)
+    assert caught.value.__context__ is None
 
 
 @pytest.fixture

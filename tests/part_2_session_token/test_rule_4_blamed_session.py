@@ -6,8 +6,8 @@ Which answers do is a table: test_rule_07_answers in Part 1.
 from __future__ import annotations
 
 import json
-import logging
-from typing import Any
+import threading
+from typing import Any, Callable
 
 import pytest
 
@@ -16,9 +16,9 @@ from thingspace_auth_adapters._core.cached_token import CachedToken
 
 from ..support.kinds import PASSWORD, Kind
 from ..support.logins import MINUTE, credentials
+from ..support.real import Threads
 from ..support.virtual import (
     API,
-    GATEWAY_REFUSAL,
     SESSION_EXPIRED,
     Answer,
     Platform,
@@ -30,6 +30,9 @@ from ..support.virtual import (
 )
 
 pytestmark = pytest.mark.usefixtures("clock")
+
+Told = Callable[[], list[str]]
+
 
 FORMAT = session_refusal({"errorCode": "REQUEST_FAILED.SessionToken.Format"})
 CLOUD = Answer(
@@ -87,15 +90,6 @@ def test_second_blame_is_returned_as_it_came(kind: Kind, platform: Platform, aut
     seen = kind.get(auth, API, platform)
     assert (seen.status, json.loads(seen.body)) == (400, SESSION_EXPIRED)
     assert platform.trail == ["token", "login", "api", "login", "api"]
-
-
-def test_gateway_refusal_keeps_blaming_the_bearer_alone(
-    kind: Kind, platform: Platform, auth: Any
-) -> None:
-    platform.api = [refusal(), refusal()]
-    seen = kind.get(auth, API, platform)
-    assert (seen.status, json.loads(seen.body)) == (401, GATEWAY_REFUSAL)
-    assert len(platform.login_calls) == 1
 
 
 def test_bearer_and_session_are_each_renewed_once_for_one_request(
@@ -204,6 +198,32 @@ def test_no_session_is_opened_for_an_account_that_is_taken_away_meanwhile(
     assert len(platform.login_calls) == 1
 
 
+def test_session_that_is_taken_away_meanwhile_fails_no_request(
+    sync_kind: Kind, platform: Platform
+) -> None:
+    """``auth.m2m`` may be assigned at any moment: here on each look at it."""
+    auth = sync_kind.auth(platform, m2m=credentials())
+    threads, assigning, is_over = Threads(), Threads(), threading.Event()
+
+    def assign() -> None:
+        while not is_over.is_set():
+            auth.m2m = None
+            auth.m2m = credentials()
+
+    def work() -> list[int]:
+        platform.api = [session_refusal()] * 5
+        return [sync_kind.get(auth, API, platform).status for _ in range(60)]
+
+    threads.start(work)
+    assigning.start(assign)
+    try:
+        (statuses,) = threads.join()
+    finally:
+        is_over.set()
+    assert {*statuses} <= {200, 400}
+    assert assigning.join() == [None]
+
+
 # Logins that fail, or do not help.
 
 
@@ -221,7 +241,7 @@ def test_failed_login_returns_the_answer_and_then_raises(
 
 
 def test_api_that_always_blames_the_session_costs_three_logins_a_minute(
-    kind: Kind, platform: Platform, clock: VirtualClock, caplog: pytest.LogCaptureFixture
+    kind: Kind, platform: Platform, clock: VirtualClock, told: Told
 ) -> None:
     auth = kind.auth(platform, m2m=credentials())
     for minute in (1, 2):
@@ -232,18 +252,35 @@ def test_api_that_always_blames_the_session_costs_three_logins_a_minute(
         clock.advance(MINUTE)
     platform.api = []
     assert kind.get(auth, API, platform).status == 200
-    (warning,) = [one for one in caplog.records if one.levelno >= logging.WARNING]
-    assert "Another process" in warning.getMessage()
-    assert "store" in warning.getMessage()
+    (warning,) = told()
+    assert "Another process" in warning
+    assert "store" in warning
+
+
+# Without an account.
 
 
 @pytest.mark.parametrize("status", [400, 401])
-def test_platform_that_wants_a_session_is_told_of_once_without_an_account(
-    kind: Kind, platform: Platform, status: int, caplog: pytest.LogCaptureFixture
+def test_forgotten_account_is_told_once_for_each_object(
+    kind: Kind, platform: Platform, caplog: pytest.LogCaptureFixture, told: Told, status: int
 ) -> None:
-    auth = kind.auth(platform)
-    for _ in range(3):
-        platform.api = [Answer(status, SESSION_EXPIRED)]
-        assert kind.get(auth, API, platform).status == status
-    (warning,) = [one for one in caplog.records if one.levelno >= logging.WARNING]
-    assert "m2m=" in warning.getMessage()
+    for auth in (kind.auth(platform), kind.auth(platform)):
+        caplog.clear()
+        platform.api = [Answer(status, SESSION_EXPIRED) for _ in range(3)]
+        for _ in range(3):
+            assert kind.get(auth, API, platform).status == status
+        (warning,) = told()
+        assert "m2m=VzM2mCredentials" in warning
+
+
+def test_streamed_answer_is_left_to_the_caller(
+    requests_kind: Kind, platform: Platform, told: Told
+) -> None:
+    """Under requests what is read of a stream is gone, and a warning is not worth that."""
+    platform.api = [Answer(400, {"errorCode": "INPUT_INVALID"}), Answer(400, SESSION_EXPIRED)]
+    session = requests_kind.session(platform)
+    session.auth = requests_kind.auth(platform)
+    assert b"INPUT_INVALID" in session.get(API, stream=True).raw.read()
+    assert told() == []
+    session.get(API)
+    assert len(told()) == 1

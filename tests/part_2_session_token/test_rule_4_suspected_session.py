@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import logging
-from typing import Any
+from typing import Any, Callable
 
 import pytest
 
@@ -13,6 +12,8 @@ from ..support.memory_store import memory_store
 from ..support.virtual import API, Answer, Platform, VirtualClock, token_answer
 
 pytestmark = pytest.mark.usefixtures("clock")
+
+Told = Callable[[], list[str]]
 
 UNKNOWN_CAUSE = Answer(401, {"error": "x", "cause": "y"})
 FORBIDDEN = Answer(403, {"error": "forbidden", "description": "no"})
@@ -47,10 +48,6 @@ def auth(kind: Kind, platform: Platform, clock: VirtualClock) -> Any:
     return made
 
 
-def warnings_in(caplog: pytest.LogCaptureFixture) -> list[str]:
-    return [one.getMessage() for one in caplog.records if one.levelno >= logging.WARNING]
-
-
 # Which answers make it suspect: all others are in test_rule_07_answers in Part 1.
 
 
@@ -68,12 +65,12 @@ def test_suspected_session_is_replaced_and_the_request_repeated(
 
 @pytest.mark.parametrize("name", [*INNOCENT, *SUSPECT])
 def test_without_an_account_nothing_is_said_of_a_session(
-    kind: Kind, platform: Platform, name: str, caplog: pytest.LogCaptureFixture
+    kind: Kind, platform: Platform, name: str, told: Told
 ) -> None:
     answer = {**INNOCENT, **SUSPECT}[name]
     platform.api = [answer]
     assert kind.get(kind.auth(platform), API, platform).status == answer.status
-    assert warnings_in(caplog) == []
+    assert told() == []
 
 
 @pytest.mark.parametrize("is_same", [False, True], ids=["another bearer", "the same bearer"])
@@ -121,14 +118,14 @@ def test_suspected_session_is_kept_if_the_single_login_fails(
     auth: Any,
     clock: VirtualClock,
     failure: Answer,
-    caplog: pytest.LogCaptureFixture,
+    told: Told,
 ) -> None:
     platform.api = [UNKNOWN_CAUSE]
     platform.logins = [failure]
     assert kind.get(auth, API, platform).status == 401
     assert kind.get(auth, API, platform).status == 200
     assert platform.sessions == ["session-1"] * 3
-    assert any("suspect" in text for text in warnings_in(caplog))
+    assert any("suspect" in text for text in told())
     # None is made on a suspicion as long as one has failed.
     for _ in range(5):
         clock.advance(15 * MINUTE)

@@ -23,6 +23,8 @@ from ..support.virtual import (
 
 pytestmark = pytest.mark.usefixtures("clock")
 
+Told = Callable[[], list[str]]
+
 
 @pytest.fixture
 def store() -> Any:
@@ -189,6 +191,27 @@ def test_login_that_cannot_be_counted_is_not_sent(
     assert platform.login_calls == []
     vars(store).update(healthy)
     logs_in(kind, auth, platform)
+
+
+def lockless(name: str, patience: float) -> Any:
+    raise StoreUnavailable("this file system has no locks")
+
+
+def test_login_is_counted_and_sent_without_a_lock_where_there_is_none(
+    kind: Kind, platform: Platform, store: Any, told: Told
+) -> None:
+    store.locked = lockless
+    bearer = {"oauth_token": {"access_token": "in-use"}}
+    kind.get(another_process(kind, platform, store, **bearer), API, platform)
+    assert len(platform.login_calls) == 1
+    (warning,) = told()
+    assert "this file system has no locks" in warning
+    store.entries.clear()
+    platform.logins = [login_refusal()] * 9
+    for _ in range(3):
+        process = another_process(kind, platform, store, **bearer)
+        assert fails(kind, process, platform).status_code == 400
+    assert len(platform.login_calls) == 2
 
 
 def test_count_whose_writing_was_reported_to_fail_and_did_not_bars_nobody(

@@ -11,7 +11,7 @@ from urllib.parse import urlsplit
 import pytest
 
 from ..support.clients import send_by_hand
-from ..support.kinds import INSTALLED, Kind
+from ..support.kinds import Kind
 from ..support.logins import credentials
 from ..support.virtual import (
     API,
@@ -35,12 +35,6 @@ BEARER = {"authorization": "Bearer token-1"}
 SESSION = {"vz-m2m-token": "session-1"}
 BOTH = {**BEARER, **SESSION}
 WARNING = "a redirect took the session token to evil.example"
-
-
-@pytest.fixture
-def requests_kind() -> Kind:
-    pytest.importorskip("requests")
-    return next(kind for kind in INSTALLED if kind.is_requests)
 
 
 @pytest.fixture

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import logging
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -138,18 +137,6 @@ def processes(request: pytest.FixtureRequest, on_disk: Processes, tmp_path: Path
     if request.param == "file":
         on_disk.make_store = file_kind(tmp_path).make
     return on_disk
-
-
-@pytest.fixture
-def told(caplog: pytest.LogCaptureFixture) -> Callable[[], list[str]]:
-    """The warnings so far, all of which are ours."""
-
-    def warnings() -> list[str]:
-        records = [record for record in caplog.records if record.levelno >= logging.WARNING]
-        assert {record.name for record in records} <= {"thingspace_auth_adapters"}
-        return [record.getMessage() for record in records]
-
-    return warnings
 
 
 @pytest.fixture(params=["file", "redis", "sqlite"])
