@@ -12,6 +12,7 @@ from thingspace_auth_adapters._model.hosts import (
     is_login_endpoint,
     is_token_endpoint,
     may_be_special,
+    name_of,
     origin,
     origin_of,
 )
@@ -251,3 +252,16 @@ NOT_LOOPBACK = [
 def test_bad_base_url_is_named(base_url: str) -> None:
     with pytest.raises(ValueError, match="base_url"):
         checked_base_url(base_url)
+
+
+@pytest.mark.parametrize(
+    ("url", "name"),
+    [
+        ("https://a.example/path", "a.example"),
+        ("http://a.example/", "a.example"),
+        ("https://a.example:8443/", "a.example:8443"),
+        ("https://a.example\\@b.example/", "a URL that can be read in two ways"),
+    ],
+)
+def test_message_names_a_host_and_a_port_that_is_not_usual(url: str, name: str) -> None:
+    assert name_of(origin_of(url)) == name
