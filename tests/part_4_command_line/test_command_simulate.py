@@ -36,6 +36,14 @@ def _environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     set_up(monkeypatch, tmp_path / "store")
 
 
+@pytest.fixture(autouse=True)
+def _interruptible() -> Iterator[None]:
+    """Beneath nohup, or in a shell's background, SIGINT is ignored, also by what a test starts."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
 @contextmanager
 def started(*arguments: str) -> Iterator[Any]:
     """The simulator in a process group of its own, as a terminal has it."""
