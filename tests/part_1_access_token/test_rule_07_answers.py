@@ -17,7 +17,7 @@ import pytest
 from thingspace_auth_adapters import M2mLoginError, VzM2mCredentials
 
 from ..support import kinds
-from ..support.kinds import ASYNC_KINDS, SYNC_KINDS, Kind
+from ..support.kinds import ADAPTER_KINDS, ASYNC_KINDS, SYNC_KINDS, Kind
 from ..support.logins import MINUTE, credentials
 from ..support.snippets import ROOT
 from ..support.virtual import API, Answer, Platform, VirtualClock, token_answer
@@ -66,10 +66,10 @@ each_method = pytest.mark.parametrize("method", ["GET", "POST"])
 
 
 @pytest.fixture(
-    params=kinds.params([*SYNC_KINDS, *ASYNC_KINDS[:1]], lambda kind: kind.is_requests),
+    params=kinds.params([*ADAPTER_KINDS, *ASYNC_KINDS[:1]], lambda kind: kind.is_requests),
 )
 def kind(request: pytest.FixtureRequest) -> Kind:
-    """Each synchronous kind, and an asynchronous one."""
+    """One for each adapter of a code of its own, and an asynchronous one."""
     return request.param  # type: ignore[no-any-return]
 
 
