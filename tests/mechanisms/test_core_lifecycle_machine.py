@@ -1,4 +1,4 @@
-"""Rules 5, 6, 7 and 11 as invariants of the lifecycle, whatever happens in whatever order.
+"""The module ``_core/lifecycle``: Part 1, rules 5, 6, 7 and 11 hold in whatever order of events.
 
 Time passes, an answer comes, a call fails, a caller is interrupted where it stands or at any line,
 the platform rejects a token, somebody assigns one.

@@ -1,4 +1,4 @@
-"""The count of logins as a value, which a store keeps."""
+"""The module ``_core/login_count``: the count of logins as a value, which a store keeps."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Mechanism ``_core.records``: what a store keeps is apart for each owner, sealed, and JSON."""
+"""The module ``_core/records``: what a store keeps is apart for each owner, sealed, and JSON."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Where a token may go: every guard has a case that it must refuse."""
+"""The module ``_model/hosts``: where a token may go; every guard has a case that it must refuse."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The wire of the M2M session: what an answer to a login or a logout says."""
+"""The module ``_wire/m2m_session``: what an answer to a login or a logout says."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Which credential an answer rejects: near misses, and how a body is read.
+"""The module ``_wire/rejection``: near misses of what rejects a credential, and bodies.
 
 The answers themselves are in a table: Part 1, test_rule_07_answers.
 """

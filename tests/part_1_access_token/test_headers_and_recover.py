@@ -120,6 +120,7 @@ def test_session_goes_beside_the_bearer_where_it_is_wanted(
     [
         FOREIGN,
         "https://thingspace.verizon.com@evil.example/",
+        "https://evil.example\\@thingspace.verizon.com/",
     ],
 )
 def test_foreign_host_gets_nothing(kind: Kind, platform: Platform, m2m_auth: Any, url: str) -> None:

@@ -1,4 +1,4 @@
-"""Part 1, rule 8: bodies are sent again whole or not at all, and those of errors stay readable."""
+"""Part 1, rule 8: bodies are sent again whole or not at all, and only what is judged is read."""
 
 from __future__ import annotations
 

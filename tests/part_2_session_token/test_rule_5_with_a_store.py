@@ -202,8 +202,11 @@ def test_login_is_counted_and_sent_without_a_lock_where_there_is_none(
 ) -> None:
     store.locked = lockless
     bearer = {"oauth_token": {"access_token": "in-use"}}
+    # Counted before it is sent: this is the only entry then.
+    counted: list[int] = []
+    platform.on_login = lambda: counted.append(len(store.entries))
     kind.get(another_process(kind, platform, store, **bearer), API, platform)
-    assert len(platform.login_calls) == 1
+    assert counted == [1]
     (warning,) = told()
     assert "this file system has no locks" in warning
     store.entries.clear()
