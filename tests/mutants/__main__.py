@@ -18,7 +18,7 @@ ROOT = Path(__file__).resolve().parents[2]
 PACKAGE = "thingspace_auth_adapters"
 LAYERS = ("_model", "_wire", "_core", "_adapters")
 EQUIVALENT = Path(__file__).with_name("equivalent.txt")
-TIMEOUT_SECONDS = 90
+TIMEOUT_SECONDS = 240
 
 # One near neighbour each: a remote one (a power for a sum, an order for an identity) fails by its
 # types, or whenever the near one does. A | stands in annotations, which nothing evaluates.
