@@ -24,6 +24,14 @@ def asyncio_kind() -> Kind:
 
 
 @pytest.fixture
+def session(requests_kind: Kind, platform: Platform) -> Any:
+    """A session of requests to the platform in memory, with an object for an access token."""
+    made = requests_kind.session(platform)
+    made.auth = requests_kind.auth(platform)
+    return made
+
+
+@pytest.fixture
 def simulator() -> Iterator[ThingspaceSimulator]:
     """A platform on a real port."""
     with ThingspaceSimulator() as running:

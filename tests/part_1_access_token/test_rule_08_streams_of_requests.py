@@ -19,19 +19,10 @@ from requests.adapters import HTTPAdapter  # noqa: E402
 from thingspace_auth_adapters.requests import ThingspaceAuth  # noqa: E402
 from thingspace_auth_adapters.simulator import ThingspaceSimulator  # noqa: E402
 
-from ..support.kinds import INSTALLED  # noqa: E402
+from ..support.kinds import Kind  # noqa: E402
 from ..support.logins import credentials  # noqa: E402
 from ..support.real import options_for  # noqa: E402
 from ..support.virtual import API, GATEWAY_REFUSAL, Answer, Platform  # noqa: E402
-
-KIND = next(kind for kind in INSTALLED if kind.is_requests)
-
-
-@pytest.fixture
-def session(platform: Platform) -> Any:
-    session = KIND.session(platform)
-    session.auth = KIND.auth(platform)
-    return session
 
 
 @pytest.fixture
@@ -91,10 +82,10 @@ def test_compressed_refusal_is_judged_and_complete(session: Any, platform: Platf
 @pytest.mark.parametrize("status", [200, 302, 400, 401, 403, 404, 429, 500])
 @pytest.mark.parametrize("m2m", [None, credentials()], ids=["", "m2m"])
 def test_stream_is_read_of_an_answer_that_has_to_be_judged_alone(
-    platform: Platform, status: int, m2m: Any
+    requests_kind: Kind, platform: Platform, status: int, m2m: Any
 ) -> None:
-    session = KIND.session(platform)
-    session.auth = KIND.auth(platform, m2m=m2m)
+    session = requests_kind.session(platform)
+    session.auth = requests_kind.auth(platform, m2m=m2m)
     platform.api = [Answer(status, b"x" * 1000)]
     response = session.post(API, stream=True)
     is_read = status == 401 or (m2m is not None and status // 100 == 4)

@@ -15,17 +15,8 @@ from requests.adapters import HTTPAdapter  # noqa: E402
 from thingspace_auth_adapters import ThingspaceAuth as TopLevelThingspaceAuth  # noqa: E402
 from thingspace_auth_adapters.requests import ThingspaceAuth  # noqa: E402
 
-from ..support.kinds import IDENTITY, INSTALLED, requests_adapter  # noqa: E402
+from ..support.kinds import IDENTITY, Kind, requests_adapter  # noqa: E402
 from ..support.virtual import API, BASE, TOKEN_PATH, Platform, redirect, refusal  # noqa: E402
-
-KIND = next(kind for kind in INSTALLED if kind.is_requests)
-
-
-@pytest.fixture
-def session(platform: Platform) -> Any:
-    session = KIND.session(platform)
-    session.auth = KIND.auth(platform)
-    return session
 
 
 def prepared(session: Any, method: str = "GET", **kwargs: Any) -> Any:
@@ -123,11 +114,13 @@ def test_repeat_is_timed_and_keeps_its_settings(session: Any, platform: Platform
 
 
 @pytest.mark.parametrize("hooks", [{}, {"response": []}, {"response": [print]}], ids=str)
-def test_callers_hooks_are_kept_behind_ours(platform: Platform, hooks: dict[str, Any]) -> None:
+def test_callers_hooks_are_kept_behind_ours(
+    requests_kind: Kind, platform: Platform, hooks: dict[str, Any]
+) -> None:
     request = requests.Request("GET", API).prepare()
     others = list(hooks.get("response", []))
     request.hooks = hooks
-    KIND.auth(platform)(request)
+    requests_kind.auth(platform)(request)
     ours, *behind = request.hooks["response"]
     assert callable(ours)
     assert behind == others
