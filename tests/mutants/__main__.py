@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import shutil
 import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor, as_completed
 from pathlib import Path
+from queue import Queue
 from typing import NamedTuple
 
 from .lines import environment, measure
@@ -81,8 +84,10 @@ def survivors_in(module: str, tree: Path) -> Iterator[Survivor]:
 def survivor(module: str, diff: str) -> Survivor:
     """From the diff that cosmic-ray keeps: the first lines that differ."""
     lines = [line for line in diff.splitlines() if not line.startswith(("---", "+++"))]
-    before = next((line[1:].strip() for line in lines if line.startswith("-")), "")
-    after = next((line[1:].strip() for line in lines if line.startswith("+")), "")
+    before, after = (
+        next((line[1:].strip() for line in lines if line[0] == sign and line[1:].strip()), "")
+        for sign in "-+"
+    )
     return Survivor(module, before, after)
 
 
@@ -108,20 +113,51 @@ def modules() -> list[str]:
 def main() -> int:
     parser = argparse.ArgumentParser(prog="tests.mutants", description=__doc__)
     parser.add_argument("modules", nargs="*", help="such as _wire/oauth.py; by default all")
-    chosen = parser.parse_args().modules or modules()
-    ignored = shutil.ignore_patterns(".git", ".tox", ".venv", "*.egg-info", "build", "dist")
-    known, found = equivalent(), 0
+    parser.add_argument("--jobs", type=int, default=os.cpu_count() or 1, help="modules at a time")
+    arguments = parser.parse_args()
+    chosen = arguments.modules or modules()
     with tempfile.TemporaryDirectory() as directory:
-        tree = Path(directory) / "project"
-        shutil.copytree(ROOT, tree, ignore=ignored)
-        measure(tree)
-        for module in chosen:
-            for one in survivors_in(module, tree):
-                if one.line not in known:
-                    found += 1
-                    print(one.line, flush=True)
+        trees = copies(Path(directory), min(arguments.jobs, len(chosen)))
+        found = sum(reported(survivors) for survivors in each_module(chosen, trees))
     print(f"{found} changes survived in {', '.join(chosen)}")
     return 1 if found else 0
+
+
+def copies(directory: Path, number: int) -> list[Path]:
+    """Copies of this project that know which tests run which line."""
+    ignored = shutil.ignore_patterns(".git", ".tox", ".venv", "*.egg-info", "build", "dist")
+    first, *others = (directory / str(one) for one in range(number))
+    shutil.copytree(ROOT, first, ignore=ignored)
+    measure(first)
+    for other in others:
+        shutil.copytree(first, other)
+    return [first, *others]
+
+
+def each_module(chosen: list[str], trees: list[Path]) -> Iterator[list[Survivor]]:
+    """The survivors of each module, in the order in which the modules are done."""
+    idle: Queue[Path] = Queue()
+    for tree in trees:
+        idle.put(tree)
+
+    def survivors_of(module: str) -> list[Survivor]:
+        tree = idle.get()
+        try:
+            return list(survivors_in(module, tree))
+        finally:
+            idle.put(tree)
+
+    with ThreadPoolExecutor(len(trees)) as pool:
+        for done in as_completed([pool.submit(survivors_of, module) for module in chosen]):
+            yield done.result()
+
+
+def reported(survivors: list[Survivor]) -> int:
+    """How many of a module's survivors are not known to be equivalent; each is printed."""
+    unknown = [one.line for one in survivors if one.line not in equivalent()]
+    for line in unknown:
+        print(line, flush=True)
+    return len(unknown)
 
 
 if __name__ == "__main__":

@@ -11,6 +11,8 @@ from .lines import OPTIONS, tests_of
 
 FIRST_TESTS = 25
 TESTS_AT_MOST = 500
+# A test that hangs noticed the change.
+HANGS = ("-o", "faulthandler_timeout=40", "-o", "faulthandler_exit_on_timeout=true")
 
 
 def first_change(original: Path, changed: Path) -> int:
@@ -29,7 +31,7 @@ def main(original: Path, module: str) -> int:
 
 
 def run(tests: list[str]) -> int:
-    pytest = [sys.executable, "-m", "pytest", "-x", *OPTIONS, *tests]
+    pytest = [sys.executable, "-m", "pytest", "-x", *OPTIONS, *HANGS, *tests]
     return subprocess.run(pytest, check=False, stdout=subprocess.DEVNULL).returncode
 
 

@@ -45,11 +45,16 @@ def measure(tree: Path) -> None:
 def tests_of(module: Path, changed: int) -> list[str]:
     """The tests of a line, the quickest first.
 
-    A line that no test runs is run when the module is imported: then all tests of the module.
+    A line that no test runs is run when the module is imported, such as a decorator. Then all tests
+    of the module, those of the next line that any test runs before the others.
     """
     lines: dict[str, list[str]] = json.loads(_kept(module).read_text(encoding="utf-8"))
-    every = dict.fromkeys(test for tests in lines.values() for test in tests)
-    return lines.get(str(changed)) or list(every)
+    here = lines.get(str(changed))
+    if here:
+        return here
+    later = sorted(int(line) for line, tests in lines.items() if tests and int(line) > changed)
+    following = lines[str(later[0])] if later else []
+    return list(dict.fromkeys([*following, *(test for tests in lines.values() for test in tests)]))
 
 
 def _kept(module: Path) -> Path:

@@ -12,7 +12,6 @@ from typing import Any
 import pytest
 
 from thingspace_auth_adapters import InsecureTransportError, OauthProviderError
-from thingspace_auth_adapters._adapters import life
 
 from ..support.kinds import Kind
 from ..support.logins import credentials
@@ -136,21 +135,6 @@ def test_plain_http_to_an_allowed_host_is_refused(
         kind.headers(m2m_auth, f"http://{host}/api/x")
     assert isinstance(caught.value, kind.request_error)
     assert platform.calls == []
-
-
-def test_hosts_are_remembered_but_not_without_end(
-    sync_kind: Kind,
-    platform: Platform,
-    caplog: pytest.LogCaptureFixture,
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    caplog.set_level("INFO", "thingspace_auth_adapters")
-    auth = sync_kind.auth(platform)
-    monkeypatch.setattr(life, "_MOST_TARGETS", 256)
-    for number in (*range(300), 0):
-        assert auth.headers(f"https://host{number}.example/") == {}
-    assert len(auth._life._targets) <= 256
-    assert caplog.text.count("host0.example is not an allowed host") == 1
 
 
 # recover: the bearer. Part 1, rule 7.

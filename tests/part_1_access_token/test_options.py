@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import base64
+import inspect
 import json
 import os
+import sys
+import typing
 from typing import Any
 
 import pytest
@@ -89,6 +92,27 @@ def test_options_come_before_the_environment(
     kind.get(from_environment(kind, platform, m2m="a-session", base_url=BASE), API, platform)
     assert platform.token_calls[0].url.startswith(BASE)
     assert platform.sessions == ["a-session"]
+
+
+def test_each_signature_shows_the_defaults_that_hold(
+    sync_kind: Kind, environment: pytest.MonkeyPatch
+) -> None:
+    adapter = sync_kind.adapter.ThingspaceAuth
+    auth = adapter.from_environment()
+    holding = {"base_url": auth.base_url, "timeout": auth.timeout}
+    assert holding == {"base_url": BASE, "timeout": 30.0}
+    assert shown_defaults(adapter.from_environment) == {"timeout": auth.timeout}
+    if sys.version_info >= (3, 11):
+        overloads = typing.get_overloads(adapter.__init__)
+        assert [shown_defaults(overload) for overload in overloads] == [holding] * 2
+
+
+def shown_defaults(function: Any) -> dict[str, Any]:
+    """Those that are not ``None``; each is of an argument that has to be named."""
+    parameters = inspect.signature(function).parameters.values()
+    given = [one for one in parameters if one.default is not one.empty]
+    assert {one.kind for one in given} == {inspect.Parameter.KEYWORD_ONLY}
+    return {one.name: one.default for one in given if one.default is not None}
 
 
 # base_url, and whom it allows.

@@ -45,8 +45,12 @@ def test_rejected_token_leads_to_one_renewal_and_one_repeat_of_each_request(
         assert len(platform.token_calls) == number + 1
 
 
-def test_second_refusal_is_returned_as_it_came(kind: Kind, platform: Platform, auth: Any) -> None:
-    platform.api = [refusal(), refusal()]
+@pytest.mark.parametrize("m2m", [None, "session"])
+def test_second_refusal_is_returned_as_it_came(
+    kind: Kind, platform: Platform, m2m: str | None
+) -> None:
+    auth = kind.auth(platform, m2m=m2m)
+    platform.api = [refusal(), refusal(), refusal()]
     seen = kind.get(auth, API, platform)
     assert (seen.status, json.loads(seen.body)) == (401, GATEWAY_REFUSAL)
     assert platform.bearers == ["token-1", "token-2"]

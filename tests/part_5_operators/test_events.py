@@ -54,6 +54,10 @@ class Collector(logging.Handler):
     def named(self, name: str) -> list[AuthEvent]:
         return [event for event in self.events if event.name == name]
 
+    @property
+    def last_message(self) -> str:
+        return str(self.records[-1].getMessage())
+
     def level_of(self, name: str) -> int:
         (level,) = {record.levelno for record in self.records if record.auth_event.name == name}
         return int(level)
@@ -205,6 +209,7 @@ def test_rejection_and_repeat_are_told(
         AuthEvent("fetched", credential, 0.0, 1),
         AuthEvent("repeated", credential, status_code=answer.status),
     ]
+    assert seen.last_message == f"the request with the rejected {credential} is repeated"
 
 
 def test_recover_tells_what_an_adapter_tells(script: Script, seen: Collector) -> None:
@@ -254,6 +259,8 @@ def test_what_keeps_a_request_from_being_repeated_is_told(
     (event,) = seen.named("not_repeated")
     assert event.status_code == 401
     assert told in str(event.reason)
+    words = f"the request with the rejected {ACCESS} is not repeated, since {event.reason}"
+    assert seen.last_message == words
     assert "repeated" not in seen.names
 
 
