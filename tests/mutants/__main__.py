@@ -9,7 +9,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from pathlib import Path
 from queue import Queue
@@ -59,6 +59,10 @@ class Survivor(NamedTuple):
     def line(self) -> str:
         """As ``equivalent.txt`` has it, before its reason."""
         return f"{self.module}: {self.before} -> {self.after}"
+
+    def is_among(self, known: Collection[str]) -> bool:
+        """Whether these lines name it; a * stands for each module."""
+        return self.line in known or self._replace(module="*").line in known
 
 
 def survivors_in(module: str, tree: Path) -> Iterator[Survivor]:
@@ -154,7 +158,8 @@ def each_module(chosen: list[str], trees: list[Path]) -> Iterator[list[Survivor]
 
 def reported(survivors: list[Survivor]) -> int:
     """How many of a module's survivors are not known to be equivalent; each is printed."""
-    unknown = [one.line for one in survivors if one.line not in equivalent()]
+    known = equivalent()
+    unknown = [one.line for one in survivors if not one.is_among(known)]
     for line in unknown:
         print(line, flush=True)
     return len(unknown)

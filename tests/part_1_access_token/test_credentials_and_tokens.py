@@ -17,6 +17,7 @@ from thingspace_auth_adapters import (
 )
 from thingspace_auth_adapters._model.tokens import as_token
 
+from ..support.frames import frames_of_ours
 from ..support.kinds import Kind
 from ..support.virtual import API, Platform, VirtualClock
 
@@ -148,8 +149,9 @@ def test_token_is_a_value() -> None:
     assert token != OauthToken("x", "Bearer")
     assert token != "x"
     assert copy.deepcopy(token) == pickle.loads(pickle.dumps(token)) == token
-    with pytest.raises(AttributeError, match="immutable"):
-        token.access_token = "y"
+    with pytest.raises(AttributeError, match="immutable") as caught:
+        token.access_token = "an0ther"
+    assert "an0ther" not in frames_of_ours(caught.value)
     with pytest.raises(AttributeError, match="immutable"):
         del token.access_token
     assert "hidden" in repr(token)

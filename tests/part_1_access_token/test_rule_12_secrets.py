@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import base64
+import functools
 import logging
+import re
 from collections.abc import Callable, Iterator, Mapping, Sequence, Set
 from pathlib import Path
 from typing import Any
@@ -103,13 +105,16 @@ CALLS: dict[str, Callable[[], dict[str, Any]]] = {
     "fetch_vz_m2m_token": lambda: {**IN_USE, "m2m": credentials()},
     "end_m2m_session": lambda: {**IN_USE, "m2m": credentials(vz_m2m_token=SESSION)},
 }
+ARGUMENTS: dict[str, tuple[Any, ...]] = {"fetch_token": ({"client_assertion": PASSWORD},)}
 each_call = pytest.mark.parametrize("name", CALLS)
 
 
 def call(kind: Kind, name: str, auth: Any, url: str) -> Any:
     if kind.is_async:
         return kind.run(acall, kind, name, auth, url)
-    return kind.get(auth, url + PATH) if "request" in name else getattr(auth, name)()
+    if "request" in name:
+        return kind.get(auth, url + PATH)
+    return getattr(auth, name)(*ARGUMENTS.get(name, ()))
 
 
 async def acall(kind: Kind, name: str, auth: Any, url: str) -> None:
@@ -117,7 +122,7 @@ async def acall(kind: Kind, name: str, auth: Any, url: str) -> None:
         async with kind.library.AsyncClient(auth=auth, trust_env=False, verify=False) as client:
             await client.get(url + PATH)
     else:
-        await getattr(auth, "a" + name)()
+        await getattr(auth, "a" + name)(*ARGUMENTS.get(name, ()))
 
 
 def endpoint_that(failure: Answer) -> Loopback:
@@ -204,6 +209,40 @@ def test_no_frame_of_a_failed_recovery_shows_what_was_sent(kind: Kind, platform:
         kind.recover(auth, kind.headers(auth, API), 401, GATEWAY_REFUSAL)
     # What runs the event loop holds the arguments: those frames are the user's.
     assert BEARER not in frames_of_ours(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("name", "bad", "told"),
+    [
+        ("sent_headers", [BEARER], "sent_headers must be a dict, not list"),
+        ("headers", b"", "headers must be a dict, not bytes: decode()"),
+        ("url", "/devices", "url must have a scheme and a host"),
+        ("method", None, "method must be a str, not NoneType"),
+        ("status", "401", "status must be an int, not str"),
+        ("body", "text", "body must be bytes, not str"),
+    ],
+)
+def test_mistake_in_a_recovery_is_named_and_no_frame_shows_what_was_sent(
+    kind: Kind, platform: Platform, name: str, bad: object, told: str
+) -> None:
+    auth = kind.auth(platform, **IN_USE)
+    recover: Any = auth.recover
+    arguments: dict[str, Any] = {
+        "url": API,
+        "sent_headers": {"Authorization": f"Bearer {BEARER}"},
+        "method": "GET",
+        "status": 401,
+        "headers": {},
+        "body": b"",
+        name: bad,
+    }
+    if kind.is_async:
+        recover = functools.partial(kind.run, functools.partial(auth.arecover, **arguments))
+        arguments = {}
+    with pytest.raises((TypeError, ValueError), match=re.escape(told)) as caught:
+        recover(**arguments)
+    assert BEARER not in frames_of_ours(caught.value)
+    assert platform.calls == []
 
 
 # Whatever an endpoint answers, quoted or not.

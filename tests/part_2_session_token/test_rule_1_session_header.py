@@ -105,6 +105,15 @@ def test_other_hosts_get_neither(kind: Kind, platform: Platform, auth: Any) -> N
     assert platform.trail == ["api"]
 
 
+def test_sessions_of_eight_former_accounts_are_ours(kind: Kind, platform: Platform) -> None:
+    auth = kind.auth(platform)
+    for number in range(10):
+        auth.m2m = f"session-{number}"
+    for number in range(10):
+        kind.get(auth, ELSEWHERE, platform, headers={"VZ-M2M-Token": f"session-{number}"})
+    assert platform.sessions == ["session-0", *[None] * 9]
+
+
 # A session header of the request's own.
 
 

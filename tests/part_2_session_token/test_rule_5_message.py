@@ -47,11 +47,12 @@ def test_refusal_says_when_and_why_and_how_to_go_on(
 
 
 @pytest.mark.parametrize(
-    ("failures", "until", "left"),
+    ("failures", "until", "more"),
     [
-        (2, "is tried until 2023-11-14 22:18:20 UTC", 3),
-        (3, "is tried until 2023-11-14 23:13:20 UTC", 2),
-        (4, "is tried again.", 1),
+        (2, "is tried until 2023-11-14 22:18:20 UTC", ", and 3 more would."),
+        (3, "is tried until 2023-11-14 23:13:20 UTC", ", and 2 more would."),
+        (4, "is tried again.", ", and 1 more would."),
+        (5, "is tried again.", "."),
     ],
 )
 def test_row_of_failures_says_until_when_and_how_many_are_left(
@@ -61,7 +62,7 @@ def test_row_of_failures_says_until_when_and_how_many_are_left(
     clock: VirtualClock,
     failures: int,
     until: str,
-    left: int,
+    more: str,
 ) -> None:
     # Logins of the past, and the last one at the beginning of this test's time.
     guard = auth._tokens.session_source.guard
@@ -71,7 +72,7 @@ def test_row_of_failures_says_until_when_and_how_many_are_left(
     assert (error.status_code, error.error_code, error.refused_at) == (None, None, None)
     assert error.retryable is (failures < 4)
     last = "logins in a row failed, the last one at 2023-11-14 22:13:20 UTC"
-    assert_says(error, f"{failures} {last}", until, ROW, f"{left} more would", "allow_login()")
+    assert_says(error, f"{failures} {last}", until, ROW + more, "allow_login()")
     assert_says(error, "see that the user name is not locked")
     assert blocked(kind, auth, platform) is not error
 

@@ -13,14 +13,14 @@ from .._core.clock import Clock
 from .._core.endpoint import Transport
 from .._core.refresh import Failed
 from .._core.tokens import Sources, Tokens
-from .._model.checks import described, naming, variable
+from .._model.checks import Hidden, naming, variable
 from .._model.credentials import ThingspaceOauthCredentials
 from .._model.settings import Settings, one_source
 from .._model.tokens import OauthToken, OptionalToken, as_token
 from .._wire.messages import LOGIN_PATH, TOKEN_PATH
 from .._wire.rejection import Credential
 from ..errors import ThingspaceAuthError
-from .case import Case, Outgoing, lower, to_url
+from .case import Case, Outgoing, lower, to_answer, to_url
 from .life import Life
 
 if TYPE_CHECKING:
@@ -60,7 +60,10 @@ class ThingspaceAuth(ABC):
         self._set_up(Settings(credentials, base_url, allowed_hosts, timeout), m2m, store)
 
     def _set_up(self, settings: Settings, m2m: M2m, store: TokenStore | None) -> None:
-        _check_store(store)
+        if store is not None:
+            from ..stores.token_store import check_store
+
+            check_store(store)
         self._settings = settings
         self._store = store
         self._clock = Clock()
@@ -95,8 +98,11 @@ class ThingspaceAuth(ABC):
         """Seconds for one call of an endpoint. Raises ``AttributeError`` if it is assigned."""
         return self._settings.timeout
 
+    @naming()
     def __setattr__(self, name: str, value: object) -> None:
         if name in ("allowed_hosts", "base_url", "timeout"):
+            # This frame is in the traceback.
+            del value
             raise AttributeError(
                 f"{name} of a ThingspaceAuth cannot be changed: make a new one with {name}=…"
             )
@@ -154,6 +160,7 @@ class ThingspaceAuth(ABC):
         self._m2m = m2m
         self._life.forget_targets()
 
+    @naming("ThingspaceAuth")
     def is_token_expired(self, oauth_token: OptionalToken = None) -> bool:
         """Whether a token is past its ``expiry - oauth_clock_skew``, as in the official SDK.
 
@@ -183,7 +190,10 @@ class ThingspaceAuth(ABC):
             InvalidTokenResponseError: it answered something that is no usable token.
             Exception: the HTTP library's own, if no answer came.
         """
-        return self._for_user("afetch_token", TOKEN_PATH, self._tokens.fetch, additional_params)
+        params = Hidden(additional_params)
+        # This frame is in the traceback of an error.
+        del additional_params
+        return self._for_user("afetch_token", TOKEN_PATH, self._tokens.fetch, params)
 
     def revoke_token(self) -> None:
         """Revoke the current token at the server and forget it (RFC 7009).
@@ -236,12 +246,16 @@ class ThingspaceAuth(ABC):
             Repeat a request once for each of them at most.
 
         Raises:
+            TypeError: an argument is of the wrong type; the message names it.
             ValueError: the URL has no scheme or no host.
             Exception: what ``oauth_on_token_update`` raised.
         """
-        sent, answer = to_url(url, lower(sent_headers), method), (status, lower(headers), body)
-        # This frame is in the traceback of an error.
-        del sent_headers
+        try:
+            sent = to_url(url, lower("sent_headers", sent_headers), method)
+        finally:
+            # This frame is in the traceback of an error.
+            del sent_headers
+        answer = to_answer(status, headers, body)
         renewed: dict[str, str] | None = self._for_user(
             "arecover", TOKEN_PATH, self._recovered, sent, set(), None, *answer
         )
@@ -289,11 +303,8 @@ class ThingspaceAuth(ABC):
         session = None if sessions is None else sessions.current
         # Each copy has times of its own.
         tokens = copy.copy(self._tokens.bearers.current), copy.copy(session)
-        return {
-            "others": others,
-            "parts": (self._settings, self._m2m, self._store),
-            "tokens": tokens,
-        }
+        parts = self._settings, self._m2m, self._store
+        return {"others": others, "parts": parts, "tokens": tokens}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         vars(self).update(state["others"])
@@ -417,15 +428,3 @@ class ThingspaceAuth(ABC):
         vars(native).update(vars(error))
         native.request = self._endpoint_request(request) if isinstance(request, str) else request
         return cast("Exception", native)
-
-
-def _check_store(store: object) -> None:
-    if store is None:
-        return
-    from ..stores.token_store import TokenStore
-
-    if not isinstance(store, TokenStore):
-        raise TypeError(
-            "store must be a TokenStore, such as FileTokenStore(path) or RedisTokenStore(url),"
-            f" not {described(store)}"
-        )

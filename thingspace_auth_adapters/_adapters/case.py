@@ -8,6 +8,7 @@ from typing import Any
 from .._core.lifecycle import Lifecycle
 from .._core.refresh import Caller
 from .._core.tokens import Sources
+from .._model.checks import described
 from .._model.events import AuthEvent, logger
 from .._model.hosts import Origin, is_absolute, origin_of
 from .._wire.rejection import Credential
@@ -48,17 +49,41 @@ def to_url(url: str, headers: dict[str, Any], method: str = "") -> Outgoing:
     """A request of a client without an adapter.
 
     Raises:
+        TypeError: its method is no text.
         ValueError: its URL has no scheme or no host.
     """
+    outgoing = Outgoing(None, url, method, headers, None)
+    # This frame is in the traceback of an error.
+    del headers
+    _check("method", method, str, "a str")
     if not isinstance(url, str) or not is_absolute(url):
         raise ValueError("url must have a scheme and a host, like https://thingspace.verizon.com/…")
-    origin = origin_of(url)
-    return Outgoing(origin, url, method, headers, origin)
+    outgoing.origin = outgoing.key = origin_of(url)
+    return outgoing
 
 
-def lower(headers: Mapping[str, Any]) -> dict[str, Any]:
-    """The headers by lower-case names."""
-    return {name.lower(): value for name, value in headers.items()}
+def to_answer(
+    status: int, headers: Mapping[str, Any], body: bytes
+) -> tuple[int, dict[str, Any], bytes]:
+    """An answer to such a request. Raises :class:`TypeError`."""
+    _check("status", status, int, "an int")
+    _check("body", body, bytes, "bytes")
+    return status, lower("headers", headers), body
+
+
+def lower(name: str, headers: Mapping[str, Any]) -> dict[str, Any]:
+    """The headers by lower-case names. Raises :class:`TypeError` that names the argument."""
+    if hasattr(headers, "items"):
+        return {key.lower(): value for key, value in headers.items()}
+    found = described(headers)
+    # This frame is in the traceback.
+    del headers
+    raise TypeError(f"{name} must be a dict, not {found}")
+
+
+def _check(name: str, value: object, wanted: type, noun: str) -> None:
+    if not isinstance(value, wanted):
+        raise TypeError(f"{name} must be {noun}, not {described(value)}")
 
 
 class Case:

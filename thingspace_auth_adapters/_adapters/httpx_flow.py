@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Callable, NoReturn, TypeVar, overload
 from .._core.cached_token import CachedToken
 from .._core.callbacks import is_in_blocking_callback
 from .._core.refresh import Failed
-from .._model.checks import naming
+from .._model.checks import Hidden, naming
 from .._model.credentials import HasOauthCredentials, OauthOnTokenUpdate, OauthTokenProvider
 from .._model.events import logger
 from .._model.hosts import SESSION_HEADERS, origin
@@ -20,7 +20,7 @@ from .._model.tokens import OauthToken, OptionalToken
 from .._wire.messages import LOGIN_PATH, TOKEN_PATH
 from .._wire.rejection import Credential
 from . import auth
-from .case import Case, Outgoing, lower, to_url
+from .case import Case, Outgoing, lower, to_answer, to_url
 from .httpx_transport import HttpxTransport, can_resend, checked_options
 
 if TYPE_CHECKING:
@@ -184,7 +184,10 @@ class ThingspaceAuth(auth.ThingspaceAuth):
 
     async def afetch_token(self, additional_params: Mapping[str, str] | None = None) -> OauthToken:
         """As :meth:`fetch_token`, without blocking the event loop."""
-        return await self._in_thread(TOKEN_PATH, self._tokens.fetch, additional_params)
+        params = Hidden(additional_params)
+        # This frame is in the traceback of an error.
+        del additional_params
+        return await self._in_thread(TOKEN_PATH, self._tokens.fetch, params)
 
     async def arevoke_token(self) -> None:
         """As :meth:`revoke_token`, without blocking the event loop."""
@@ -206,10 +209,12 @@ class ThingspaceAuth(auth.ThingspaceAuth):
         body: bytes,
     ) -> dict[str, str] | None:
         """As :meth:`recover`, without blocking the event loop."""
-        sent = to_url(url, lower(sent_headers), method)
-        answer = (status, lower(headers), body)
-        # This frame is in the traceback of an error.
-        del sent_headers
+        try:
+            sent = to_url(url, lower("sent_headers", sent_headers), method)
+        finally:
+            # This frame is in the traceback of an error.
+            del sent_headers
+        answer = to_answer(status, headers, body)
         return await self._arun(TOKEN_PATH, self._arecovered, sent, set(), None, *answer)
 
     async def afetch_vz_m2m_token(self) -> str:

@@ -89,7 +89,7 @@ class LoginGuard:
         self._look()
         return self._seen
 
-    def check(self, is_suspicion: bool = False) -> None:
+    def check(self, is_suspicion: bool) -> None:
         """See that a login may be tried.
 
         Args:
@@ -101,7 +101,7 @@ class LoginGuard:
         self._look()
         self._object(is_suspicion)
 
-    def begin(self, is_suspicion: bool = False) -> LoginCount:
+    def begin(self, is_suspicion: bool) -> LoginCount:
         """Count a login that is about to be sent, in the store, too, if that can be read.
 
         Returns:

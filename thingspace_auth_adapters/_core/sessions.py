@@ -147,7 +147,7 @@ class Sessions:
 
     def beside(self, refresh: Refresh, busy: StoreBusy) -> CachedToken[str]:
         try:
-            self.guard.check()
+            self.guard.check(refresh.is_suspicion)
             raise self.guard.uncounted(busy, "the store's lock was not free in time")
         except Barred as barred:
             return self._idle(refresh, barred)

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from .._model.checks import described
+from .._model.checks import Hidden, described
 from .._model.settings import Settings
 from .._model.tokens import OauthToken, as_token, with_expiry
 from .._wire.rejection import Credential
@@ -98,11 +98,9 @@ class Tokens:
     def acquire(self, sources: Sources) -> list[CachedToken[Any]]:
         """The tokens for these headers, acquired first if need be. Raises :class:`Failed`."""
         caller = self.caller()
-        found: list[CachedToken[Any]] = []
         # The bearer last: a login may renew it.
-        for _, lifecycle in reversed(sources):
-            found.insert(0, lifecycle.acquire(caller))
-        return found
+        found = [lifecycle.acquire(caller) for _, lifecycle in reversed(sources)]
+        return found[::-1]
 
     def adopt(self) -> None:
         """Adopt a changed ``credentials.oauth_token``; an equal one is no change.
@@ -133,11 +131,12 @@ class Tokens:
         # One that arrived stale is in use all the same.
         return self.is_expired(current.value)
 
-    def fetch(self, additional_params: Mapping[str, str] | None) -> OauthToken:
+    def fetch(self, additional_params: Hidden[Mapping[str, str] | None]) -> OauthToken:
         """Ask the token endpoint, and install nothing. Raises :class:`Failed`."""
-        if not isinstance(additional_params, (Mapping, type(None))):
-            raise TypeError(f"additional_params must be a dict, not {described(additional_params)}")
-        token = self._access_tokens.fetch(additional_params=additional_params)
+        params = additional_params.value
+        if not isinstance(params, (Mapping, type(None))):
+            raise TypeError(f"additional_params must be a dict, not {described(params)}")
+        token = self._access_tokens.fetch(additional_params=params)
         refresh = waiting_refresh(self._owner)
         if refresh is not None:
             refresh.fetched = token

@@ -8,7 +8,7 @@ import re
 from collections.abc import Collection, Iterable
 from functools import wraps
 from types import TracebackType
-from typing import Any, Callable, NoReturn, SupportsFloat, TypeVar, cast
+from typing import Any, Callable, Generic, NoReturn, SupportsFloat, TypeVar, cast
 
 _CONTROL = r"[\x00-\x1f\x7f]"
 _OF_THE_LIBRARY = (
@@ -22,6 +22,16 @@ _PACKAGE = __name__.partition(".")[0] + "."
 _CO_VARARGS, _CO_VARKEYWORDS = 4, 8
 
 F = TypeVar("F", bound=Callable[..., Any])
+T = TypeVar("T")
+
+
+class Hidden(Generic[T]):
+    """A value that no frame of ours shows: crash reporters print local variables."""
+
+    __slots__ = ("value",)
+
+    def __init__(self, value: T) -> None:
+        self.value = value
 
 
 def naming(what: str | None = None) -> Callable[[F], F]:

@@ -84,6 +84,8 @@ class OauthToken:
         return {name: value for name, value in fields.items() if value is not None}
 
     def __setattr__(self, name: str, value: object) -> None:
+        # This frame is in the traceback.
+        del value
         raise AttributeError(f"OauthToken is immutable: cannot set {name}; make a new one")
 
     def __delattr__(self, name: str) -> None:

@@ -5,6 +5,8 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from contextlib import AbstractContextManager
 
+from .._model.checks import described
+
 
 class StoreUnavailable(Exception):
     """A store cannot be reached, or its lock cannot be had. It never stops a request."""
@@ -76,3 +78,12 @@ class TokenStore(ABC):
             StoreBusy: on entering, the lock was not free in time.
             StoreUnavailable: on entering, the store cannot be reached.
         """
+
+
+def check_store(store: object) -> None:
+    """Raise :class:`TypeError` unless it is one."""
+    if not isinstance(store, TokenStore):
+        raise TypeError(
+            "store must be a TokenStore, such as FileTokenStore(path) or RedisTokenStore(url),"
+            f" not {described(store)}"
+        )

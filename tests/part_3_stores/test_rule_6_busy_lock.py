@@ -1,4 +1,4 @@
-"""Part 3, rule 6: no login is sent beside another process that holds the lock."""
+"""Part 3, rule 6: what happens beside another process that holds a store's lock."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from thingspace_auth_adapters import M2mLoginError, VzM2mCredentials
+from thingspace_auth_adapters import AuthEvent, M2mLoginError, VzM2mCredentials
 from thingspace_auth_adapters.stores import StoreBusy
 
 from ..support.kinds import PASSWORD, Kind
@@ -17,9 +17,8 @@ from ..support.memory_store import memory_store
 from ..support.virtual import API, Platform, VirtualClock
 
 
-def test_no_login_is_sent_beside_another_process_that_holds_the_lock(
-    kind: Kind, platform: Platform, clock: VirtualClock, caplog: pytest.LogCaptureFixture
-) -> None:
+@pytest.fixture
+def store(clock: VirtualClock) -> Any:
     class Busy(type(memory_store())):  # type: ignore[misc]
         is_held = True
 
@@ -30,7 +29,27 @@ def test_no_login_is_sent_beside_another_process_that_holds_the_lock(
                 raise StoreBusy("held")
             yield
 
-    store: Any = Busy()
+    return Busy()
+
+
+def test_token_is_fetched_beside_it_after_one_timeout_and_a_half(
+    kind: Kind, platform: Platform, clock: VirtualClock, store: Any
+) -> None:
+    auth = kind.auth(platform, store=store)
+    begun_at = clock.steady
+    assert kind.get(auth, API, platform).status == 200
+    assert platform.trail == ["token", "api"]
+    assert clock.steady - begun_at == 1.5 * auth.timeout
+
+
+def test_no_login_is_sent_beside_it(
+    kind: Kind,
+    platform: Platform,
+    clock: VirtualClock,
+    store: Any,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    caplog.set_level(logging.INFO, "thingspace_auth_adapters")
     auth = kind.auth(platform, m2m=VzM2mCredentials("user", PASSWORD), store=store)
     begun_at = clock.steady
     with pytest.raises(M2mLoginError, match="lock was not free") as caught:
@@ -40,5 +59,7 @@ def test_no_login_is_sent_beside_another_process_that_holds_the_lock(
     assert platform.trail == []
     assert clock.steady - begun_at <= 4 * auth.timeout
     assert [one for one in caplog.records if one.levelno > logging.INFO] == []
+    events = [getattr(one, "auth_event", None) for one in caplog.records]
+    assert AuthEvent("store_busy", "session token") in events
     store.is_held = False
     assert kind.get(auth, API, platform).status == 200
