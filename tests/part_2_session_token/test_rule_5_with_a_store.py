@@ -148,16 +148,21 @@ def test_failures_of_an_outage_are_added_to_those_of_others(
     assert json.loads(store.entries[name])["fields"]["count"][0] == 3
 
 
-def test_outcome_is_kept_although_others_can_read_the_store_by_now(
+def test_outcome_is_kept_in_the_process_if_others_can_read_the_store_by_now(
     kind: Kind, platform: Platform, auth: Any, store: Any
 ) -> None:
     def insecure(name: str) -> bytes | None:
         raise InsecureStoreError("others can read it")
 
-    read = store.read
-    platform.on_login = lambda: setattr(store, "read", insecure)
+    def turn_insecure() -> None:
+        store.read = insecure
+        found.update(store.entries)
+
+    read, found = store.read, dict[str, bytes]()
+    platform.on_login = turn_insecure
     platform.logins = [login_refusal()]
     fails(kind, auth, platform)
+    assert store.entries == found
     store.read = read
     assert blocked(kind, auth, platform).status_code == 400
     assert len(platform.login_calls) == 1

@@ -21,9 +21,19 @@ from ..support.virtual import API, Platform, VirtualClock
 def store(clock: VirtualClock) -> Any:
     class Busy(type(memory_store())):  # type: ignore[misc]
         is_held = True
+        seconds_to_read = 0.0
+
+        def __init__(self) -> None:
+            super().__init__()
+            self.patience: list[float] = []
+
+        def read(self, name: str) -> bytes | None:
+            clock.advance(self.seconds_to_read)
+            return super().read(name)  # type: ignore[no-any-return]
 
         @contextmanager
         def locked(self, name: str, patience: float) -> Iterator[None]:
+            self.patience.append(patience)
             if self.is_held:
                 clock.advance(patience)
                 raise StoreBusy("held")
@@ -32,14 +42,16 @@ def store(clock: VirtualClock) -> Any:
     return Busy()
 
 
-def test_token_is_fetched_beside_it_after_one_timeout_and_a_half(
-    kind: Kind, platform: Platform, clock: VirtualClock, store: Any
+@pytest.mark.parametrize(("reading", "waiting"), [(0, 45), (10, 35), (50, 0)])
+def test_token_is_fetched_beside_it_after_a_timeout_and_a_half(
+    kind: Kind, platform: Platform, clock: VirtualClock, store: Any, reading: float, waiting: float
 ) -> None:
-    auth = kind.auth(platform, store=store)
-    begun_at = clock.steady
+    auth = kind.auth(platform, store=store, timeout=30)
+    begun_at, store.seconds_to_read = clock.steady, reading
     assert kind.get(auth, API, platform).status == 200
     assert platform.trail == ["token", "api"]
-    assert clock.steady - begun_at == 1.5 * auth.timeout
+    assert store.patience == [waiting]
+    assert clock.steady - begun_at == reading + waiting
 
 
 def test_no_login_is_sent_beside_it(

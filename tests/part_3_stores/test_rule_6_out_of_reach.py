@@ -69,13 +69,16 @@ def test_process_that_went_on_without_the_store_comes_back_to_it(on_disk: Proces
     assert on_disk.platform.bearers[-2:] == ["token-3"] * 2
 
 
-def test_session_in_hand_survives_a_long_outage(on_disk: Processes) -> None:
+def test_session_in_hand_survives_a_long_outage_that_is_told_each_minute(
+    on_disk: Processes, told: Callable[[], list[str]]
+) -> None:
     auth = on_disk.new()
     on_disk.get(auth)
     on_disk.disk.broken = set(METHODS)
-    for _ in range(25):
+    for minute in range(1, 26):
         on_disk.clock.advance(60)
         assert on_disk.get(auth) == 200
+        assert len(told()) == minute
     on_disk.disk.broken = set()
     on_disk.clock.advance(61)
     on_disk.get(auth)
