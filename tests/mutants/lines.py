@@ -15,6 +15,7 @@ FOLDERS = (
     "part_1_access_token",
     "part_2_session_token",
     "part_3_stores",
+    "part_4_command_line",
     "part_5_operators",
     "mechanisms",
 )
