@@ -48,7 +48,7 @@ class HttpxTransport:
         """Call an endpoint."""
         library, is_begun = self._library, False
         try:
-            prepared = self._prepared(request, timeout, ends_at)
+            prepared = self._prepared(request, timeout)
             with library.Client(**self._arguments(request.url)) as client:
                 is_begun = True
                 prepared.headers["User-Agent"] += f" {client.headers['User-Agent']}"
@@ -106,9 +106,8 @@ class HttpxTransport:
             return None
         return content[:BODY_LIMIT]
 
-    def _prepared(self, request: HttpRequest, timeout: float, ends_at: float) -> Any:
-        seconds = max(min(timeout, ends_at - self._clock.monotonic()), 0.001)
-        phases = dict.fromkeys(("connect", "read", "write", "pool"), seconds)
+    def _prepared(self, request: HttpRequest, timeout: float) -> Any:
+        phases = dict.fromkeys(("connect", "read", "write", "pool"), timeout)
         arguments = {"headers": request.headers, "extensions": {"timeout": phases}}
         if not isinstance(request.body, SentOnce):
             return self._library.Request("POST", request.url, content=request.body, **arguments)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from contextlib import nullcontext
 from typing import Any, TypeVar
 
 from requests import PreparedRequest, Request, Response, Session
@@ -52,19 +53,20 @@ class RequestsTransport:
 
     def send(self, request: HttpRequest, timeout: float, ends_at: float) -> HttpAnswer | Refused:
         """Call an endpoint."""
+        is_begun = False
         try:
-            if self._session is not None:
-                is_login = isinstance(request.body, SentOnce)
-                session = _unrepeated(self._session) if is_login else self._session
-                return self._answer(session, request, timeout, ends_at)
-            # For one call, so that there is nothing to close and no socket to share after a fork.
-            with Session() as session:
-                return self._answer(session, request, timeout, ends_at)
+            # By default one for each call: nothing to close, and no socket to share after a fork.
+            with Session() if self._session is None else nullcontext(self._session) as session:
+                sender = _unrepeated(session) if isinstance(request.body, SentOnce) else session
+                settings = _transport_settings(sender, request.url)
+                prepared = _prepared(request)
+                is_begun = True
+                return self._answer(sender, prepared, {**settings, "timeout": timeout}, ends_at)
         except TimeoutError:
             # What a signal handler raised, as a time limit.
             raise
         except (*RAISED_ON_THE_WAY, HTTPError) as error:
-            return _undelivered(error, request)
+            return _undelivered(error, request, is_begun)
 
     def overdue(self, request: HttpRequest) -> Refused:
         """The library's own timeout."""
@@ -87,14 +89,10 @@ class RequestsTransport:
         return self.read_body(response) if is_readable(response.headers) else None
 
     def _answer(
-        self, session: Session, request: HttpRequest, timeout: float, ends_at: float
+        self, session: Session, prepared: PreparedRequest, settings: dict[str, Any], ends_at: float
     ) -> HttpAnswer:
-        seconds = max(min(timeout, ends_at - self._clock.monotonic()), 0.001)
-        settings = _transport_settings(session, request.url)
         try:
-            response = session.send(
-                _prepared(request), timeout=seconds, allow_redirects=False, **settings
-            )
+            response = session.send(prepared, allow_redirects=False, **settings)
         except library.HTTPError as error:
             # The user's own session raises for an error status: that is an answer, too.
             if error.response is None:
@@ -144,7 +142,7 @@ def _transport_settings(session: Session, url: str) -> dict[str, Any]:
     return settings
 
 
-def _undelivered(error: Exception, request: HttpRequest) -> Refused:
+def _undelivered(error: Exception, request: HttpRequest, is_begun: bool = True) -> Refused:
     """The library's own error, without what it refers to: its request carries secrets."""
     clean = _ERRORS.own(error)
     is_permanent = isinstance(clean, library.ProxyError) or is_unusable_certificate(clean)
@@ -153,7 +151,7 @@ def _undelivered(error: Exception, request: HttpRequest) -> Refused:
     shown = endpoint_request(request.url)
     shown.headers.update(request.shown_headers)
     vars(clean).update(request=shown, response=None, obstacle=_obstacle(error))
-    return Refused(clean, is_transient, had_no_effect=_never_connected(error))
+    return Refused(clean, is_transient, had_no_effect=not is_begun or _never_connected(error))
 
 
 def _obstacle(error: Exception) -> str:

@@ -98,9 +98,11 @@ class Tokens:
     def acquire(self, sources: Sources) -> list[CachedToken[Any]]:
         """The tokens for these headers, acquired first if need be. Raises :class:`Failed`."""
         caller = self.caller()
+        found: list[CachedToken[Any]] = []
         # The bearer last: a login may renew it.
-        found = [lifecycle.acquire(caller) for _, lifecycle in reversed(sources)]
-        return found[::-1]
+        for _, lifecycle in reversed(sources):
+            found = [lifecycle.acquire(caller), *found]
+        return found
 
     def adopt(self) -> None:
         """Adopt a changed ``credentials.oauth_token``; an equal one is no change.
