@@ -300,7 +300,8 @@ def test_mounts_apply(httpx_kind: Kind, platform: Platform) -> None:
     assert platform.bearers == ["token-1"]
 
 
-def test_given_transport_is_not_closed(httpx_kind: Kind, platform: Platform) -> None:
+@pytest.mark.parametrize("option", ["transport", "mounts"])
+def test_given_transport_is_not_closed(httpx_kind: Kind, platform: Platform, option: str) -> None:
     closed: list[str] = []
     transport = httpx_kind.transport(platform)
 
@@ -309,7 +310,8 @@ def test_given_transport_is_not_closed(httpx_kind: Kind, platform: Platform) -> 
 
     transport.close = lambda: closed.append("close")
     transport.aclose = aclose
-    auth = httpx_kind.auth(client_options={"transport": transport})
+    given = transport if option == "transport" else {"all://": transport}
+    auth = httpx_kind.auth(client_options={option: given})
     for _ in range(2):
         httpx_kind.fetch_token(auth)
     assert closed == []

@@ -286,7 +286,7 @@ class Seen(logging.Handler):
     def take(self, error: BaseException) -> None:
         one: BaseException | None = error
         while one is not None:
-            self.texts.append(f"{one} {one!r}")
+            self.texts.append(f"{one} {one!r} {vars(one)}")
             one = one.__cause__ or one.__context__
 
     @property

@@ -69,8 +69,8 @@ WITH_A_SECRET: dict[str, dict[str, Any]] = {
 
 def refusal_of(words: str, error: str = "X.REQUEST_FAILED.No") -> Answer:
     """What either endpoint may refuse with."""
-    told = {"error": error, "error_description": words, "errorCode": error, "errorMessage": words}
-    return Answer(400, told)
+    of_a_token = {"error": error, "error_description": words, "error_uri": words}
+    return Answer(400, {**of_a_token, "errorCode": error, "errorMessage": words})
 
 
 @pytest.mark.parametrize("place", WITH_A_SECRET)

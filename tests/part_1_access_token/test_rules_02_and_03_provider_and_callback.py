@@ -53,8 +53,10 @@ def test_provider_is_asked_in_place_of_the_fetch(
     kind.get(auth, API, platform)
     auth.oauth_token = None
     kind.get(auth, API, platform)
-    assert platform.bearers == ["p1", "p1", "p2", "p3"]
-    assert asked == [(None, auth), ("p1", auth), (None, auth)]
+    platform.api = [refusal()]
+    kind.get(auth, API, platform)
+    assert platform.bearers == ["p1", "p1", "p2", "p3", "p3", "p4"]
+    assert asked == [(None, auth), ("p1", auth), (None, auth), ("p3", auth)]
     assert platform.token_calls == []
 
 

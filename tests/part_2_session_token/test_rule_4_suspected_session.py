@@ -9,7 +9,7 @@ import pytest
 from ..support.kinds import Kind
 from ..support.logins import MINUTE, credentials
 from ..support.memory_store import memory_store
-from ..support.virtual import API, Answer, Platform, VirtualClock, token_answer
+from ..support.virtual import API, Answer, Platform, VirtualClock, session_refusal, token_answer
 
 pytestmark = pytest.mark.usefixtures("clock")
 
@@ -164,6 +164,18 @@ def test_given_session_can_be_suspected_at_once(kind: Kind, platform: Platform) 
     platform.api = [UNKNOWN_CAUSE]
     assert kind.get(auth, API, platform).status == 200
     assert platform.sessions == ["given", "session-1"]
+
+
+def test_suspicions_and_rejections_share_the_three_logins_a_minute(
+    kind: Kind, platform: Platform
+) -> None:
+    auth = kind.auth(platform, m2m=credentials(vz_m2m_token="given"))
+    platform.api = [UNKNOWN_CAUSE]
+    assert kind.get(auth, API, platform).status == 200
+    for status in (200, 200, 400):
+        platform.api = [session_refusal()]
+        assert kind.get(auth, API, platform).status == status
+    assert len(platform.login_calls) == 3
 
 
 def test_one_timestamp_says_so_to_all_who_share_a_store(

@@ -16,6 +16,7 @@ import pytest
 from thingspace_auth_adapters import M2mLoginError
 from thingspace_auth_adapters.simulator import ThingspaceSimulator
 
+from ..support import kinds
 from ..support.crowds import PATH
 from ..support.kinds import INSTALLED, Kind
 from ..support.logins import (
@@ -30,9 +31,36 @@ from ..support.logins import (
     through,
 )
 from ..support.real import PATIENCE, Threads, eventually
-from ..support.virtual import API, LOGIN_PATH, Answer, Call, Platform, login_refusal
+from ..support.virtual import (
+    API,
+    LOGIN_PATH,
+    TOKEN_PATH,
+    Answer,
+    Call,
+    Platform,
+    login_refusal,
+)
 
 # In memory, with what may stand between the object and the network.
+
+
+@pytest.mark.parametrize("total", [1, 5])
+def test_login_alone_is_sent_without_the_retries_of_the_users_adapter(
+    requests_kind: Kind, platform: Platform, total: int
+) -> None:
+    requests, asked_to_retry = requests_kind.library, {}
+
+    class Adapter(requests.adapters.HTTPAdapter):  # type: ignore[misc]
+        def send(self, request: Any, **kwargs: Any) -> Any:
+            asked_to_retry[request.path_url] = self.max_retries.total
+            return kinds.requests_adapter(platform).send(request, **kwargs)
+
+    session = requests.Session()
+    for prefix in ("http://", "https://"):
+        session.mount(prefix, Adapter(max_retries=total))
+    auth = requests_kind.auth(session=session, m2m=credentials())
+    assert auth.fetch_vz_m2m_token() == "session-1"
+    assert asked_to_retry == {TOKEN_PATH: total, LOGIN_PATH: 0}
 
 
 def test_body_of_a_login_has_its_length_announced(

@@ -211,6 +211,14 @@ def test_allow_login_is_the_way_out_and_the_count_begins_anew(
     logs_in(kind, auth, platform)
 
 
+def test_allow_login_is_for_all_objects_of_the_process(kind: Kind, platform: Platform) -> None:
+    lonely = kind.auth(platform, m2m=credentials())
+    platform.logins = [login_refusal()]
+    fails(kind, lonely, platform)
+    kind.allow_login(kind.auth(platform, m2m=credentials(), store=memory_store()))
+    logs_in(kind, lonely, platform)
+
+
 def test_passwords_are_not_kept() -> None:
     # One that no other test has: as a user name, a password may be in an account's key.
     m2m = VzM2mCredentials("user", "kept-nowhere")

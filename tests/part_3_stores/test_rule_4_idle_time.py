@@ -43,6 +43,18 @@ def test_use_is_written_at_most_once_a_minute_by_all_together(
     assert len(on_disk.platform.login_calls) == 1
 
 
+def test_use_of_another_session_than_that_of_the_entry_is_not_written(on_disk: Processes) -> None:
+    on_disk.get(on_disk.new())
+    on_disk.clock.advance(1201)
+    auth = on_disk.new(m2m=account(vz_m2m_token="given"))
+    before = dict(on_disk.disk.entries)
+    for _ in range(2):
+        on_disk.get(auth)
+        on_disk.clock.advance(61)
+    assert on_disk.platform.sessions[-2:] == ["given"] * 2
+    assert on_disk.disk.entries == before
+
+
 def test_use_within_the_minute_after_a_write_is_use(processes: Processes) -> None:
     auth = processes.new()
     for pause in (40, 1180, 0):

@@ -53,6 +53,15 @@ def test_broken_store_is_a_warning_and_no_more(
     assert (len(on_disk.platform.token_calls), len(on_disk.platform.login_calls)) == (3, 3)
 
 
+@pytest.mark.parametrize("broken", ["read", "lock", "unlock", "write", " ".join(METHODS)])
+def test_outage_is_told_once_in_a_refresh(
+    on_disk: Processes, broken: str, told: Callable[[], list[str]]
+) -> None:
+    on_disk.disk.broken = set(broken.split())
+    on_disk.get(on_disk.without_m2m())
+    assert len(told()) == 1
+
+
 def test_process_that_went_on_without_the_store_comes_back_to_it(on_disk: Processes) -> None:
     on_disk.disk.broken = set(METHODS)
     lonely = on_disk.new()
