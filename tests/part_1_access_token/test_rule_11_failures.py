@@ -302,6 +302,23 @@ def test_unusable_proxy_is_no_reason_to_try_again(
     assert_named_and_not_tried_again(kind, kind.auth(base_url=INVALID), clock)
 
 
+# http.client leaves the socket of a refused tunnel to the garbage collector, on Python 3.9.
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+@pytest.mark.parametrize("purpose", list(PURPOSES))
+def test_proxy_that_refuses_a_tunnel_keeps_calls_from_being_sent(
+    kind: Kind, platform: Platform, monkeypatch: pytest.MonkeyPatch, purpose: str
+) -> None:
+    # Loopback knows no CONNECT.
+    with Loopback(platform) as proxy:
+        monkeypatch.setenv("HTTPS_PROXY", proxy.url)
+        auth = kind.auth(base_url=INVALID, **options_for(purpose))
+        for _ in range(3):
+            with pytest.raises(kind.request_error) as caught:
+                (kind.fetch_token if purpose == "token" else kind.fetch_session)(auth)
+            assert f"{PURPOSES[purpose]} could not be reached" in str(caught.value)
+    assert platform.calls == []
+
+
 @pytest.mark.parametrize("hosts", ["[::1]", "http://[", "a\tb"])
 def test_odd_list_of_hosts_without_a_proxy(
     kind: Kind, monkeypatch: pytest.MonkeyPatch, hosts: str

@@ -50,7 +50,7 @@ def test_login_alone_is_sent_without_the_retries_of_the_users_adapter(
 ) -> None:
     requests, asked_to_retry = requests_kind.library, {}
 
-    class Adapter(requests.adapters.HTTPAdapter):  # type: ignore[misc]
+    class Adapter(requests.adapters.HTTPAdapter):  # type: ignore[name-defined,misc]
         def send(self, request: Any, **kwargs: Any) -> Any:
             asked_to_retry[request.path_url] = self.max_retries.total
             return kinds.requests_adapter(platform).send(request, **kwargs)
