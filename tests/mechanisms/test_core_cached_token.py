@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import pickle
 import time
 from concurrent.futures import Future
@@ -27,6 +28,10 @@ def test_status_is_the_one_answer_to_whether_a_token_can_be_used() -> None:
 
 def test_token_without_times_is_good_for_ever() -> None:
     assert status(CachedToken("x", "Bearer x"), 1e300) is Status.FRESH
+
+
+def test_new_token_can_be_suspected_at_any_time() -> None:
+    assert CachedToken("x", "x").trusted_until == -math.inf
 
 
 def test_use_puts_off_the_end_of_what_expires_without_use() -> None:

@@ -58,9 +58,11 @@ def test_token_endpoint_is_left_alone_until_the_moment_it_named(
     with pytest.raises(OauthProviderError):
         kind.fetch_token(auth)
     assert (len(platform.token_calls), clock.steady) == (calls, begun_at)
-    events = [one.auth_event for one in caplog.records if hasattr(one, "auth_event")]
-    (event,) = [one for one in events if one.name == "throttled"]
-    assert (event.seconds, event.status_code) == (seconds, answer.status)
+    records = [one for one in caplog.records if hasattr(one, "auth_event")]
+    ((event, level),) = [
+        (one.auth_event, one.levelno) for one in records if one.auth_event.name == "throttled"
+    ]
+    assert (event.seconds, event.status_code, level) == (seconds, answer.status, logging.INFO)
     platform.tokens = []
     clock.advance(seconds - 1)
     fails(kind, auth, platform)

@@ -166,6 +166,18 @@ def test_given_session_can_be_suspected_at_once(kind: Kind, platform: Platform) 
     assert platform.sessions == ["given", "session-1"]
 
 
+def test_login_that_could_not_be_sent_for_a_suspicion_is_tried_again_after_a_minute(
+    kind: Kind, platform: Platform, auth: Any, clock: VirtualClock
+) -> None:
+    for pause, more in ((0, 1), (MINUTE - 1, 0), (1, 1)):
+        clock.advance(pause)
+        before = len(platform.login_calls)
+        platform.api, platform.logins = [UNKNOWN_CAUSE], [Answer(failure="certificate")]
+        assert kind.get(auth, API, platform).status == 401
+        assert len(platform.login_calls) - before == more
+    assert set(platform.sessions) == {"session-1"}
+
+
 def test_suspicions_and_rejections_share_the_three_logins_a_minute(
     kind: Kind, platform: Platform
 ) -> None:
