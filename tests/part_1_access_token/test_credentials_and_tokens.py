@@ -227,3 +227,22 @@ def test_token_in_any_form_is_taken_wherever_one_is(
         assert (auth.is_token_expired(given), auth.is_token_expired(over)) == (False, True)
     assert platform.bearers == ["given"] * 3
     assert platform.token_calls == []
+
+
+def test_token_that_tells_only_how_long_it_lives_counts_from_when_it_is_handed_over(
+    kind: Kind, platform: Platform, clock: VirtualClock
+) -> None:
+    """An endpoint's own JSON has ``expires_in`` alone."""
+    given = {"access_token": "given", "token_type": "Bearer", "expires_in": 60}
+    by_provider = kind.auth(platform, oauth_token_provider=lambda last, manager: given)
+    by_option, by_assignment = kind.auth(platform, oauth_token=given), kind.auth(platform)
+    by_assignment.oauth_token = given
+    for auth in (by_provider, by_option, by_assignment):
+        kind.get(auth, API, platform)
+        assert auth.oauth_token.expiry == clock.wall + 60
+    assert not by_option.is_token_expired(given)
+    clock.advance(61)
+    for auth in (by_provider, by_option, by_assignment):
+        assert auth.is_token_expired()
+    kind.get(by_option, API, platform)
+    assert platform.bearers == ["given"] * 3 + ["token-1"]

@@ -40,7 +40,7 @@ ACCOUNT: Any = VzM2mCredentials
 TOKEN: Any = OauthToken
 
 
-def frames_of_ours(error: BaseException) -> list[str]:
+def our_frames(error: BaseException) -> list[str]:
     frames = traceback.extract_tb(error.__traceback__)
     # The tests' own modules are not of ours, though their directory's name may say so.
     return [
@@ -62,7 +62,7 @@ def mistake(error: type[Exception], make: Callable[[], object], *words: str) -> 
     assert message.isprintable()
     assert caught.value.__cause__ is None
     assert caught.value.__context__ is None or caught.value.__suppress_context__
-    assert len(frames_of_ours(caught.value)) == 1
+    assert len(our_frames(caught.value)) == 1
     trace: Any = caught.value.__traceback__
     while trace.tb_next is not None:
         trace = trace.tb_next
@@ -373,7 +373,7 @@ def test_other_constructors_name_it_and_show_one_frame_of_ours_too(
     make, hint = ELSEWHERE[number]
     with pytest.raises((TypeError, ValueError), match=hint) as caught:
         make(sync_kind.adapter.ThingspaceAuth)
-    assert len(frames_of_ours(caught.value)) == 1
+    assert len(our_frames(caught.value)) == 1
 
 
 @pytest.mark.parametrize(
@@ -406,7 +406,7 @@ def test_frames_of_the_users_own_code_stay(sync_kind: Kind) -> None:
         sync_kind.adapter.ThingspaceAuth(Vault())
     names = [one.name for one in traceback.extract_tb(caught.value.__traceback__)]
     assert names[-2:] == ["oauth_client_secret", "read_vault"]
-    assert len(frames_of_ours(caught.value)) == 1
+    assert len(our_frames(caught.value)) == 1
     assert isinstance(caught.value.__cause__, KeyError)
 
 

@@ -12,11 +12,10 @@ from thingspace_auth_adapters import M2mLoginError, OauthProviderError
 from ..support.kinds import Kind
 from ..support.logins import MINUTE, credentials, fails
 from ..support.memory_store import memory_store
-from ..support.virtual import API, Answer, Platform, VirtualClock, refusal
+from ..support.virtual import API, EDGE, Answer, Platform, VirtualClock, refusal
 
 pytestmark = pytest.mark.usefixtures("clock")
 
-EDGE = "https://5gedge.verizon.com/api/mec/eds"
 XML = b"<amt:fault xmlns:amt='x'><amt:code>900802</amt:code></amt:fault>"
 
 # What is answered, and for how many seconds the endpoint is then left alone.

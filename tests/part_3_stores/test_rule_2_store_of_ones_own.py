@@ -21,13 +21,12 @@ from thingspace_auth_adapters.stores import StoreBusy, StoreUnavailable, TokenSt
 from ..support.imported import modules_after
 from ..support.real import PATIENCE, Threads
 from ..support.store_kinds import StoreKind, made, sqlite_kind
-from ..support.virtual import refusal, session_refusal
+from ..support.virtual import EDGE, refusal, session_refusal
 from .conftest import Processes, names_of
 
 NAME = "0123456789abcdef" * 4
 OTHER = "fedcba9876543210" * 4
 CONTENT = bytes(range(256))
-EDGE = "https://5gedge.verizon.com/api/mec/eds"
 
 HOLD = f"""
 with store.locked({NAME!r}, 30):
