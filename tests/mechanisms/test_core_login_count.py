@@ -76,6 +76,14 @@ def test_success_ends_the_row_and_frees_no_refused_password() -> None:
     assert count.blocked_until(NOW, "another") is None
 
 
+def test_count_since_another_is_what_that_did_not_know_of() -> None:
+    known, new = refusal("theirs"), refusal("mine")
+    later = LoginCount(3, NOW + 1, (known, new))
+    assert later.since(LoginCount(1, NOW, (known,))) == LoginCount(2, NOW + 1, (new,))
+    # A success ended the row in between.
+    assert LoginCount(1, NOW).since(LoginCount(3, NOW)) == LoginCount(0, NOW)
+
+
 def test_last_eight_refused_passwords_are_kept_each_once() -> None:
     count = LoginCount()
     for number in range(12):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import time
 from typing import Any
 
 import pytest
@@ -44,7 +45,8 @@ def test_token_endpoint_is_left_alone_until_the_moment_it_named(
     answer, seconds = THROTTLES[name]
     platform.tokens = [answer] * 9
     first = fails(kind, auth, platform)
-    assert "is not called again before" in str(first)
+    until = time.strftime("%H:%M:%S UTC", time.gmtime(clock.wall + seconds))
+    assert f"is not called again before {until}" in str(first)
     calls, begun_at = len(platform.token_calls), clock.steady
     # What is too far ahead is not waited for.
     assert calls == (4 if seconds == 10 else 1)
