@@ -42,6 +42,9 @@ def failed(status: int, body: Any = b"", headers: Any = None) -> LoginFailed:
         (500, {"errorCode": "X"}, UNKNOWN, True, False),
         (503, {"fault": {"code": "900910"}}, UNKNOWN, True, False),
         (200, {"sessionToken": ["x"]}, UNKNOWN, False, False),
+        (199, {"sessionToken": "x"}, UNKNOWN, False, False),
+        (300, {"sessionToken": "x"}, UNKNOWN, False, False),
+        (399, GATEWAY_REFUSAL, UNKNOWN, False, False),
         (429, {"errorCode": "X"}, NO_ATTEMPT, True, False),
         (503, {"fault": {"code": "900800"}}, NO_ATTEMPT, True, False),
         (401, GATEWAY_REFUSAL, NO_ATTEMPT, False, True),
@@ -87,6 +90,8 @@ def test_error_quotes_the_platform_without_what_it_was_told() -> None:
     [
         (200, {"sessionToken": "the-session"}, True),
         (204, b"", True),
+        (199, b"", False),
+        (300, b"", False),
         (400, SESSION_EXPIRED, True),
         (400, {"errorCode": "X the-session"}, False),
         (401, GATEWAY_REFUSAL, False),
