@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import logging
 import os
+import signal
 from collections.abc import Iterator
 from typing import Callable
 
@@ -64,6 +65,14 @@ def _counted_waiters(monkeypatch: pytest.MonkeyPatch) -> None:
 def short_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
     """For tests in real time: the next attempt follows a failed one at once."""
     monkeypatch.setattr(endpoint, "_FIRST_PAUSE_SECONDS", 0.01)
+
+
+@pytest.fixture
+def interruptible() -> Iterator[None]:
+    """Beneath nohup, or in a shell's background, SIGINT is ignored, also by what a test starts."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
 
 
 @pytest.fixture

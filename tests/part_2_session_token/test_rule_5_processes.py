@@ -178,7 +178,7 @@ def variables_of(simulator: ThingspaceSimulator) -> dict[str, str]:
 
 
 def test_user_who_presses_ctrl_c_in_each_login(
-    sync_kind: Kind, simulator: ThingspaceSimulator
+    sync_kind: Kind, simulator: ThingspaceSimulator, interruptible: None
 ) -> None:
     simulator.fail("login", "hang", times=None)
     auth = auth_at(simulator, sync_kind)
