@@ -44,24 +44,11 @@ MANY = 16
 EIGHT = 8
 
 
-@pytest.fixture(scope="module")
-def parent() -> Iterator[int]:
-    with forking() as port:
-        yield port
-
-
 @pytest.fixture
 def fleet(parent: int, simulator: ThingspaceSimulator, tmp_path: Path) -> Iterator[Fleet]:
     processes = Fleet(parent, simulator, tmp_path, PATIENCE)
     yield processes
     processes.end()
-
-
-@pytest.fixture(scope="session")
-def redis_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RedisServer]:
-    server = RedisServer(tmp_path_factory.mktemp("redis"))
-    yield server
-    server.stop()
 
 
 @pytest.fixture(params=["file", "redis"])
