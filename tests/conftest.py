@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import logging
 import os
+import signal
 from collections.abc import Iterator
 from typing import Callable
 
@@ -12,6 +13,7 @@ from thingspace_auth_adapters._adapters import auth
 from thingspace_auth_adapters._core import endpoint, login_guard, tokens
 
 from .support import kinds, real
+from .support.fleet import forking
 from .support.kinds import Kind
 from .support.redis_server import RedisServer
 from .support.virtual import Platform, VirtualClock
@@ -67,6 +69,14 @@ def short_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture
+def interruptible() -> Iterator[None]:
+    """Beneath nohup, or in a shell's background, SIGINT is ignored, also by what a test starts."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+@pytest.fixture
 def platform() -> Platform:
     return Platform()
 
@@ -111,3 +121,11 @@ def redis_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RedisServ
     server = RedisServer(tmp_path_factory.mktemp("redis"))
     yield server
     server.stop()
+
+
+@pytest.fixture(scope="session")
+def parent() -> Iterator[int]:
+    """The port of what forks the processes of a fleet."""
+    pytest.importorskip("requests")
+    with forking() as port:
+        yield port

@@ -74,10 +74,12 @@ def frames_of(event: dict[str, Any]) -> Iterator[dict[str, Any]]:
                     yield frame
 
 
-def assert_nothing_leaks(events: Events) -> None:
+def assert_nothing_leaks(events: Events, has_frames: bool = True) -> None:
     assert events
     for event in events:
-        shown = [frame.get("vars", {}) for frame in frames_of(event)]
+        frames = list(frames_of(event))
+        assert bool(frames) is has_frames
+        shown = [frame.get("vars", {}) for frame in frames]
         text = json.dumps([shown, event.get("logentry"), event.get("message"), event.get("extra")])
         assert [secret for secret in SECRETS if secret in text] == [], text
 
@@ -100,7 +102,8 @@ def test_redirect_with_a_malformed_location(kind: Kind, platform: Platform, even
     auth = kind.auth(platform, m2m=session, oauth_token={"access_token": BEARER})
     platform.api = [redirect("https://[::1/x")]
     captured(kind.get, auth, API, platform)
-    assert_nothing_leaks(events)
+    # httpx reads it before our flow gets the answer, and no frame of ours is left.
+    assert_nothing_leaks(events, has_frames=kind.is_requests)
 
 
 @pytest.mark.parametrize("bad", [{"access_token": BAD + "\n"}, {"token": BAD}, BAD, 7])

@@ -130,7 +130,11 @@ def test_synchronous_object_starts_no_thread(
     sync_kind: Kind, platform: Platform, clock: VirtualClock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     started: list[threading.Thread] = []
-    monkeypatch.setattr(threading.Thread, "start", started.append)
+
+    def start(thread: threading.Thread) -> None:
+        started.append(thread)
+
+    monkeypatch.setattr(threading.Thread, "start", start)
     auth = sync_kind.auth(platform, m2m=M2M, oauth_clock_skew=60, store=memory_store())
     platform.api = [Answer(200), refusal(), Answer(200), session_refusal()]
     for _ in range(3):

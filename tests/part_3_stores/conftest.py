@@ -14,7 +14,6 @@ from thingspace_auth_adapters import VzM2mCredentials
 from thingspace_auth_adapters._core.shared import SharedSource
 from thingspace_auth_adapters.stores import StoreUnavailable, TokenStore
 
-from ..support.fleet import forking
 from ..support.kinds import PASSWORD, Kind
 from ..support.store_kinds import StoreKind, file_kind, redis_kind, sqlite_kind
 from ..support.virtual import API, Platform, VirtualClock
@@ -147,11 +146,3 @@ def store_kind(request: pytest.FixtureRequest, tmp_path: Path) -> StoreKind:
     if request.param == "sqlite":
         return sqlite_kind(tmp_path)
     return redis_kind(tmp_path, request.getfixturevalue("redis_server"))
-
-
-@pytest.fixture(scope="session")
-def parent() -> Iterator[int]:
-    """The port of what forks the processes of a fleet."""
-    pytest.importorskip("requests")
-    with forking() as port:
-        yield port

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import os
 import pickle
+import re
 import secrets
+import shlex
 import socket
 import stat
 import time
@@ -615,6 +617,12 @@ def test_it_shows_its_directory_and_how_to_clear_it(store: FileTokenStore, entry
         assert shown.how_to_clear == (
             f"run `thingspace-auth clear` with THINGSPACE_AUTH_STORE={entry.parent}"
         )
+
+
+def test_path_with_blanks_is_quoted_for_a_shell(tmp_path: Path) -> None:
+    store = FileTokenStore(tmp_path / "a store's")
+    (line,) = re.findall(r"THINGSPACE_AUTH_STORE=.*", store.how_to_clear)
+    assert shlex.split(line) == [f"THINGSPACE_AUTH_STORE={store.path}"]
 
 
 def test_missing_extra_is_named(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -87,15 +87,39 @@ def lock_threads() -> list[threading.Thread]:
 # How long the lock lasts.
 
 
-def test_lock_outlives_a_killed_holder_by_20_seconds_at_most(
-    store: RedisTokenStore, lock: Lock
-) -> None:
+@pytest.fixture
+def lifetimes(
+    store: RedisTokenStore, lock: Lock, monkeypatch: pytest.MonkeyPatch
+) -> list[tuple[float, float]]:
+    """The lock's after it was taken and after two renewals, and the time to the next renewal."""
+    seen: list[tuple[float, float]] = []
+
+    class Event:
+        def wait(self, seconds: float) -> bool:
+            seen.append((lock.lifetime / 1000, seconds))
+            # A renewal that does nothing would leave it too short.
+            lock.client.pexpire(lock.key, 10_000)
+            return len(seen) == 3
+
+    start: Any = redis_module._start_renewing
+    monkeypatch.setattr(redis_module, "_start_renewing", lambda lock, done: start(lock, Event()))
     with store.locked("ab", PATIENCE):
-        assert 0 < lock.lifetime <= 20_000 - 1000 * redis_module._POLL_SECONDS
+        eventually(lambda: len(seen) == 3)
+    return seen
 
 
-def test_lock_is_renewed_early_enough_for_a_process_that_is_starved_for_ten_seconds() -> None:
-    assert redis_module.LOCK_SECONDS - redis_module.RENEWAL_SECONDS > 10
+def test_lock_outlives_a_killed_holder_by_20_seconds_at_most(
+    lifetimes: list[tuple[float, float]],
+) -> None:
+    for lifetime, _ in lifetimes:
+        assert 0 < lifetime <= 20 - redis_module._POLL_SECONDS
+
+
+def test_lock_is_renewed_early_enough_for_a_process_that_is_starved_for_ten_seconds(
+    lifetimes: list[tuple[float, float]],
+) -> None:
+    for lifetime, seconds in lifetimes:
+        assert lifetime - seconds > 10
 
 
 def assert_renewed_and_released(store: RedisTokenStore, lock: Lock) -> None:

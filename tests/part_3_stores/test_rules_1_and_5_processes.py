@@ -146,7 +146,7 @@ def test_wrong_password_is_one_failed_login_for_all_processes(
 def test_killed_holder_holds_the_others_up_for_the_time_of_the_lock_at_most(
     crew: Crew, simulator: ThingspaceSimulator, endpoint: str
 ) -> None:
-    """Which is less than 20 seconds, as test_rule_6_redis.py checks."""
+    """Which is 20 seconds at most, also once it was renewed: test_rule_6_redis.py checks that."""
     index = ("token", "login").index(endpoint)
     holder, *others = crew.start(1 + FEW, lock_seconds=LOCK_SECONDS)
     simulator.fail(endpoint, "hang")

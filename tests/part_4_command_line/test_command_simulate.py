@@ -27,6 +27,8 @@ from thingspace_auth_adapters.simulator import ThingspaceSimulator
 from ..support.command_line import ACCOUNT, PREFIX, Ran, Shell, exported, raising, run, set_up
 from ..support.kinds import INSTALLED, Kind
 
+pytestmark = pytest.mark.usefixtures("interruptible")
+
 posix_only = pytest.mark.skipif(os.name != "posix", reason="there are no such signals")
 VARIABLES = {PREFIX + "ID", PREFIX + "SECRET", "THINGSPACE_BASE_URL", *ACCOUNT[:2]}
 
@@ -34,14 +36,6 @@ VARIABLES = {PREFIX + "ID", PREFIX + "SECRET", "THINGSPACE_BASE_URL", *ACCOUNT[:
 @pytest.fixture(autouse=True)
 def _environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     set_up(monkeypatch, tmp_path / "store")
-
-
-@pytest.fixture(autouse=True)
-def _interruptible() -> Iterator[None]:
-    """Beneath nohup, or in a shell's background, SIGINT is ignored, also by what a test starts."""
-    before = signal.signal(signal.SIGINT, signal.default_int_handler)
-    yield
-    signal.signal(signal.SIGINT, before)
 
 
 @contextmanager

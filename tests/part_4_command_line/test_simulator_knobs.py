@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import http.client
 import importlib
 import operator
@@ -298,8 +299,9 @@ def test_it_can_be_started_again_as_it_was_but_for_its_failures() -> None:
 def test_a_port_that_is_taken_is_an_oserror(client: Client) -> None:
     taken = int(client.simulator.url.rpartition(":")[2])
     other = ThingspaceSimulator(port=taken)
-    with pytest.raises(OSError, match=r"."):
+    with pytest.raises(OSError, match=str(errno.EADDRINUSE)) as caught:
         other.start()
+    assert caught.value.errno == errno.EADDRINUSE
     other.close()
 
 
