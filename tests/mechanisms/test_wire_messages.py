@@ -78,6 +78,18 @@ def test_answer_is_taken_until_the_deadline() -> None:
         answer.take(b"c", now=10.1, ends_at=10.0)
 
 
+def test_answer_is_taken_up_to_64_kib() -> None:
+    answer = HttpAnswer(200, {})
+    assert answer.take(b"x" * 65_536, now=0.0, ends_at=10.0)
+    assert not answer.take(b"x", now=0.0, ends_at=10.0)
+    assert answer.flaw == "it is too long: more than 64 KiB"
+    assert answer.body == b""
+
+
+def test_servers_words_are_quoted_up_to_300_characters() -> None:
+    assert quoted("x" * 299 + "yz") == "x" * 299 + "y"
+
+
 def test_body_that_is_sent_once_can_be_looked_at_and_sent_once() -> None:
     body = SentOnce(b"body")
     seen = [body.was_seen]
@@ -146,6 +158,14 @@ def test_fault_of_the_gateway_is_known_in_each_of_its_forms(body: Any, code: str
     assert gateway_code(content) == code
 
 
-def test_fault_in_a_success_is_no_throttling() -> None:
-    assert not answered(200, b'{"fault": {"code": "900800"}}').is_throttled
-    assert answered(400, b'{"fault": {"code": "900800"}}').is_throttled
+@pytest.mark.parametrize(("status", "is_error"), [(200, False), (399, False), (400, True)])
+def test_fault_is_throttling_in_an_error_alone(status: int, is_error: bool) -> None:
+    assert answered(status, b'{"fault": {"code": "900800"}}').is_throttled == is_error
+
+
+@pytest.mark.parametrize(
+    ("status", "is_transient"),
+    [(400, False), (408, True), (425, True), (429, True), (499, False), (500, True), (599, True)],
+)
+def test_status_after_which_trying_again_may_help(status: int, is_transient: bool) -> None:
+    assert answered(status, b"").is_transient() == is_transient
