@@ -10,39 +10,40 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
 PAGE = ROOT / "CONTRIBUTING.md"
+# What each rule is about, and the page that says it.
 RULES = {
     "part_1_access_token": (
-        "when a token is fetched",
-        "the provider",
-        "the update callback",
-        "async clients",
-        "single flight",
-        "the same token again",
-        "a rejected token",
-        "bodies and streams",
-        "where tokens go",
-        "headers and responses",
-        "failures",
-        "secrets",
-        "life in a process",
+        ("when a token is fetched", "behaviour.md#expiry"),
+        ("the provider", "callbacks.md#the-provider"),
+        ("the update callback", "callbacks.md#the-update-callback"),
+        ("async clients", "behaviour.md#threads-tasks-and-event-loops"),
+        ("single flight", "behaviour.md#threads-tasks-and-event-loops"),
+        ("the same token again", "behaviour.md#a-rejected-token"),
+        ("a rejected token", "behaviour.md#a-rejected-token"),
+        ("bodies and streams", "behaviour.md#bodies"),
+        ("where tokens go", "behaviour.md#hosts"),
+        ("headers and responses", "behaviour.md"),
+        ("failures", "errors.md"),
+        ("secrets", "security.md"),
+        ("life in a process", "options.md#members"),
     ),
     "part_2_session_token": (
-        "which requests carry it",
-        "login",
-        "idle time",
-        "an answer that blames the session",
-        "how logins are counted",
-        "redirects",
-        "logout",
+        ("which requests carry it", "two-headers.md#what-it-does"),
+        ("login", "two-headers.md#what-it-does"),
+        ("idle time", "two-headers.md#what-it-does"),
+        ("an answer that blames the session", "what-an-answer-means.md#session-expired"),
+        ("how logins are counted", "failed-logins.md"),
+        ("redirects", "two-headers.md#redirects"),
+        ("logout", "two-headers.md#what-it-does"),
     ),
     "part_3_stores": (
-        "one token for many processes",
-        "a store of one's own",
-        "entries",
-        "files",
-        "remembered logins",
-        "a store that cannot be reached",
-        "the command line",
+        ("one token for many processes", "many-processes.md#what-it-promises"),
+        ("a store of one's own", "many-processes.md#a-store-of-your-own"),
+        ("entries", "many-processes.md#who-shares"),
+        ("files, and idle time", "many-processes.md#files"),
+        ("remembered logins", "failed-logins.md#with-a-store"),
+        ("a store that cannot be reached", "many-processes.md#what-it-promises"),
+        ("the command line", "many-processes.md#to-look-into-it-and-to-clear-it"),
     ),
     "part_4_command_line": (),
     "part_5_operators": (),
@@ -76,11 +77,13 @@ def page(text: str) -> str:
 def _rows() -> Iterator[str]:
     for folder, rules in RULES.items():
         part = folder.split("_")[1]
-        for rule, subject in enumerate(rules, 1):
-            yield f"| Part {part}, {rule} | {subject} | {_links(files_of(folder, rule))} |"
+        for rule, (subject, page) in enumerate(rules, 1):
+            told = f"[{subject}](docs/{page})"
+            yield f"| Part {part}, {rule} | {told} | {_links(files_of(folder, rule))} |"
         others = [path for path in _files(folder) if not numbers(path)]
         if others:
             yield f"| Part {part} | what has no rule | {_links(others)} |"
+    yield f"| | the repository itself | {_links(_files('project'))} |"
 
 
 def _files(folder: str) -> list[Path]:

@@ -1,18 +1,23 @@
-"""Tells which tests failed when tox last ran: ``python tests/failed.py .tox``."""
+"""Tells which tests failed when each environment last ran: ``python tests/failed.py .tox``."""
 
 from __future__ import annotations
 
 import json
 import sys
+from collections import Counter
+from collections.abc import Iterator
 from pathlib import Path
 
 LINES = 20
 
 
-def failed(work_directory: Path) -> list[str]:
+def failed(work_directory: Path) -> Iterator[str]:
     """The tests that failed, each with its environment; pytest's cache keeps them."""
-    caches = sorted(work_directory.glob("*/cache/v/cache/lastfailed"))
-    return [f"{path.parents[3].name}: {test}" for path in caches for test in _taken(path)]
+    for path in sorted(work_directory.glob("*/cache/v/cache/lastfailed")):
+        cases: dict[str, bool] = json.loads(path.read_text(encoding="utf-8"))
+        # Each with the number of its parameters that failed.
+        for test, number in Counter(case.partition("[")[0] for case in cases).items():
+            yield f"{path.parents[3].name}: {test}" + (f" ({number} cases)" if number > 1 else "")
 
 
 def shortened(lines: list[str]) -> list[str]:
@@ -21,17 +26,9 @@ def shortened(lines: list[str]) -> list[str]:
     return [*lines[: LINES - 1], f"... and {len(lines) - LINES + 1} more"]
 
 
-def _taken(path: Path) -> dict[str, bool]:
-    """Read and removed: in the next run this environment may be skipped."""
-    tests: dict[str, bool] = json.loads(path.read_text(encoding="utf-8"))
-    path.unlink()
-    return tests
-
-
 def main(work_directory: Path) -> str | int:
     """The exit status; what is text is printed, and counts as 1, so that tox shows it."""
-    lines = failed(work_directory)
-    return "\n".join(shortened(lines)) or 0
+    return "\n".join(shortened(list(failed(work_directory)))) or 0
 
 
 if __name__ == "__main__":

@@ -119,6 +119,9 @@ def main() -> int:
     parser.add_argument("modules", nargs="*", help="such as _wire/oauth.py; by default all")
     parser.add_argument("--jobs", type=int, default=os.cpu_count() or 1, help="modules at a time")
     arguments = parser.parse_args()
+    unknown = {*arguments.modules} - {*modules()}
+    if unknown:
+        parser.error(f"no module {', '.join(unknown)}: there are {', '.join(modules())}")
     chosen = arguments.modules or modules()
     with tempfile.TemporaryDirectory() as directory:
         trees = copies(Path(directory), min(arguments.jobs, len(chosen)))

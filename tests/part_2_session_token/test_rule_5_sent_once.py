@@ -101,7 +101,7 @@ LOST = Answer(failure="protocol")
     ],
 )
 @pytest.mark.usefixtures("clock")
-def test_login_is_sent_twice_at_most_whatever_is_beneath(
+def test_no_login_is_repeated_by_what_is_beneath_the_object(
     kind: Kind, platform: Platform, policy: Policy, answer: Answer
 ) -> None:
     platform.logins = [answer] * 99
