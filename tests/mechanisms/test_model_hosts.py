@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
 from thingspace_auth_adapters import InsecureTransportError
@@ -44,6 +46,7 @@ def allows(entry: str, url: str) -> bool:
         ("2001:db8::1", "https://[2001:DB8:0::1]/"),
         ("192.0.2.1", "https://192.0.2.1/"),
         ("localhost:80", "https://localhost/"),
+        ("localhost:80", "ws://localhost/"),
         ("a.example", "https://user:p%40ss@a.example/"),
         ("a.example", "wss://a.example/socket"),
     ],
@@ -196,6 +199,12 @@ PLATFORM = (
     "5gedge.verizon.com",
     "*.5gedge.verizon.com",
 )
+
+
+@pytest.mark.parametrize("entries", ["a.example", b"a.example", 7, None])
+def test_hosts_that_are_no_list_are_named(entries: Any) -> None:
+    with pytest.raises(TypeError, match="allowed_hosts must be a list of hosts, not "):
+        AllowedHosts(entries)
 
 
 @pytest.mark.parametrize(

@@ -350,6 +350,7 @@ ELSEWHERE: list[tuple[Callable[[Any], object], str]] = [
     (lambda auth: auth.from_environment(auth), "an argument too many"),
     (lambda auth: auth.from_environment(), "THINGSPACE_OAUTH_OAUTH_CLIENT_ID"),
     (lambda auth: CREDENTIALS(client_id="x"), "'oauth_client_id'"),
+    (lambda auth: CREDENTIALS(id="x"), "'oauth_client_id'"),
     (lambda auth: CREDENTIALS(**IDENTITY).clone_with(scopes=[]), "'oauth_scopes'"),
     (lambda auth: CREDENTIALS.from_environment(), "THINGSPACE_OAUTH_OAUTH_CLIENT_ID"),
     (lambda auth: ACCOUNT(user="x"), "'username'"),
@@ -382,6 +383,7 @@ def test_other_constructors_name_it_and_show_one_frame_of_ours_too(
         # Who follows such a hint puts a password where user names are shown.
         (ACCOUNT, {"secret": SECRET}),
         (ACCOUNT, {"self_": 1}),
+        (CREDENTIALS, {"s": SECRET}),
         (TOKEN, {"xyzzy": 1}),
     ],
 )
