@@ -163,6 +163,11 @@ def test_numbers_of_any_kind_are_numbers(expiry: Any) -> None:
     assert OauthToken("x", "Bearer", expiry=expiry).expiry == 100
 
 
+def test_whole_seconds_stay_whole() -> None:
+    token = OauthToken("x", "Bearer", expires_in=3600, expiry=100.0)
+    assert json.dumps(token.to_dict()).endswith('"expires_in": 3600, "expiry": 100.0}')
+
+
 @pytest.mark.parametrize(
     ("fields", "error", "word"),
     [

@@ -9,6 +9,7 @@ from __future__ import annotations
 import functools
 import traceback
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any, Callable
 
 import pytest
@@ -354,7 +355,9 @@ ELSEWHERE: list[tuple[Callable[[Any], object], str]] = [
     (lambda auth: CREDENTIALS(**IDENTITY).clone_with(scopes=[]), "'oauth_scopes'"),
     (lambda auth: CREDENTIALS.from_environment(), "THINGSPACE_OAUTH_OAUTH_CLIENT_ID"),
     (lambda auth: ACCOUNT(user="x"), "'username'"),
-    (lambda auth: ACCOUNT("u", "p", 7), "an argument too many"),
+    (lambda auth: ACCOUNT("u", "p", 7), "an argument too many is given: int$"),
+    (lambda auth: ACCOUNT("u", "p", SimpleNamespace(url=BASE)), ": SimpleNamespace$"),
+    (lambda auth: ACCOUNT("u", "p", SimpleNamespace(url=BASE, headers={})), "auth is to be an"),
     (lambda auth: ACCOUNT("user", 7), "password"),
     (lambda auth: ACCOUNT.from_environment(), "VZ_M2M_USERNAME"),
     (lambda auth: TOKEN(token="x"), "'access_token'"),

@@ -116,6 +116,21 @@ def shown_defaults(function: Any) -> dict[str, Any]:
     return {one.name: one.default for one in given if one.default is not None}
 
 
+def test_all_fields_can_be_given_by_name(kind: Kind, platform: Platform) -> None:
+    auth = kind.auth(
+        platform,
+        oauth_client_id="the-key",
+        oauth_client_secret="s3cr3t-of-the-key",
+        oauth_token=None,
+        oauth_scopes=["ts.mec.fullaccess"],
+        oauth_token_provider=None,
+        oauth_on_token_update=None,
+        oauth_clock_skew=60,
+    )
+    kind.get(auth, API, platform)
+    assert platform.token_calls[0].form["scope"] == "ts.mec.fullaccess"
+
+
 # base_url, and whom it allows.
 
 
