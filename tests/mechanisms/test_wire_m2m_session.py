@@ -45,6 +45,9 @@ def failed(status: int, body: Any = b"", headers: Any = None) -> LoginFailed:
         (199, {"sessionToken": "x"}, UNKNOWN, False, False),
         (300, {"sessionToken": "x"}, UNKNOWN, False, False),
         (399, GATEWAY_REFUSAL, UNKNOWN, False, False),
+        (400, GATEWAY_REFUSAL, NO_ATTEMPT, False, True),
+        (399, {"errorCode": "X"}, UNKNOWN, False, False),
+        (499, {"errorCode": "X"}, REFUSED, False, False),
         (429, {"errorCode": "X"}, NO_ATTEMPT, True, False),
         (503, {"fault": {"code": "900800"}}, NO_ATTEMPT, True, False),
         (401, GATEWAY_REFUSAL, NO_ATTEMPT, False, True),
@@ -71,8 +74,9 @@ def test_challenge_blames_the_bearer_unless_the_login_was_refused(scheme: str) -
     assert not failed(401, LOGIN_REFUSED, challenge).blames_bearer
 
 
-def test_session_token_is_read() -> None:
-    answer = answered(200, {"sessionToken": "8e1b4c2e-0000", "more": 1})
+@pytest.mark.parametrize("status", [200, 299])
+def test_session_token_is_read(status: int) -> None:
+    answer = answered(status, {"sessionToken": "8e1b4c2e-0000", "more": 1})
     assert ENDPOINTS.read_login(answer, NOW, BEARER) == "8e1b4c2e-0000"
 
 
@@ -90,6 +94,7 @@ def test_error_quotes_the_platform_without_what_it_was_told() -> None:
     [
         (200, {"sessionToken": "the-session"}, True),
         (204, b"", True),
+        (299, b"", True),
         (199, b"", False),
         (300, b"", False),
         (400, SESSION_EXPIRED, True),
