@@ -96,6 +96,21 @@ def test_what_was_revoked_or_logged_out_is_not_taken_from_the_store_again(
     assert processes.platform.sessions == ["session-1"] * 2 + ["session-2"] * 2
 
 
+@pytest.mark.parametrize(("rejections", "is_taken"), [(1, False), (8, False), (9, True)])
+def test_last_eight_rejected_tokens_are_not_taken_from_the_store_again(
+    on_disk: Processes, rejections: int, is_taken: bool
+) -> None:
+    auth = on_disk.without_m2m()
+    on_disk.get(auth)
+    first = dict(on_disk.disk.entries)
+    for number in range(1, rejections + 1):
+        if number == rejections:
+            on_disk.disk.entries = dict(first)
+        on_disk.platform.api = [refusal()]
+        assert on_disk.get(auth) == 200
+    assert on_disk.platform.bearers[-1] == ("token-1" if is_taken else f"token-{rejections + 1}")
+
+
 def test_token_that_the_platform_repeats_is_asked_for_once_by_all(processes: Processes) -> None:
     """With a skew, on a platform that repeats a token until it expires."""
     processes.platform.tokens = [token_answer("same", 3600), token_answer("same", 50)]
