@@ -7,6 +7,8 @@ case of each rule.
 from __future__ import annotations
 
 import json
+from email.message import Message
+from http import HTTPStatus
 from typing import Any
 
 import pytest
@@ -150,6 +152,14 @@ def test_rejected_token_is_renewed_and_the_session_stays(
         assert kind.recover(m2m_auth, sent, 401, GATEWAY_REFUSAL) == renewed
     assert kind.headers(m2m_auth, API) == renewed
     assert platform.trail == ["token", "login", "token"]
+
+
+def test_headers_and_body_may_be_of_any_kind(sync_kind: Kind, platform: Platform) -> None:
+    """As of ``urllib`` and ``http.client``, whose headers are no mapping."""
+    auth, headers = sync_kind.auth(platform), Message()
+    sent = auth.headers(API)
+    body = bytearray(json.dumps(GATEWAY_REFUSAL).encode())
+    assert auth.recover(API, sent, "GET", HTTPStatus.UNAUTHORIZED, headers, body) == BEARER_2
 
 
 def test_arguments_can_be_named(sync_kind: Kind, platform: Platform) -> None:

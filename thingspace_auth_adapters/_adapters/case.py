@@ -67,7 +67,7 @@ def to_answer(
 ) -> tuple[int, dict[str, Any], bytes]:
     """An answer to such a request. Raises :class:`TypeError`."""
     _check("status", status, int, "an int")
-    _check("body", body, bytes, "bytes")
+    _check("body", body, (bytes, bytearray), "bytes")
     return status, lower("headers", headers), body
 
 
@@ -81,7 +81,7 @@ def lower(name: str, headers: Mapping[str, Any]) -> dict[str, Any]:
     raise TypeError(f"{name} must be a dict, not {found}")
 
 
-def _check(name: str, value: object, wanted: type, noun: str) -> None:
+def _check(name: str, value: object, wanted: type | tuple[type, ...], noun: str) -> None:
     if not isinstance(value, wanted):
         raise TypeError(f"{name} must be {noun}, not {described(value)}")
 
