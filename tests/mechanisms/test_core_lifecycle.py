@@ -242,6 +242,18 @@ def test_new_leader_has_all_attempts_and_a_deadline_of_its_own(stage: Stage) -> 
     assert isinstance(failure(second), OauthProviderError)
 
 
+def test_who_gives_up_early_leaves_the_refresh_to_the_others(stage: Stage) -> None:
+    leader = stage.acquire()
+    hasty = refresh.Caller(stage.clock.monotonic() + 2.5 * TIMEOUT)
+    gone = stage.begin(lambda: stage.lifecycle.acquire(hasty))
+    other = stage.acquire()
+    stage.let_time_pass(2.5 * TIMEOUT)
+    assert isinstance(failure(gone), TimeoutError)
+    stage.deliver(token("a"))
+    assert header(leader) == header(other) == "Bearer a"
+    assert stage.calling() == []
+
+
 def test_who_has_waited_for_two_goes_on_with_a_token_that_came_meanwhile(stage: Stage) -> None:
     """And does not lead a third refresh because that one is stale."""
     leader, waiting = stage.acquire(), stage.acquire()
