@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import inspect
 import sys
+import threading
 from types import ModuleType
 from typing import Any
 
@@ -93,3 +95,26 @@ def test_refresh_whose_thread_was_never_started_is_given_up(
             async_kind.run(auth.aheaders, API)
     assert auth._tokens.bearers._flight.under_way is None
     assert async_kind.run(auth.aheaders, API)["Authorization"] == "Bearer token-1"
+
+
+def test_program_can_end_while_a_thread_of_ours_waits(async_kind: Kind) -> None:
+    async def main() -> bool:
+        return await workers.in_thread(lambda: threading.current_thread().daemon)
+
+    assert async_kind.run(main)
+
+
+def test_only_a_coroutine_that_was_never_begun_is_closed() -> None:
+    future: asyncio.Future[None] = asyncio.Future(loop=asyncio.new_event_loop())
+
+    async def waiting() -> None:
+        await future
+
+    begun, never_begun = waiting(), waiting()
+    begun.send(None)
+    for awaitable in (begun, never_begun, future):
+        workers._drop(awaitable)
+    assert inspect.getcoroutinestate(begun) == inspect.CORO_SUSPENDED
+    assert inspect.getcoroutinestate(never_begun) == inspect.CORO_CLOSED
+    begun.close()
+    future.get_loop().close()
