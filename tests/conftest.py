@@ -4,7 +4,7 @@ import logging
 import os
 import signal
 from collections.abc import Iterator
-from typing import Callable
+from typing import Any, Callable
 
 import pytest
 from hypothesis import settings
@@ -70,10 +70,14 @@ def short_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture
 def interruptible() -> Iterator[None]:
-    """Beneath nohup, or in a shell's background, SIGINT is ignored, also by what a test starts."""
-    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    """Beneath nohup, or in a shell's background, what a test starts would ignore these signals."""
+    usual: dict[str, Any] = {"SIGINT": signal.default_int_handler, "SIGHUP": signal.SIG_DFL}
+    # Windows has no SIGHUP.
+    numbers = {getattr(signal, name): name for name in usual if hasattr(signal, name)}
+    before = {number: signal.signal(number, usual[name]) for number, name in numbers.items()}
     yield
-    signal.signal(signal.SIGINT, before)
+    for number, handler in before.items():
+        signal.signal(number, handler)
 
 
 @pytest.fixture
