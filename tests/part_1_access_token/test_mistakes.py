@@ -415,6 +415,26 @@ def test_frames_of_the_users_own_code_stay(sync_kind: Kind) -> None:
     assert isinstance(caught.value.__cause__, KeyError)
 
 
+def test_error_of_the_users_own_keeps_what_it_was_raised_on(sync_kind: Kind) -> None:
+    class Recorded(sync_kind.adapter.ThingspaceAuth):  # type: ignore[name-defined,misc]
+        @property
+        def tenant(self) -> str:
+            return "a"
+
+        @tenant.setter
+        def tenant(self, name: str) -> None:
+            try:
+                IDENTITY[name]
+            except KeyError:
+                raise ValueError("no such tenant")  # noqa: B904
+
+    auth = Recorded(**IDENTITY)
+    with pytest.raises(ValueError, match="no such tenant") as caught:
+        auth.tenant = "b"
+    assert isinstance(caught.value.__context__, KeyError)
+    assert not caught.value.__suppress_context__
+
+
 # What is assigned or given later.
 
 

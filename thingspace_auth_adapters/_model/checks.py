@@ -69,7 +69,7 @@ def naming(what: str | None = None) -> Callable[[F], F]:
             if what is not None and not str(failure).startswith(what):
                 failure.args = (f"{what}: {failure}",)
             try:
-                raise failure from failure.__cause__
+                raise failure
             finally:
                 del failure
 
